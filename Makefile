@@ -1,0 +1,48 @@
+# What CI runs is in these targets; `make help` lists them.
+
+PYTHON ?= python3
+WORKERS ?= 2
+# More arguments for pytest: make test ARGS="-k masking"
+ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.PHONY: help install test test-all lint clean reference
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /\1\t/' | expand -t 12
+
+install: $(INSTALLED)  ## create .venv and install the package, its tests' and its checks' tools
+
+# The stamp spares an installation until the requirements change.
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "ssast-recipes needs Python 3.11 or newer, which '$(PYTHON)' is not:" \
+	    "name one with make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+test: $(INSTALLED)  ## run the quick tests and doctests (WORKERS=2 in parallel)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(INSTALLED)  ## run the slow tests too
+	$(PYTEST) $(ARGS)
+
+lint: $(INSTALLED)  ## check style, formatting, YAML and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/yamllint --strict .
+	$(BIN)/codespell
+
+reference: $(if $(CASES),$(INSTALLED))  ## compare with the reference cases in CASES=FILE.json
+	@test -n "$(CASES)" || { echo "name the reference cases: make reference CASES=FILE.json" >&2; exit 2; }
+	$(BIN)/python -m tests.reference.check $(CASES)
+
+clean:  ## remove .venv, caches and what building left; results stay
+	rm -rf .venv build dist ./*.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,80 @@
+"""Pretrains on ESC-50's audio, or fine-tunes and evaluates on ESC-50, as the YAML file says.
+
+python train.py hparams/pretrain_patch.yaml --data_folder /data/ESC-50-master
+python train.py hparams/finetune_patch.yaml --data_folder /data/ESC-50-master \
+        --pretrained_encoder results/ESC50/pretrain_patch/fold1/1
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import speechbrain as sb
+from esc50_prepare import prepare_esc50
+from speechbrain.utils.distributed import run_on_main
+
+from ssast_recipes.checkpoints import load_pretrained_encoder
+from ssast_recipes.data.pipelines import ClassEncoder, ClipDataset, make_dataset
+from ssast_recipes.experiment import read_experiment
+
+logger = logging.getLogger(__name__)
+
+
+def dataio_prep(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
+    """Makes the train, valid and test sets; `output_keys` decide whether labels exist."""
+    encode_labels = None
+    if "target" in hparams["output_keys"]:
+        encode_labels = ClassEncoder.from_file(hparams["classes_file"], hparams["num_classes"])
+        hparams["classes"] = encode_labels.classes
+    return {
+        split: make_dataset(
+            hparams[f"{split}_manifests"],
+            hparams["read_waveform"],
+            encode_labels,
+            hparams["output_keys"],
+        )
+        for split in ("train", "valid", "test")
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the experiment of a command line."""
+    hparams_file, hparams, run_options, overrides = read_experiment(arguments)
+    sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+    run_on_main(
+        prepare_esc50,
+        kwargs={
+            "data_folder": hparams["data_folder"],
+            "manifest_folder": hparams["manifest_folder"],
+            "test_fold": hparams["test_fold"],
+            "download": hparams["download"],
+            "sample_rate": hparams["sample_rate"],
+        },
+    )
+    datasets = dataio_prep(hparams)
+    hparams["record"]["num_clips"] = {split: len(data) for split, data in datasets.items()}
+    if hparams.get("pretrained_encoder"):
+        source = load_pretrained_encoder(hparams["encoder"], hparams["pretrained_encoder"])
+        hparams["record"]["pretrained_from"] = source
+        logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
+
+    brain = hparams["brain_class"](
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_options,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        brain.hparams.epoch_counter,
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
+    )
+    brain.evaluate(datasets["test"], test_loader_kwargs=hparams["test_dataloader_opts"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,355 @@
+"""What SpeechBrain's Brain needs mended, once, under both of our Brains."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import speechbrain as sb
+import torch
+import yaml
+from speechbrain import Stage
+from speechbrain.utils.checkpoints import (
+    Checkpoint,
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
+from speechbrain.utils.distributed import if_main_process
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ssast_recipes.data.pipelines import ClipBatch, collate
+from ssast_recipes.data.sampling import EvaluationBatches, TrainingBatches
+from ssast_recipes.results import write_results
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or not a number."""
+
+
+@register_checkpoint_hooks
+class BaseBrain(sb.Brain):
+    """A Brain that does not wait for the device, resumes exactly and evaluates on all processes.
+
+    Differences from SpeechBrain's: losses stay on the device and are read, reduced over processes
+    and checked for finiteness every `log_interval` steps; gradients of all parameter groups are
+    clipped together, and not at all if `max_grad_norm` is 0 or below; learning rates follow
+    `hparams.schedule`, group by group; batches are a function of (seed, epoch, position), shared
+    out over processes; evaluating without a checkpoint is an error.
+
+    Sub-classes implement `compute_forward`, `compute_objectives` (which leaves a batch's metrics
+    in `self.metrics`, a dict of scalar tensors), `evaluate_batch` and `summarise`.
+
+    Needed in `hparams`: `seed`, `schedule`, `log_interval`, `training_log`, `checkpoints_to_keep`
+    and what `results.json` records.
+    """
+
+    #: Whether training runs across the ends of epochs; see `TrainingBatches`.
+    continuous = False
+    #: What the progress bar shows of what is logged.
+    shown_metrics = ("loss", "accuracy", "learning_rate", "clips_per_second")
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.schedule = self.hparams.schedule
+        self.log = self.hparams.training_log
+        self.epoch = 1
+        if self.optimizer_step_limit is not None:
+            # The command line leaves it a string.
+            self.optimizer_step_limit = int(self.optimizer_step_limit)
+        self._seconds_before, self._start = 0.0, time.perf_counter()
+        self.metrics: dict[str, Tensor] = {}
+        self._window: list[Tensor] = []
+        self._window_steps: list[int] = []
+        self._window_clips = 0
+        self._window_start = time.perf_counter()
+        self._bar = tqdm(disable=True)
+
+    @property
+    def world_size(self) -> int:
+        """The number of processes."""
+        return torch.distributed.get_world_size() if self.distributed_launch else 1
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of this training, those before a resume included."""
+        return self._seconds_before + time.perf_counter() - self._start
+
+    # Data
+
+    def make_dataloader(
+        self,
+        dataset: Dataset,
+        stage: Stage,
+        ckpt_prefix: str | None = None,
+        **loader_kwargs: Any,
+    ) -> DataLoader:
+        """Makes the loader of this process's share of a data set.
+
+        Nothing of it needs saving: `TrainingBatches` are a function of their number.
+
+        Arguments
+        ---------
+        dataset : Dataset
+            Clips, asked for by `ClipKey`.
+        stage : Stage
+            Training batches are shuffled; others are in order, each clip once over all processes.
+        ckpt_prefix : str, optional
+            Unused; SpeechBrain passes it.
+        **loader_kwargs
+            `batch_size`, `shuffle` (training only), and options of torch's DataLoader.
+
+        Returns
+        -------
+        DataLoader
+            Yields `ClipBatch`.
+        """
+        options = dict(loader_kwargs)
+        rank = self.rank if self.distributed_launch else 0
+        shared = {"rank": rank, "world_size": self.world_size}
+        batch_size = options.pop("batch_size", 1)
+        shuffle = options.pop("shuffle", True)
+        if stage == Stage.TRAIN:
+            batches = self.train_sampler = TrainingBatches(
+                len(dataset),
+                batch_size,
+                seed=self.hparams.seed,
+                shuffle=shuffle,
+                accumulation=self.grad_accumulation_factor,
+                continuous=self.continuous,
+                **shared,
+            )
+        else:
+            batches = EvaluationBatches(len(dataset), batch_size, **shared)
+        options.setdefault("pin_memory", self.device_type == "cuda")
+        return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
+
+    # Optimisation
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns the optimiser's parameter groups; override for learning rates of their own."""
+        return [{"params": [p for p in self.modules.parameters() if p.requires_grad]}]
+
+    def init_optimizers(self) -> None:
+        """Makes the optimiser of `parameter_groups` and remembers each group's learning rate."""
+        groups = self.parameter_groups()
+        if self.remove_vector_weight_decay:
+            groups = [part for group in groups for part in _split_vectors(group)]
+        self.optimizer = self.opt_class(groups)
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self.optimizers_dict = {"opt_class": self.optimizer}
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
+    def fit_batch(self, batch: ClipBatch) -> Tensor:
+        """Makes one forward and backward pass, and a step if enough gradients are accumulated."""
+        should_step = self.step % self.grad_accumulation_factor == 0
+        self.on_fit_batch_start(batch, should_step)
+        with self.no_sync(not should_step):
+            with self.training_ctx:
+                outputs = self.compute_forward(batch, Stage.TRAIN)
+                loss = self.compute_objectives(outputs, batch, Stage.TRAIN)
+            self.scaler.scale(loss / self.grad_accumulation_factor).backward()
+        self._remember(loss, len(batch))
+        if should_step:
+            self.optimizers_step()
+        self.on_fit_batch_end(batch, outputs, loss, should_step)
+        return loss.detach()
+
+    def optimizers_step(self) -> None:
+        """Sets the scheduled learning rates, clips the gradients of all groups, steps."""
+        factor = self.schedule.factor(step=self.optimizer_step, epoch=self.epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        if self.max_grad_norm > 0:
+            self.scaler.unscale_(self.optimizer)
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer_step += 1
+
+    def on_fit_batch_end(
+        self, batch: ClipBatch, outputs: Any, loss: Tensor, should_step: bool
+    ) -> None:
+        """After a step: logs if it is time, then calls `on_step_end`."""
+        if should_step:
+            self._bar.update()
+            if self.optimizer_step % self.hparams.log_interval == 0:
+                self.log_training()
+            self.on_step_end()
+
+    def on_step_end(self) -> None:
+        """Called after every optimiser step."""
+
+    # Logging
+
+    def _remember(self, loss: Tensor, num_clips: int) -> None:
+        row = [loss, *self.metrics.values()]
+        self._window.append(torch.stack([value.detach().float() for value in row]))
+        self._window_steps.append(self.optimizer_step + 1)
+        self._window_clips += num_clips * self.world_size
+
+    def log_training(self) -> None:
+        """Reads the losses since the last time from the device, checks them and writes them down.
+
+        Raises
+        ------
+        NonFiniteLossError
+            If one of them is not finite.
+        """
+        if not self._window:
+            return
+        rows = torch.stack(self._window)  # [batches, metrics]
+        if self.distributed_launch:
+            torch.distributed.all_reduce(rows)
+            rows /= self.world_size
+        rows = rows.cpu()
+        steps = self._window_steps
+        bad = sorted({step for step, row in zip(steps, rows, strict=True) if not row[0].isfinite()})
+        if bad:
+            raise NonFiniteLossError(
+                f"the loss is not finite at step {', '.join(map(str, bad[:5]))} (epoch "
+                f"{self.epoch}); lower the learning rate, set max_grad_norm, or check the data"
+            )
+        means = dict(zip(["loss", *self.metrics], rows.mean(dim=0).tolist(), strict=True))
+        seconds = time.perf_counter() - self._window_start
+        record = {
+            "step": self.optimizer_step,
+            "epoch": self.epoch,
+            **means,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "clips_per_second": self._window_clips / seconds,
+        }
+        self.avg_train_loss = record["loss"]
+        self.log.write("train", record)
+        self._bar.set_postfix(
+            {key: f"{record[key]:.3g}" for key in self.shown_metrics if key in record},
+            refresh=False,
+        )
+        self._start_window()
+
+    def _start_window(self) -> None:
+        self._window, self._window_steps, self._window_clips = [], [], 0
+        self._window_start = time.perf_counter()
+
+    # Training loop
+
+    def on_fit_start(self) -> None:
+        """Prepares modules and optimiser, and recovers the newest checkpoint."""
+        super().on_fit_start()
+        self.log.rewind(self.optimizer_step)
+
+    def _fit_train(self, train_set: DataLoader, epoch: int, enable: bool) -> None:
+        self.epoch = epoch
+        self.on_stage_start(Stage.TRAIN, epoch)
+        self.modules.train()
+        self.zero_grad(set_to_none=True)
+        self.train_sampler.start_at(epoch, self.step)
+        self._start_window()
+        with self.progress_bar(train_set, enable) as self._bar:
+            if not self._optimizer_step_limit_exceeded:
+                for batch in train_set:
+                    self.step += 1
+                    self.fit_batch(batch)
+                    debugged = self.debug and self.step == self.debug_batches
+                    if debugged or self._optimizer_step_limit_exceeded:
+                        break
+            self.log_training()
+        self.zero_grad(set_to_none=True)
+        self.on_stage_end(Stage.TRAIN, self.avg_train_loss, epoch)
+        self.step = 0
+
+    def progress_bar(self, train_set: DataLoader, enable: bool) -> tqdm:
+        """Returns the bar that counts an epoch's optimiser steps."""
+        steps = len(train_set) // self.grad_accumulation_factor
+        return tqdm(total=steps, desc=f"epoch {self.epoch}", disable=not enable, dynamic_ncols=True)
+
+    # Evaluation
+
+    def evaluate_batch(self, batch: ClipBatch, stage: Stage) -> Any:
+        """Returns what `summarise` needs of a batch, on the device."""
+        raise NotImplementedError
+
+    def summarise(self, outputs: list[Any], stage: Stage) -> dict[str, float]:
+        """Makes metrics of the outputs of `evaluate_batch`, gathered over all processes."""
+        raise NotImplementedError
+
+    def evaluate_set(self, loader: DataLoader, stage: Stage, enable: bool) -> dict[str, float]:
+        """Evaluates on this process's batches and returns the metrics over those of all."""
+        self.modules.eval()
+        bar = tqdm(loader, desc=stage.name.lower(), disable=not enable, leave=False)
+        with torch.no_grad():
+            outputs = []
+            for batch in bar:
+                outputs.append(self.evaluate_batch(batch, stage))
+                if self.debug and len(outputs) == self.debug_batches:
+                    break
+            return self.summarise(outputs, stage)
+
+    def on_evaluate_start(
+        self, max_key: str | None = None, min_key: str | None = None
+    ) -> Checkpoint:
+        """Loads the checkpoint to evaluate and returns it.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none: random weights would be evaluated.
+        """
+        found = self.checkpointer.recover_if_possible(max_key=max_key, min_key=min_key)
+        if found is None:
+            raise FileNotFoundError(
+                f"{self.checkpointer.checkpoints_dir}: no checkpoint to evaluate; train first"
+            )
+        return found
+
+    def write_results(self, metric: str, values: dict[str, float], **details: Any) -> None:
+        """Writes `results.json`, on the main process; see `ssast_recipes.results`."""
+        if if_main_process():
+            history = [record for record in self.log.read() if record["stage"] == "valid"]
+            write_results(
+                self.hparams, metric, values, {**details, "history": history}, self.device
+            )
+
+    # Checkpoints
+
+    def save(self, meta: dict[str, Any], end_of_epoch: bool) -> None:
+        """Saves a checkpoint and keeps the newest and the best `checkpoints_to_keep`."""
+        self.log_training()  # nothing that is not finite must be saved
+        self.checkpointer.save_checkpoint(meta=meta, end_of_epoch=end_of_epoch)
+        self.checkpointer.delete_checkpoints(
+            num_to_keep=self.hparams.checkpoints_to_keep, max_keys=["valid_score"]
+        )
+
+    @mark_as_saver
+    def _save(self, path: str) -> None:
+        state = {
+            "step": self.step,
+            "optimizer_step": self.optimizer_step,
+            "seconds": self.seconds,
+            "schedule": getattr(self.schedule, "state_dict", dict)(),
+        }
+        with open(path, "w", encoding="utf-8") as file:
+            yaml.safe_dump(state, file)
+
+    @mark_as_loader
+    def _recover(self, path: str, end_of_epoch: bool) -> None:
+        with open(path, encoding="utf-8") as file:
+            state = yaml.safe_load(file)
+        self.step, self.optimizer_step = state["step"], state["optimizer_step"]
+        self._seconds_before, self._start = state["seconds"], time.perf_counter()
+        if state["schedule"]:
+            self.schedule.load_state_dict(state["schedule"])
+
+
+def _split_vectors(group: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    matrices = [parameter for parameter in group["params"] if parameter.ndim > 1]
+    vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+    return {**group, "params": matrices}, {**group, "params": vectors, "weight_decay": 0.0}

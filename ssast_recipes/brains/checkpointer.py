@@ -1,0 +1,119 @@
+"""A SpeechBrain checkpointer that survives kills and broken files."""
+
+import logging
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
+
+logger = logging.getLogger(__name__)
+
+_PARTIAL = "partial-"
+# What a truncated or missing file raises. A ValueError, such as of another geometry, is not among
+# them: then the checkpoint is sound and the request wrong.
+_BROKEN = (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError, yaml.YAMLError)
+
+
+class AtomicCheckpointer(Checkpointer):
+    """Writes checkpoints beside and renames them; skips broken ones when recovering.
+
+    Used as SpeechBrain's `Checkpointer`. A kill while saving leaves a folder that is never taken
+    for a checkpoint, and is removed on the next start. Metadata become plain Python, since others
+    could not be read again.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> model = torch.nn.Linear(2, 2)
+    >>> checkpointer = AtomicCheckpointer(folder, recoverables={"model": model})
+    >>> _ = checkpointer.save_checkpoint(meta={"valid_score": torch.tensor(0.5)})
+    >>> checkpointer.recover_if_possible().meta["valid_score"]
+    0.5
+    """
+
+    def save_checkpoint(
+        self,
+        meta: dict[str, Any] | None = None,
+        end_of_epoch: bool = True,
+        name: str | None = None,
+        verbosity: int = logging.INFO,
+    ) -> Checkpoint | None:
+        """Saves a checkpoint: all of it or nothing. Arguments as `Checkpointer.save_checkpoint`."""
+        saved = super().save_checkpoint(
+            meta={key: _plain(value) for key, value in (meta or {}).items()},
+            end_of_epoch=end_of_epoch,
+            name=name,
+            verbosity=logging.DEBUG,
+        )
+        if saved is not None:  # on the main process
+            final = saved.path.with_name(saved.path.name.removeprefix(_PARTIAL))
+            saved.path.rename(final)
+            files = {key: final / path.name for key, path in saved.paramfiles.items()}
+            saved = Checkpoint(final, saved.meta, files)
+            logger.log(verbosity, "Saved a checkpoint in %s", final)
+        ddp_barrier()
+        return saved
+
+    def recover_if_possible(self, *args: Any, **kwargs: Any) -> Checkpoint | None:
+        """Loads the checkpoint that `find_checkpoint` would choose or, if it is broken, the next.
+
+        Raises
+        ------
+        RuntimeError
+            If there are checkpoints, all of them broken: starting anew would hide it.
+        """
+        self._remove_partial()
+        found = self.find_checkpoints(*args, **kwargs)
+        for checkpoint in found:
+            try:
+                self.load_checkpoint(checkpoint)
+            except _BROKEN as error:
+                logger.warning(
+                    "%s is broken (%s: %s); trying the one before",
+                    checkpoint.path,
+                    type(error).__name__,
+                    str(error).splitlines()[0] if str(error) else "",
+                )
+            else:
+                return checkpoint
+        if found:
+            raise RuntimeError(
+                f"{self.checkpoints_dir}: none of {len(found)} checkpoints can be read; remove "
+                "them to start anew"
+            )
+        return None
+
+    def _remove_partial(self) -> None:
+        if if_main_process():
+            for leftover in self.checkpoints_dir.glob(f"{_PARTIAL}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        ddp_barrier()
+
+    def _new_checkpoint_dirpath(self) -> Path:
+        final = super()._new_checkpoint_dirpath()
+        return final.with_name(_PARTIAL + final.name)
+
+    def _custom_checkpoint_dirpath(self, name: str) -> Path:
+        final = super()._custom_checkpoint_dirpath(name)
+        return final.with_name(_PARTIAL + final.name)
+
+    def _list_checkpoint_dirs(self) -> list[Path]:
+        return [path for path in super()._list_checkpoint_dirs() if _has_readable_meta(path)]
+
+
+def _has_readable_meta(path: Path) -> bool:
+    try:
+        meta = yaml.safe_load((path / METAFNAME).read_text(encoding="utf-8"))
+        return "unixtime" in meta and "end-of-epoch" in meta
+    except (TypeError, *_BROKEN) as error:
+        logger.warning("%s is broken (%s) and left aside", path, type(error).__name__)
+        return False
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) or hasattr(value, "dtype") else value

@@ -1,0 +1,96 @@
+"""What a run writes down while it trains."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from speechbrain.utils.distributed import if_main_process
+from torch.utils.tensorboard import SummaryWriter
+
+
+class TrainingLog:
+    """Keeps `metrics.jsonl` (exact numbers), `train_log.txt` (to read) and TensorBoard files.
+
+    All methods may be called on every process; only the main one writes.
+
+    Arguments
+    ---------
+    folder : str or Path
+        The run's output folder.
+    tensorboard : bool
+        Whether to write TensorBoard files to `<folder>/tensorboard`.
+
+    Example
+    -------
+    >>> log = TrainingLog(getfixture("tmp_path"), tensorboard=False)
+    >>> log.write("train", {"step": 10, "loss": 1.25})
+    >>> log.read()
+    [{'stage': 'train', 'step': 10, 'loss': 1.25}]
+    """
+
+    def __init__(self, folder: str | Path, tensorboard: bool = True):
+        self.folder = Path(folder)
+        self.path = self.folder / "metrics.jsonl"
+        self.tensorboard = tensorboard
+        self._writer: SummaryWriter | None = None
+
+    def write(self, stage: str, record: dict[str, Any]) -> None:
+        """Adds a record; `record["step"]` says when."""
+        if not if_main_process():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": stage, **record}) + "\n")
+        if stage != "train":
+            values = ", ".join(f"{key} {_short(value)}" for key, value in record.items())
+            with open(self.folder / "train_log.txt", "a", encoding="utf-8") as file:
+                file.write(f"{stage}: {values}\n")
+        if self.tensorboard:
+            for key, value in record.items():
+                if key != "step" and isinstance(value, float | int):
+                    self.writer.add_scalar(f"{stage}/{key}", value, record["step"])
+
+    def figure(self, name: str, figure: Figure, step: int) -> None:
+        """Shows a figure in TensorBoard and saves it as `<folder>/pictures/<name>_<step>.png`."""
+        if not if_main_process():
+            return
+        path = self.folder / "pictures" / f"{name}_{step:08d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+        if self.tensorboard:
+            self.writer.add_figure(name, figure, step)
+
+    @property
+    def writer(self) -> SummaryWriter:
+        """The TensorBoard writer, opened when first needed."""
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self.folder / "tensorboard"))
+        return self._writer
+
+    def read(self) -> list[dict[str, Any]]:
+        """Returns all records, oldest first."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def rewind(self, step: int) -> None:
+        """Forgets what came after a step: a run that resumes there writes it again."""
+        if not if_main_process() or not self.path.exists():
+            return
+        kept = [json.dumps(record) + "\n" for record in self.read() if record["step"] <= step]
+        beside = self.path.with_suffix(".partial")
+        beside.write_text("".join(kept), encoding="utf-8")
+        os.replace(beside, self.path)
+
+    def close(self) -> None:
+        """Flushes the TensorBoard files."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,53 @@
+"""The one table of model sizes."""
+
+from typing import Any
+
+from ssast_recipes.encoder import AudioSpectrogramTransformer
+
+# The sizes of the SSAST paper, which are DeiT's: width, blocks, heads.
+SIZES = {
+    "tiny": {"embed_dim": 192, "depth": 12, "num_heads": 3},
+    "small": {"embed_dim": 384, "depth": 12, "num_heads": 6},
+    "base": {"embed_dim": 768, "depth": 12, "num_heads": 12},
+}
+
+
+def ast_encoder(
+    size: str = "base",
+    embed_dim: int | None = None,
+    depth: int | None = None,
+    num_heads: int | None = None,
+    **options: Any,
+) -> AudioSpectrogramTransformer:
+    """Builds an encoder of a named size; what is given besides replaces that size's value.
+
+    Arguments
+    ---------
+    size : str
+        "tiny" (6 M parameters), "small" (23 M) or "base" (89 M).
+    embed_dim, depth, num_heads : int, optional
+        Another width, number of blocks or number of heads than the size's.
+    **options
+        Passed to `AudioSpectrogramTransformer`: num_mel_bins, target_length, patch_size, …
+
+    Returns
+    -------
+    AudioSpectrogramTransformer
+        The encoder, with fresh weights.
+
+    Raises
+    ------
+    ValueError
+        If the size is unknown.
+
+    Example
+    -------
+    >>> encoder = ast_encoder("tiny", depth=2, target_length=128)
+    >>> encoder.embed_dim, len(encoder.blocks), encoder.grid_size
+    (192, 2, (8, 8))
+    """
+    if size not in SIZES:
+        raise ValueError(f"size is one of {', '.join(SIZES)}, not {size!r}")
+    overrides = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+    chosen = {key: value for key, value in overrides.items() if value is not None}
+    return AudioSpectrogramTransformer(**{**SIZES[size], **chosen}, **options)

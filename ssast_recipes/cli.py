@@ -1,0 +1,72 @@
+"""The command line: `ssast COMMAND …`.
+
+A command is a module with two functions, `add_arguments(parser)` and `run(arguments)`. It is
+imported only when it was chosen, so that `ssast --help` need not wait for torch.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from ssast_recipes import __version__
+
+# command: (module, help in one line)
+COMMANDS: dict[str, tuple[str, str]] = {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    What the user can mend (a value, a file, the state of the machine) is told in one line. Any
+    other exception is a mistake of ours and keeps its traceback.
+
+    Arguments
+    ---------
+    argv : Sequence[str] | None
+        The arguments after `ssast`; None takes those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: what the command returned (None is 0), or 1 after an error.
+
+    Raises
+    ------
+    SystemExit
+        After `--help` and `--version`, and with status 2 where the arguments are wrong.
+
+    Example
+    -------
+    >>> main(["--version"])
+    Traceback (most recent call last):
+    SystemExit: 0
+    """
+    parser = argparse.ArgumentParser(
+        prog="ssast",
+        description="Self-supervised audio spectrogram transformers on SpeechBrain.",
+        epilog="\n  ".join(
+            ["commands:", *(f"{name:<10}  {text}" for name, (_, text) in COMMANDS.items())]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show an error's traceback")
+    parser.add_argument(
+        "command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below"
+    )
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="see ssast COMMAND --help")
+    chosen = parser.parse_args(argv)
+
+    module, text = COMMANDS[chosen.command]
+    try:
+        command = importlib.import_module(module)
+        command_parser = argparse.ArgumentParser(prog=f"ssast {chosen.command}", description=text)
+        command.add_arguments(command_parser)
+        return command.run(command_parser.parse_args(chosen.rest)) or 0
+    except (ValueError, OSError, RuntimeError) as error:
+        if chosen.debug:
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"ssast: error: {message}", file=sys.stderr)
+        return 1

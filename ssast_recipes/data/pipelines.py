@@ -1,0 +1,300 @@
+"""From manifests to batches of waveforms."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from torch import Tensor
+from torchaudio.transforms import Resample
+
+from ssast_recipes.data.manifest import read_manifest
+from ssast_recipes.data.sampling import ClipKey
+
+
+class WaveformReader:
+    """Reads a clip as mono samples: only the seconds needed, at the rate wanted.
+
+    Arguments
+    ---------
+    sample_rate : int
+        Sample rate wanted, in Hz; other rates are resampled.
+    max_duration : float, optional
+        Seconds at most; of longer clips a stretch is read. By default clips are read whole.
+    crop : str
+        Which stretch of a longer clip: "start", or "random", drawn from (seed, epoch, clip).
+    seed : int
+        Seed of random crops.
+
+    Raises
+    ------
+    ValueError
+        If `crop` is unknown; when called, if a file cannot be read or holds values that are not
+        finite.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> path = getfixture("tmp_path") / "clip.wav"
+    >>> soundfile.write(path, torch.rand(8000, 2).numpy(), samplerate=8000)
+    >>> reader = WaveformReader(sample_rate=16000, max_duration=0.5)
+    >>> reader(path, start=0.0, duration=1.0, epoch=1, clip_id="clip").shape
+    torch.Size([8000])
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        max_duration: float | None = None,
+        crop: str = "start",
+        seed: int = 0,
+    ):
+        if crop not in ("start", "random"):
+            raise ValueError(f"crop is start or random, not {crop!r}")
+        self.sample_rate, self.max_duration = sample_rate, max_duration
+        self.crop, self.seed = crop, seed
+
+    def __call__(
+        self, path: str | Path, start: float, duration: float, epoch: int, clip_id: str
+    ) -> Tensor:
+        """Reads a clip.
+
+        Arguments
+        ---------
+        path : str or Path
+            An audio file, in any format that soundfile reads.
+        start, duration : float
+            The clip's stretch of the file, in seconds.
+        epoch : int
+            Epoch, for random crops.
+        clip_id : str
+            Name of the clip, for random crops.
+
+        Returns
+        -------
+        Tensor
+            Samples, [samples], float32.
+        """
+        surplus = 0.0 if self.max_duration is None else max(0.0, duration - self.max_duration)
+        if self.crop == "random" and surplus:
+            start += surplus * random.Random(f"{self.seed} {epoch} {clip_id}").random()
+        try:
+            with soundfile.SoundFile(path) as audio:
+                rate = audio.samplerate
+                audio.seek(round(start * rate))
+                samples = audio.read(
+                    round((duration - surplus) * rate), dtype="float32", always_2d=True
+                )
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise ValueError(f"{path}: not readable as audio: {error}; prepare again") from error
+        waveform = torch.from_numpy(samples).mean(dim=1)
+        if not torch.isfinite(waveform).all():
+            raise ValueError(f"{path}: holds samples that are not finite; remove or mend the file")
+        return (
+            waveform if rate == self.sample_rate else _resampler(rate, self.sample_rate)(waveform)
+        )
+
+
+@lru_cache(maxsize=16)
+def _resampler(from_rate: int, to_rate: int) -> Resample:
+    return Resample(from_rate, to_rate)
+
+
+class ClipDataset(DynamicItemDataset):
+    """The clips of one or several manifests, asked for by `ClipKey`.
+
+    A SpeechBrain data set whose pipelines may also take `epoch`, `index` and `place`, so that
+    random processing can be a function of the epoch and the clip.
+
+    Arguments
+    ---------
+    manifests : sequence of paths
+        Manifest files; together they make the data set.
+
+    Raises
+    ------
+    ValueError
+        If an ID occurs in two manifests.
+    """
+
+    def __init__(self, manifests: Sequence[str | Path]):
+        data: dict[str, dict[str, Any]] = {}
+        for manifest in manifests:
+            for clip in read_manifest(manifest):
+                if clip.id in data:
+                    raise ValueError(f"{manifest}: the ID {clip.id!r} stands in two manifests")
+                data[clip.id] = {
+                    "path": clip.path,
+                    "start": clip.start,
+                    "duration": clip.duration,
+                    "labels": clip.labels,
+                }
+        super().__init__(data)
+        self.pipeline.add_static_keys(list(ClipKey._fields))
+
+    def __getitem__(self, key: ClipKey | int) -> dict[str, Any]:
+        key = key if isinstance(key, ClipKey) else ClipKey(epoch=0, index=key, place=key)
+        clip_id = self.data_ids[key.index]
+        return self.pipeline.compute_outputs({"id": clip_id, **self.data[clip_id], **key._asdict()})
+
+
+def make_dataset(
+    manifests: Sequence[str | Path],
+    read_waveform: Callable[..., Tensor],
+    encode_labels: Callable[[Sequence[str]], Tensor] | None = None,
+    output_keys: Sequence[str] = ("id", "index", "place", "waveform", "target"),
+) -> ClipDataset:
+    """Makes a data set of waveforms and, if `target` is among the output keys, targets.
+
+    Arguments
+    ---------
+    manifests : sequence of paths
+        Manifest files.
+    read_waveform : callable
+        (path, start, duration, epoch, id) to samples, such as a `WaveformReader`.
+    encode_labels : callable, optional
+        Labels to a target tensor, such as a `ClassEncoder`.
+    output_keys : sequence of str
+        What each clip yields; `id`, `index`, `place` and `waveform` at least.
+
+    Returns
+    -------
+    ClipDataset
+        The data set.
+    """
+    dataset = ClipDataset(manifests)
+    dataset.add_dynamic_item(
+        read_waveform, takes=["path", "start", "duration", "epoch", "id"], provides="waveform"
+    )
+    if encode_labels is not None:
+        dataset.add_dynamic_item(encode_labels, takes="labels", provides="target")
+    dataset.set_output_keys(list(output_keys))
+    return dataset
+
+
+class ClassEncoder:
+    """Turns the one label of a clip into its class index.
+
+    Arguments
+    ---------
+    classes : sequence of str
+        Class names, in the order of their indices.
+
+    Raises
+    ------
+    ValueError
+        When called, if a clip has no label or several, or one that is not a class.
+
+    Example
+    -------
+    >>> ClassEncoder(["dog", "rain"])(("rain",))
+    tensor(1)
+    """
+
+    def __init__(self, classes: Sequence[str]):
+        self.classes = list(classes)
+        self._index = {name: index for index, name in enumerate(self.classes)}
+
+    @classmethod
+    def from_file(cls, path: str | Path, num_classes: int) -> "ClassEncoder":
+        """Reads the classes from a text file, one a line.
+
+        Arguments
+        ---------
+        path : str or Path
+            The file that preparation wrote.
+        num_classes : int
+            How many there are to be: the size of the classifier.
+
+        Returns
+        -------
+        ClassEncoder
+            The encoder.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer.
+        """
+        classes = Path(path).read_text(encoding="utf-8").splitlines()
+        if len(classes) != num_classes:
+            raise ValueError(
+                f"num_classes is {num_classes}, but {path} lists {len(classes)}; "
+                f"pass --num_classes {len(classes)}"
+            )
+        return cls(classes)
+
+    def __call__(self, labels: Sequence[str]) -> Tensor:
+        """Maps one label to its class index, a 0-dimensional int64 tensor."""
+        if len(labels) != 1 or labels[0] not in self._index:
+            raise ValueError(f"labels {list(labels)} are not one of {len(self.classes)} classes")
+        return torch.tensor(self._index[labels[0]])
+
+
+@dataclass
+class ClipBatch:
+    """A batch of clips.
+
+    `ids` name them; `indices` [batch] say where in the data set, `places` [batch] where in the
+    global batch they stand; `waveforms` [batch, samples] are zero-padded behind `num_samples`
+    [batch]; `targets` [batch, …] exist where labels are read.
+    """
+
+    ids: list[str]
+    indices: Tensor
+    places: Tensor
+    waveforms: Tensor
+    num_samples: Tensor
+    targets: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> "ClipBatch":
+        """Copies the tensors to a device, without waiting where the memory is pinned."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "ClipBatch":
+        """Pins the tensors' memory, for copies that do not wait; called by the DataLoader."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "ClipBatch":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **{name: function(tensor) for name, tensor in tensors.items()})
+
+
+def collate(clips: Sequence[dict[str, Any]]) -> ClipBatch:
+    """Makes a batch of what a data set yields.
+
+    Arguments
+    ---------
+    clips : sequence of dict
+        `id`, `index`, `place`, `waveform` [samples] and, if there are labels, `target`.
+
+    Returns
+    -------
+    ClipBatch
+        The batch.
+
+    Example
+    -------
+    >>> clip = {"id": "a", "index": 3, "place": 0, "waveform": torch.ones(2)}
+    >>> collate([clip, {**clip, "id": "b", "waveform": torch.ones(1)}]).waveforms.tolist()
+    [[1.0, 1.0], [1.0, 0.0]]
+    """
+    waveforms = [clip["waveform"] for clip in clips]
+    has_targets = "target" in clips[0]
+    return ClipBatch(
+        ids=[clip["id"] for clip in clips],
+        indices=torch.tensor([clip["index"] for clip in clips]),
+        places=torch.tensor([clip["place"] for clip in clips]),
+        waveforms=torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True),
+        num_samples=torch.tensor([len(waveform) for waveform in waveforms]),
+        targets=torch.stack([clip["target"] for clip in clips]) if has_targets else None,
+    )

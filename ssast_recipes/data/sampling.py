@@ -1,0 +1,185 @@
+"""Which clips make which batch: the same global batches on any number of processes."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+
+class ClipKey(NamedTuple):
+    """Asks a `ClipDataset` for a clip: in which epoch, which one, at which place of the batch.
+
+    The place counts through the global batch, all processes and accumulated batches included.
+    """
+
+    epoch: int
+    index: int
+    place: int
+
+
+class TrainingBatches(Sampler[list[ClipKey]]):
+    """Batches of a training set in an order drawn from (seed, epoch).
+
+    A global batch is `accumulation * world_size * batch_size` consecutive clips of the order, so
+    that its clips, and their places in it, do not depend on how it is shared out. Every batch is
+    a function of its number: continuing after a kill takes `start_at`, nothing stored.
+
+    Arguments
+    ---------
+    num_clips : int
+        Size of the training set.
+    batch_size : int
+        Clips in a batch of one process.
+    seed : int
+        Seed of the order.
+    shuffle : bool
+        Whether to draw a new order each epoch, or keep the manifest's.
+    rank, world_size : int
+        This process and the number of processes.
+    accumulation : int
+        Batches whose gradients are accumulated to one step.
+    continuous : bool
+        False: an epoch ends with a smaller batch, shared evenly (up to `world_size - 1` clips are
+        left out). True: batches never end and run across the ends of epochs, so that each epoch
+        shows every clip exactly once and all batches are full.
+
+    Raises
+    ------
+    ValueError
+        If there are no clips, or less than one would fall to each process.
+
+    Example
+    -------
+    >>> batches = TrainingBatches(num_clips=5, batch_size=2, shuffle=False)
+    >>> [[key.index for key in batch] for batch in batches]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        num_clips: int,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulation: int = 1,
+        continuous: bool = False,
+    ):
+        if batch_size < 1 or num_clips < world_size:
+            raise ValueError(
+                f"{num_clips} clips cannot be shared by {world_size} processes in batches of "
+                f"{batch_size}"
+            )
+        self.num_clips, self.batch_size = num_clips, batch_size
+        self.seed, self.shuffle = seed, shuffle
+        self.rank, self.world_size = rank, world_size
+        self.accumulation, self.continuous = accumulation, continuous
+        self.epoch, self.first_batch = 1, 0
+
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Makes the next iteration begin at a batch (from 0) of an epoch (from 1).
+
+        With `continuous`, batches are counted from the first epoch on.
+        """
+        self.epoch, self.first_batch = epoch, batch
+
+    def __len__(self) -> int:
+        if self.continuous:
+            raise TypeError("continuous batches have no end")
+        shared = self.num_clips - self.num_clips % self.world_size
+        return -(-shared // (self.batch_size * self.world_size)) - self.first_batch
+
+    def __iter__(self) -> Iterator[list[ClipKey]]:
+        batch = self.first_batch
+        while self.continuous or batch < self.first_batch + len(self):
+            yield self._batch(batch)
+            batch += 1
+
+    def _batch(self, number: int) -> list[ClipKey]:
+        share = self.batch_size * self.world_size
+        begin = number * share
+        size = self.batch_size
+        if not self.continuous:
+            size = min(size, (self.num_clips - begin) // self.world_size)
+        first = begin + self.rank * size
+        place = number % self.accumulation * share + self.rank * size
+        return [self._key(first + offset, place + offset) for offset in range(size)]
+
+    def _key(self, position: int, place: int) -> ClipKey:
+        epoch = self.epoch
+        if self.continuous:
+            passes, position = divmod(position, self.num_clips)
+            epoch = 1 + passes
+        if not self.shuffle:
+            return ClipKey(epoch, position, place)
+        order = epoch_order(self.num_clips, self.seed, epoch)
+        return ClipKey(epoch, int(order[position]), place)
+
+
+@lru_cache(maxsize=2)
+def epoch_order(num_clips: int, seed: int, epoch: int) -> Tensor:
+    """Draws the order of an epoch.
+
+    Arguments
+    ---------
+    num_clips : int
+        How many clips to order.
+    seed, epoch : int
+        What the order is a function of.
+
+    Returns
+    -------
+    Tensor
+        A permutation, [num_clips], int64.
+
+    Example
+    -------
+    >>> sorted(epoch_order(4, seed=1, epoch=3).tolist())
+    [0, 1, 2, 3]
+    """
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    return torch.randperm(num_clips, generator=generator)
+
+
+class EvaluationBatches(Sampler[list[ClipKey]]):
+    """Batches of one process's share of a validation or test set, every clip exactly once.
+
+    Arguments
+    ---------
+    num_clips : int
+        Size of the whole set.
+    batch_size : int
+        Clips in a batch.
+    rank, world_size : int
+        This process and the number of processes.
+
+    Raises
+    ------
+    ValueError
+        If a process would be left without clips.
+
+    Example
+    -------
+    >>> [[key.index for key in batch] for batch in EvaluationBatches(5, 2, rank=0, world_size=2)]
+    [[0, 2], [4]]
+    """
+
+    def __init__(self, num_clips: int, batch_size: int, rank: int = 0, world_size: int = 1):
+        if batch_size < 1 or num_clips < world_size:
+            raise ValueError(
+                f"{num_clips} clips cannot be shared by {world_size} processes in batches of "
+                f"{batch_size}"
+            )
+        share = range(rank, num_clips, world_size)
+        keys = [ClipKey(epoch=0, index=index, place=index) for index in share]
+        self.batches = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[ClipKey]]:
+        return iter(self.batches)

@@ -1,0 +1,58 @@
+"""What stands on the encoder: prediction heads for pretraining, a classifier for fine-tuning."""
+
+import torch
+from torch import Tensor, nn
+
+
+class PatchPredictionHead(nn.Module):
+    """Predicts a patch from its token: two linear layers with a ReLU between.
+
+    SSAST has two of these, one for each objective (paper, section 2.3).
+
+    Arguments
+    ---------
+    embed_dim : int
+        Width of a token.
+    patch_area : int
+        Number of values of a patch.
+
+    Example
+    -------
+    >>> PatchPredictionHead(192, patch_area=256)(torch.zeros(2, 400, 192)).shape
+    torch.Size([2, 400, 256])
+    """
+
+    def __init__(self, embed_dim: int, patch_area: int):
+        super().__init__()
+        self.hidden = nn.Linear(embed_dim, embed_dim)
+        self.output = nn.Linear(embed_dim, patch_area)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Maps tokens [batch, masked, width] to patches [batch, masked, patch area]."""
+        return self.output(torch.relu(self.hidden(tokens)))
+
+
+class ClassificationHead(nn.Module):
+    """A layer norm and a linear layer.
+
+    Arguments
+    ---------
+    embed_dim : int
+        Width of an embedding.
+    num_classes : int
+        Number of classes.
+
+    Example
+    -------
+    >>> ClassificationHead(192, num_classes=50)(torch.zeros(2, 192)).shape
+    torch.Size([2, 50])
+    """
+
+    def __init__(self, embed_dim: int, num_classes: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-5)
+        self.linear = nn.Linear(embed_dim, num_classes)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Maps embeddings [batch, width] to logits [batch, classes]."""
+        return self.linear(self.norm(embeddings))

@@ -1,0 +1,128 @@
+"""The two objectives of masked spectrogram patch modeling."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def info_nce_loss(
+    predictions: Tensor,
+    targets: Tensor,
+    softmax_over: str = "targets",
+    included: Tensor | None = None,
+) -> Tensor:
+    """InfoNCE among the masked patches of each clip: the discriminative objective.
+
+    The similarity of prediction i and target j is their dot product; i = j is the positive.
+    With `softmax_over="targets"` each prediction chooses among the targets (SSAST, equation 1);
+    with `"predictions"` each target chooses among the predictions, which is what the released
+    code computes. Always in 32-bit; targets carry no gradient.
+
+    Arguments
+    ---------
+    predictions : Tensor
+        What the contrastive head predicts at the masked patches, [batch, masked, patch area].
+    targets : Tensor
+        The masked patches, [batch, masked, patch area].
+    softmax_over : str
+        "targets" (paper) or "predictions" (released code).
+    included : Tensor, optional
+        Which masked patches take part, [batch, masked], bool; by default all. The others are
+        neither asked for nor offered as negatives.
+
+    Returns
+    -------
+    Tensor
+        The mean over the included patches of the batch, a scalar; log(masked) is chance.
+
+    Raises
+    ------
+    ValueError
+        If `softmax_over` is unknown.
+
+    Example
+    -------
+    >>> loss = info_nce_loss(torch.zeros(2, 400, 256), torch.rand(2, 400, 256))
+    >>> round(loss.item(), 4) == round(torch.tensor(400.0).log().item(), 4)
+    True
+    """
+    with torch.autocast(predictions.device.type, enabled=False):
+        similarities = similarity_matrix(predictions, targets)  # [batch, predictions, targets]
+        if softmax_over == "predictions":
+            similarities = similarities.transpose(1, 2)
+        elif softmax_over != "targets":
+            raise ValueError(f"softmax_over is targets or predictions, not {softmax_over!r}")
+        if included is None:
+            return -similarities.log_softmax(dim=2).diagonal(dim1=1, dim2=2).mean()
+        # A finite floor: a clip with nothing included must not turn into 0 * inf = NaN.
+        similarities = similarities.masked_fill(~included.unsqueeze(1), -1e9)
+        positives = similarities.log_softmax(dim=2).diagonal(dim1=1, dim2=2)  # [batch, masked]
+        return -(positives * included).sum() / included.sum().clamp(min=1)
+
+
+def similarity_matrix(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Dot products of all predictions with all targets of the same clip, in 32-bit.
+
+    Arguments
+    ---------
+    predictions, targets : Tensor
+        Vectors, [batch, masked, patch area].
+
+    Returns
+    -------
+    Tensor
+        Similarities, [batch, masked predictions, masked targets]; no gradient to the targets.
+
+    Example
+    -------
+    >>> similarity_matrix(torch.ones(1, 3, 4), torch.ones(1, 3, 4)).shape
+    torch.Size([1, 3, 3])
+    """
+    return predictions.float() @ targets.detach().float().transpose(1, 2)
+
+
+def masked_reconstruction_loss(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error over the masked patches: the generative objective.
+
+    Arguments
+    ---------
+    predictions : Tensor
+        What the reconstruction head predicts at the masked patches, [batch, masked, patch area].
+    targets : Tensor
+        The masked patches, [batch, masked, patch area]; they carry no gradient.
+
+    Returns
+    -------
+    Tensor
+        The mean over all values of all masked patches, a scalar, in 32-bit.
+
+    Example
+    -------
+    >>> masked_reconstruction_loss(torch.zeros(2, 400, 256), torch.ones(2, 400, 256)).item()
+    1.0
+    """
+    with torch.autocast(predictions.device.type, enabled=False):
+        return F.mse_loss(predictions.float(), targets.detach().float())
+
+
+def constant_patches(patches: Tensor) -> Tensor:
+    """Tells which patches hold one value only: padding and digital silence.
+
+    They are all alike, so no prediction can tell one from another: InfoNCE can only lose on them.
+
+    Arguments
+    ---------
+    patches : Tensor
+        Patches, [batch, patches, patch area].
+
+    Returns
+    -------
+    Tensor
+        True where a patch is constant, [batch, patches], bool.
+
+    Example
+    -------
+    >>> constant_patches(torch.tensor([[[0.5, 0.5], [0.5, 0.6]]])).tolist()
+    [[True, False]]
+    """
+    return patches.amax(dim=2) == patches.amin(dim=2)

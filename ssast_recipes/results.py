@@ -1,0 +1,201 @@
+"""What an evaluated run leaves behind: `results.json` and `predictions.csv`."""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from ssast_recipes import __version__
+
+# Where a run's data lie and where it runs is no part of what it computes.
+_NOT_CONFIGURATION = (
+    "data_folder",
+    "manifest_folder",
+    "output_folder",
+    "pretrained_encoder",
+    "device",
+    "num_workers",
+    "skip_prep",
+    "download",
+)
+
+
+def write_results(
+    hparams: SimpleNamespace,
+    metric: str,
+    values: Mapping[str, float],
+    details: Mapping[str, Any],
+    device: str,
+) -> Path:
+    """Writes `results.json` into a run's output folder.
+
+    Arguments
+    ---------
+    hparams : SimpleNamespace
+        The run's hyperparameters: `output_folder`, `seed`, `encoder` and `record`, a dict of what
+        names the experiment (dataset, protocol, fold, pretrained_from, num_clips, …).
+    metric : str
+        Name of the metric.
+    values : mapping of str to float
+        The metric by selection: of the "last" and the "best" checkpoint.
+    details : mapping
+        Whatever else is worth keeping.
+    device : str
+        The device that the run used.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    folder = Path(hparams.output_folder)
+    encoder = hparams.encoder
+    record = {
+        **hparams.record,
+        "metric": metric,
+        "value": dict(values),
+        "seed": hparams.seed,
+        "size": getattr(hparams, "size", None),
+        "geometry": {
+            **encoder.geometry(),
+            "patch_stride": list(encoder.patch_stride),
+            "target_length": encoder.target_length,
+        },
+        "configuration_sha256": configuration_sha256(folder / "hyperparams.yaml"),
+        "package_version": __version__,
+        "device": device_kind(device),
+        **details,
+    }
+    path = folder / "results.json"
+    write_text(path, json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def write_predictions(
+    path: Path, classes: Sequence[str], selections: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Writes every clip's label and scores, from which the metric can be computed again.
+
+    Arguments
+    ---------
+    path : Path
+        Where to write the CSV file.
+    classes : sequence of str
+        Class names, in the order of the scores.
+    selections : mapping
+        By selection ("last", "best"): `ids`, `targets` [clips] and `logits` [clips, classes].
+    """
+    beside = path.with_suffix(".partial")
+    with open(beside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["selection", "id", "label", *classes])
+        for selection, outputs in selections.items():
+            rows = zip(
+                outputs["ids"], outputs["targets"].tolist(), outputs["logits"].tolist(), strict=True
+            )
+            for clip_id, target, logits in rows:
+                scores = [f"{logit:.9g}" for logit in logits]
+                writer.writerow([selection, clip_id, classes[target], *scores])
+    os.replace(beside, path)
+
+
+def read_predictions(path: Path, selection: str) -> tuple[Tensor, Tensor]:
+    """Reads what `write_predictions` wrote.
+
+    Arguments
+    ---------
+    path : Path
+        The CSV file.
+    selection : str
+        "last" or "best".
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        Logits [clips, classes] and class indices [clips].
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        classes = next(reader)[3:]
+        rows = [row for row in reader if row[0] == selection]
+    logits = torch.tensor([[float(score) for score in row[3:]] for row in rows])
+    return logits, torch.tensor([classes.index(row[2]) for row in rows])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file beside and renames it, so that it is never seen half-written."""
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def device_kind(device: str) -> str:
+    """Names a device by its kind: a GPU's name, or the number of CPU threads.
+
+    Example
+    -------
+    >>> device_kind("cpu").startswith("CPU")
+    True
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if torch.device(device).type == "cpu":
+        return f"CPU, {torch.get_num_threads()} threads"
+    return device
+
+
+def configuration_sha256(path: Path) -> str:
+    """Hashes a resolved YAML file without its comments, paths and device.
+
+    Arguments
+    ---------
+    path : Path
+        The `hyperparams.yaml` that a run keeps.
+
+    Returns
+    -------
+    str
+        The same for runs that compute the same, wherever their data lie.
+
+    Example
+    -------
+    >>> first, second = (getfixture("tmp_path") / name for name in ("a.yaml", "b.yaml"))
+    >>> _ = first.write_text("# today\\noutput_folder: /a\\nlog: /a/log.txt\\nlr: 0.1")
+    >>> _ = second.write_text("output_folder: /b\\nlog: /b/log.txt\\nlr: 0.1")
+    >>> configuration_sha256(first) == configuration_sha256(second)
+    True
+    """
+    root = yaml.compose(path.read_text(encoding="utf-8"))
+    folders: dict[str, str] = {}
+    kept = []
+    for key, value in root.value:
+        if key.value in _NOT_CONFIGURATION:
+            if isinstance(value, yaml.ScalarNode) and len(value.value) > 1:
+                folders[value.value] = f"<{key.value}>"
+        else:
+            kept.append((key, value))
+    # The longest first: one folder may hold another.
+    ordered = sorted(folders.items(), key=lambda item: -len(item[0]))
+    pairs = [[key.value, _plain(value, ordered)] for key, value in kept]
+    return hashlib.sha256(json.dumps(sorted(pairs, key=lambda p: p[0])).encode()).hexdigest()
+
+
+def _plain(node: yaml.Node, folders: Sequence[tuple[str, str]]) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        items = [[_plain(key, folders), _plain(value, folders)] for key, value in node.value]
+        return [node.tag, sorted(items, key=json.dumps)]
+    if isinstance(node, yaml.SequenceNode):
+        return [node.tag, [_plain(item, folders) for item in node.value]]
+    text = node.value
+    for folder, name in folders:
+        if text == folder or text.startswith(folder + "/"):
+            text = name + text[len(folder) :]
+    return [node.tag, text]

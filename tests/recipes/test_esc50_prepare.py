@@ -1,0 +1,531 @@
+import csv
+import importlib.util
+import logging
+import os
+import shutil
+import threading
+from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from speechbrain.utils.distributed import run_on_main
+
+from ssast_recipes.data.manifest import read_manifest
+from ssast_recipes.data.synthetic import make_esc50
+
+PATH = Path(__file__).parents[2] / "recipes" / "ESC50" / "esc50_prepare.py"
+SPEC = importlib.util.spec_from_file_location("esc50_prepare", PATH)
+esc50_prepare = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(esc50_prepare)
+prepare_esc50 = esc50_prepare.prepare_esc50
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    return make_esc50(tmp_path / "corpus", duration=0.5)
+
+
+def audio_of(corpus):
+    return sorted((corpus / "audio").iterdir())
+
+
+def files_with_times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def edit_meta(corpus, edit):
+    meta = corpus / "meta" / "esc50.csv"
+    lines = meta.read_text().splitlines()
+    meta.write_text("\n".join(edit(lines)) + "\n")
+
+
+# ---- the fabricated corpus
+
+
+def test_a_fabricated_corpus_is_laid_out_as_esc50(tmp_path):
+    folder = make_esc50(tmp_path, 2, num_classes=6, num_folds=3, duration=0.2, extension="flac")
+    with open(folder / "meta" / "esc50.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == "filename fold target category esc10 src_file take".split()
+    assert len(rows) == len(audio_of(folder)) == 2 * 6 * 3
+    for row in rows:
+        expected = f"{row['fold']}-{row['src_file']}-{row['take']}-{row['target']}.flac"
+        assert row["filename"] == expected
+        info = soundfile.info(folder / "audio" / expected)
+        assert (info.frames, info.samplerate, info.channels) == (8820, 44100, 1)
+    # As in ESC-50, the takes of one source never lie in two folds.
+    assert len({row["src_file"] for row in rows}) == 6 * 3
+    assert len({row["category"] for row in rows}) == 6
+
+
+def test_a_fabricated_corpus_depends_on_the_seed_alone(tmp_path):
+    options = {"num_classes": 3, "num_folds": 2, "duration": 0.1}
+    one = make_esc50(tmp_path / "one", **options)
+    more = make_esc50(tmp_path / "more", clips_per_class_and_fold=2, **options)
+    other = make_esc50(tmp_path / "other", seed=1, **options)
+    for path in audio_of(one):
+        assert path.read_bytes() == (more / "audio" / path.name).read_bytes()
+        assert path.read_bytes() != (other / "audio" / path.name).read_bytes()
+
+
+def test_the_classes_of_a_fabricated_corpus_can_be_learned(tmp_path):
+    """The nearest mean spectrum of the training folds knows most of the test fold."""
+    corpus = make_esc50(tmp_path, 2, num_classes=8, duration=1.0, sample_rate=16000)
+    features, targets, folds = [], [], []
+    for path in audio_of(corpus):
+        samples, _ = soundfile.read(path, dtype="float32")
+        spectra = torch.stft(
+            torch.from_numpy(samples), 512, window=torch.hann_window(512), return_complex=True
+        )
+        bands = (spectra.abs().square().unflatten(0, (1, -1))[0][:256]).reshape(32, 8, -1).mean(1)
+        logs = (bands + 1e-6).log()
+        features.append(torch.cat([logs.mean(1) - logs.mean(), logs.std(1)]))
+        fold, _, _, target = path.stem.split("-")
+        targets.append(int(target))
+        folds.append(int(fold))
+    features, targets, folds = torch.stack(features), torch.tensor(targets), torch.tensor(folds)
+    train = folds != 1
+    means = torch.stack([features[train & (targets == label)].mean(0) for label in range(8)])
+    predictions = torch.cdist(features[~train], means).argmin(1)
+    assert (predictions == targets[~train]).float().mean() > 0.7  # by chance 0.125
+
+
+def test_a_corpus_that_esc50_has_no_room_for_is_refused(tmp_path):
+    for options in ({"num_classes": 51}, {"num_folds": 6}, {"clips_per_class_and_fold": 0}):
+        with pytest.raises(ValueError, match="1 to 50 classes"):
+            make_esc50(tmp_path / "corpus", **options)
+    assert not (tmp_path / "corpus").exists()
+
+
+# ---- splits and manifests
+
+
+@pytest.mark.parametrize("test_fold", [1, 4])
+def test_four_folds_train_and_the_fifth_tests(corpus, tmp_path, test_fold):
+    prepare_esc50(corpus, tmp_path / "manifests", test_fold)
+    folder = tmp_path / "manifests" / f"fold{test_fold}"
+    train, test = (read_manifest(folder / f"{split}.csv") for split in ("train", "test"))
+    assert Counter(clip.extra["fold"] for clip in test) == {str(test_fold): 4}
+    others = {1, 2, 3, 4, 5} - {test_fold}
+    assert Counter(clip.extra["fold"] for clip in train) == {str(fold): 4 for fold in others}
+    assert not {clip.id for clip in train} & {clip.id for clip in test}
+    assert {clip.id for clip in train + test} == {path.stem for path in audio_of(corpus)}
+    names = ["tone_0", "noise_0", "sweep_0", "clicks_0"]
+    for clip in train + test:
+        assert clip.labels == (names[int(clip.id.split("-")[-1])],)
+        assert (clip.start, clip.duration, clip.sample_rate) == (0.0, 0.5, 16000)
+    assert (folder / "classes.txt").read_text().splitlines() == names
+    assert (folder / "rejected.csv").read_text() == "path,reason\n"
+
+
+def test_training_folds_can_be_chosen(corpus, tmp_path):
+    prepare_esc50(corpus, tmp_path / "m", 5, train_folds=[3, 1])
+    train = read_manifest(tmp_path / "m" / "fold5" / "train.csv")
+    assert Counter(clip.extra["fold"] for clip in train) == {"1": 4, "3": 4}
+
+
+def test_folds_that_do_not_exist_or_overlap_are_refused(corpus, tmp_path):
+    with pytest.raises(ValueError, match="^ESC-50 has folds 1 to 5, not 6$"):
+        prepare_esc50(corpus, tmp_path / "m", 6)
+    with pytest.raises(ValueError, match="^ESC-50 has folds 1 to 5, not 0$"):
+        prepare_esc50(corpus, tmp_path / "m", 1, train_folds=[0, 2])
+    with pytest.raises(ValueError, match=r"folds \[1, 2\] cannot be tested on 2"):
+        prepare_esc50(corpus, tmp_path / "m", 2, train_folds=[1, 2])
+    with pytest.raises(ValueError, match="cannot be tested"):
+        prepare_esc50(corpus, tmp_path / "m", 2, train_folds=[])
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_fold_without_clips_is_an_error(tmp_path):
+    corpus = make_esc50(tmp_path / "corpus", num_folds=2, duration=0.1)
+    with pytest.raises(ValueError, match=r"esc50.csv lists no clip of folds \[3\] \(test\)"):
+        prepare_esc50(corpus, tmp_path / "m", 3)
+
+
+def test_classes_are_in_the_order_of_their_numbers(corpus, tmp_path):
+    swap = {"0,tone_0": "40,helicopter", "3,clicks_0": "12,crackling_fire"}
+
+    def rename(lines):
+        for old, new in swap.items():
+            lines = [line.replace(old, new) for line in lines]
+        return lines
+
+    edit_meta(corpus, rename)
+    prepare_esc50(corpus, tmp_path / "m", 1, resample=False)
+    classes = (tmp_path / "m" / "fold1" / "classes.txt").read_text().splitlines()
+    assert classes == ["noise_0", "sweep_0", "crackling_fire", "helicopter"]
+
+
+# ---- audio
+
+
+def test_resampled_copies_are_16_bit_mono_and_the_same_sound(tmp_path):
+    corpus = make_esc50(tmp_path / "corpus", num_classes=1, duration=0.5)
+    path = audio_of(corpus)[0]
+    seconds = np.arange(22050) / 44100
+    tone = np.sin(2 * np.pi * 1000 * seconds)
+    inaudible = 0.2 * np.sin(2 * np.pi * 12000 * seconds)  # above half of 16 kHz
+    channels = np.stack([0.8 * tone + inaudible, 0.2 * tone + inaudible], 1)
+    soundfile.write(path, channels, 44100, subtype="FLOAT")
+    prepare_esc50(corpus, tmp_path / "m", 1)
+    (clip,) = read_manifest(tmp_path / "m" / "fold1" / "test.csv")
+    assert clip.path == str(tmp_path / "m" / "audio_16000" / f"{path.stem}.wav")
+    assert soundfile.info(clip.path).subtype == "PCM_16"
+    samples, rate = soundfile.read(clip.path)
+    assert (rate, samples.shape) == (16000, (8000,))
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 16000)
+    middle = slice(100, -100)
+    np.testing.assert_allclose(samples[middle], expected[middle], atol=2e-3)
+
+
+def test_16_bit_samples_at_the_rate_wanted_are_kept_exactly_and_loud_ones_do_not_wrap(tmp_path):
+    corpus = make_esc50(tmp_path / "corpus", num_classes=1, duration=0.1, sample_rate=16000)
+    exact, loud = audio_of(corpus)[:2]
+    soundfile.write(loud, np.array([1.5, -1.5, 0.5] * 500), 16000, subtype="FLOAT")
+    prepare_esc50(corpus, tmp_path / "m", 1)
+    folder = tmp_path / "m" / "audio_16000"
+    before, after = (
+        soundfile.read(f / exact.name, dtype="int16")[0] for f in (exact.parent, folder)
+    )
+    assert np.array_equal(before, after)
+    samples, _ = soundfile.read(folder / loud.name, dtype="int16")
+    assert samples[:3].tolist() == [32767, -32768, 16384]
+
+
+def test_the_originals_are_used_without_resampling(corpus, tmp_path):
+    prepare_esc50(corpus, tmp_path / "m", 1, resample=False)
+    clips = read_manifest(tmp_path / "m" / "fold1" / "train.csv")
+    assert {Path(clip.path).parent for clip in clips} == {corpus / "audio"}
+    assert {(clip.sample_rate, clip.duration) for clip in clips} == {(44100, 0.5)}
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["fold1"]
+
+
+@pytest.mark.parametrize("extension", ["flac", "ogg"])
+def test_any_format_that_soundfile_reads_will_do(tmp_path, extension):
+    corpus = make_esc50(tmp_path / "corpus", duration=0.5, extension=extension)
+    prepare_esc50(corpus, tmp_path / "m", 2)
+    clips = read_manifest(tmp_path / "m" / "fold2" / "test.csv")
+    assert [(clip.path[-4:], clip.sample_rate) for clip in clips] == [(".wav", 16000)] * 4
+
+
+def test_files_converted_behind_the_back_of_the_list_are_found(tmp_path):
+    corpus = make_esc50(tmp_path / "corpus", duration=0.1, extension="flac")
+    edit_meta(corpus, lambda lines: [line.replace(".flac", ".wav") for line in lines])
+    for path in audio_of(corpus):
+        path.with_suffix(".txt").write_text("notes")
+    prepare_esc50(corpus, tmp_path / "m", 2, resample=False)
+    clips = read_manifest(tmp_path / "m" / "fold2" / "test.csv")
+    assert [Path(clip.path).suffix for clip in clips] == [".flac"] * 4
+
+
+def test_the_data_folder_is_never_written(corpus, tmp_path):
+    before = files_with_times(corpus)
+    folders = [corpus, corpus / "audio", corpus / "meta"]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        prepare_esc50(corpus, tmp_path / "m", 1)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert files_with_times(corpus) == before
+
+
+# ---- again
+
+
+def test_nothing_is_done_twice(corpus, tmp_path, monkeypatch):
+    folder = tmp_path / "m"
+    prepare_esc50(corpus, folder, 1)
+    before = files_with_times(folder)
+    monkeypatch.setattr(esc50_prepare, "check_clip", None)  # no audio file is opened
+    prepare_esc50(str(corpus), str(folder), 1, num_workers=1)
+    assert files_with_times(folder) == before
+
+
+def test_folds_share_the_resampled_audio(corpus, tmp_path):
+    prepare_esc50(corpus, tmp_path / "m", 1)
+    audio = files_with_times(tmp_path / "m" / "audio_16000")
+    inodes = {path: path.stat().st_ino for path in audio}
+    prepare_esc50(corpus, tmp_path / "m", 2)
+    assert files_with_times(tmp_path / "m" / "audio_16000") == audio
+    assert {path: path.stat().st_ino for path in audio} == inodes  # none was written again
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [
+        "audio_16000",
+        "fold1",
+        "fold2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda corpus, options: options.update(resample=False),
+        lambda corpus, options: options.update(sample_rate=8000),
+        lambda corpus, options: options.update(train_folds=[2, 3]),
+        lambda corpus, options: options.update(max_rejected=0.5),
+        lambda corpus, options: edit_meta(corpus, lambda lines: lines[:-1]),
+        lambda corpus, options: os.utime(audio_of(corpus)[0], (1, 1)),
+        lambda corpus, options: soundfile.write(audio_of(corpus)[0], np.ones(99), 8000),
+    ],
+)
+def test_other_options_or_data_are_prepared_anew(corpus, tmp_path, change):
+    prepare_esc50(corpus, tmp_path / "m", 1)
+    mark = (tmp_path / "m" / "fold1" / "prepared.json").read_text()
+    options = {}
+    change(corpus, options)
+    prepare_esc50(corpus, tmp_path / "m", 1, **options)
+    assert (tmp_path / "m" / "fold1" / "prepared.json").read_text() != mark
+
+
+def test_a_replaced_recording_is_resampled_anew_and_the_others_are_not(corpus, tmp_path):
+    prepare_esc50(corpus, tmp_path / "m", 1)
+    audio = tmp_path / "m" / "audio_16000"
+    inodes = {path: path.stat().st_ino for path in audio.iterdir()}
+    replaced, *others = audio_of(corpus)
+    soundfile.write(replaced, np.full(22050, 0.25), 44100)
+    os.utime(replaced, (10**9, 10**9))  # older than the copy, as an unpacked file may be
+    prepare_esc50(corpus, tmp_path / "m", 1)
+    samples, _ = soundfile.read(audio / replaced.name)
+    np.testing.assert_allclose(samples[100:-100], 0.25, atol=1e-3)
+    for path in others:
+        assert (audio / path.name).stat().st_ino == inodes[audio / path.name]
+
+
+def test_resampled_audio_that_was_lost_or_cut_is_made_again(corpus, tmp_path):
+    prepare_esc50(corpus, tmp_path / "m", 1)
+    lost, cut, shorter = sorted((tmp_path / "m" / "audio_16000").iterdir())[:3]
+    expected = [path.read_bytes() for path in (lost, cut, shorter)]
+    time = cut.stat().st_mtime_ns, shorter.stat().st_mtime_ns
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:1000])
+    soundfile.write(shorter, np.zeros(100), 16000)
+    os.utime(cut, ns=(time[0], time[0]))
+    os.utime(shorter, ns=(time[1], time[1]))
+    prepare_esc50(corpus, tmp_path / "m", 1)
+    assert [path.read_bytes() for path in (lost, cut, shorter)] == expected
+
+
+@pytest.mark.parametrize("interrupted", ["soundfile.write", "write_manifest", "mark_prepared"])
+def test_an_interrupted_preparation_is_taken_up_again(corpus, tmp_path, monkeypatch, interrupted):
+    calls = []
+
+    def power_cut(original, *args, **kwargs):
+        calls.append(args)
+        if len(calls) > 1 or interrupted == "mark_prepared":
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as context:
+        module, name = esc50_prepare, interrupted
+        if interrupted == "soundfile.write":
+            module, name = soundfile, "write"
+        context.setattr(module, name, partial(power_cut, getattr(module, name)))
+        with pytest.raises(KeyboardInterrupt):
+            prepare_esc50(corpus, tmp_path / "m", 1, num_workers=1)
+    assert not (tmp_path / "m" / "fold1" / "prepared.json").exists()
+    assert not list((tmp_path / "m").rglob("*.part"))
+    prepare_esc50(corpus, tmp_path / "m", 1)
+    prepare_esc50(corpus, tmp_path / "whole", 1)
+    for name in ("train.csv", "test.csv", "classes.txt", "rejected.csv"):
+        after, expected = (tmp_path / folder / "fold1" / name for folder in ("m", "whole"))
+        assert after.read_text().replace("/m/", "/whole/") == expected.read_text()
+
+
+# ---- bad data
+
+
+def spoil(corpus):
+    """Makes one file bad in every way; returns what is to be found in the reasons."""
+    nan = np.zeros(22050)
+    nan[9] = np.nan
+    paths = audio_of(corpus)
+    soundfile.write(paths[0], nan, 44100, subtype="FLOAT")
+    paths[1].write_bytes(paths[1].read_bytes()[:20_000])
+    paths[2].write_bytes(b"")
+    paths[3].write_text("<html>Sign in</html>" * 100)
+    soundfile.write(paths[4], np.zeros(0), 44100)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 22050)
+    soundfile.write(paths[5], noise, 44100, format="FLAC")
+    paths[5].write_bytes(paths[5].read_bytes()[:20_000])
+    reasons = ["not finite", "cut off", "empty", "not readable", "no samples", "cannot be decoded"]
+    return dict(zip(map(str, paths), reasons, strict=False))
+
+
+@pytest.mark.parametrize("resample", [True, False])
+def test_bad_files_are_left_out_and_listed_with_the_reason(corpus, tmp_path, resample, caplog):
+    bad = spoil(corpus)
+    with caplog.at_level(logging.INFO):
+        prepare_esc50(corpus, tmp_path / "m", 1, resample=resample, max_rejected=0.3)
+    folder = tmp_path / "m" / "fold1"
+    with open(folder / "rejected.csv", newline="") as file:
+        rejected = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    assert list(rejected) == list(bad)
+    for path, reason in rejected.items():
+        assert path in reason and bad[path] in reason
+    clips = [clip for name in ("train", "test") for clip in read_manifest(folder / f"{name}.csv")]
+    good = {path.stem for path in audio_of(corpus)} - {Path(path).stem for path in bad}
+    assert {clip.id for clip in clips} == good and len(clips) == 14
+    assert "6 of 20 clips left out as unusable, see rejected.csv: " in caplog.text
+
+
+def test_too_many_bad_files_end_the_preparation(corpus, tmp_path):
+    spoil(corpus)
+    with pytest.raises(ValueError, match="6 of 20 audio files cannot be used.*rejected.csv"):
+        prepare_esc50(corpus, tmp_path / "m", 1, max_rejected=0.29)
+    assert [path.name for path in (tmp_path / "m" / "fold1").iterdir()] == ["rejected.csv"]
+
+
+def test_silence_and_odd_lengths_are_reported_and_kept(tmp_path, caplog):
+    corpus = make_esc50(tmp_path / "corpus", num_classes=2, duration=5.0, sample_rate=8000)
+    silent, short = audio_of(corpus)[:2]
+    soundfile.write(silent, np.zeros(40000), 8000)
+    soundfile.write(short, np.full(20000, 0.1), 8000)
+    with caplog.at_level(logging.WARNING):
+        prepare_esc50(corpus, tmp_path / "m", 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"1 of 10 clips kept though silent throughout: {silent.name}",
+        f"1 of 10 clips kept though not 5 s long: {short.name}",
+    ]
+    assert len(read_manifest(tmp_path / "m" / "fold1" / "test.csv")) == 2
+
+
+def test_counts_are_logged_beside_the_published_ones(corpus, tmp_path, caplog):
+    edit_meta(corpus, lambda lines: lines[:-1])  # a clip of class clicks_0 in fold 5
+    with caplog.at_level(logging.INFO):
+        prepare_esc50(corpus, tmp_path / "m", 5)
+    assert (
+        "19 of ESC-10's 400 clips (381 missing), 4 of 10 classes, clips per fold 4/4/4/4/3 of 80"
+    ) in caplog.text
+    assert "train: 16 clips (tone_0 4, noise_0 4, sweep_0 4, clicks_0 4)" in caplog.text
+    assert "test: 3 clips (tone_0 1, noise_0 1, sweep_0 1, clicks_0 0)" in caplog.text
+
+
+def test_more_than_ten_classes_are_compared_with_esc50(tmp_path, caplog):
+    corpus = make_esc50(tmp_path / "corpus", num_classes=11, duration=0.05)
+    with caplog.at_level(logging.INFO):
+        prepare_esc50(corpus, tmp_path / "m", 5, resample=False)
+    assert "55 of ESC-50's 2000 clips (1945 missing), 11 of 50 classes" in caplog.text
+    assert "11/11/11/11/11 of 400" in caplog.text
+
+
+@pytest.mark.parametrize("missing", ["audio", "meta"])
+def test_a_folder_that_is_not_esc50_says_what_is_expected(corpus, tmp_path, missing):
+    shutil.rmtree(corpus / missing)
+    with pytest.raises(FileNotFoundError, match="corpus is not ESC-50: .*meta/esc50.csv.*github"):
+        prepare_esc50(corpus, tmp_path / "m", 1)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda lines: ["filename,category", *lines[1:]], r"column\(s\) fold, target are missing"),
+        (lambda lines: [], "filename, fold, target, category are missing"),
+        (
+            lambda lines: [*lines, "a.wav,one,0,dog"],
+            "esc50.csv, line 22: fold 'one' and target '0' are to be integers",
+        ),
+        (lambda lines: [*lines, "a.wav,1"], "line 22: fold '1' and target None"),
+        (lambda lines: [*lines, "a.wav,6,0,tone_0"], "line 22: ESC-50 has folds 1 to 5, not 6"),
+        (lambda lines: [*lines, lines[1]], "line 22: 1-100000-A-0.wav is listed twice"),
+        (
+            lambda lines: [*lines, "a.wav,1,0,dog"],
+            "line 22: target 0 is 'dog' here, 'tone_0' above",
+        ),
+        (lambda lines: [*lines, "a.wav,1,9,tone_0"], "not in .*a.wav"),
+    ],
+)
+def test_errors_of_the_list_name_file_and_line(corpus, tmp_path, edit, message):
+    edit_meta(corpus, edit)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        prepare_esc50(corpus, tmp_path / "m", 1)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_category_of_two_numbers_is_an_error(corpus, tmp_path):
+    edit_meta(corpus, lambda lines: [line.replace("noise_0", "tone_0") for line in lines])
+    with pytest.raises(ValueError, match="the category 'tone_0' has several targets"):
+        prepare_esc50(corpus, tmp_path / "m", 1)
+
+
+def test_files_that_are_listed_but_absent_are_counted_and_named(corpus, tmp_path):
+    absent = audio_of(corpus)[3:8]
+    for path in absent:
+        path.unlink()
+    first = ", ".join(path.name for path in absent[:3])
+    with pytest.raises(FileNotFoundError, match=f"5 of the 20 files .*esc50.csv.*{first}, …"):
+        prepare_esc50(corpus, tmp_path / "m", 1)
+
+
+# ---- as recipes use it
+
+
+def test_a_recipe_imports_it_from_its_own_folder_and_runs_it_on_the_main_process(
+    corpus, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(PATH.parent))
+    monkeypatch.delitem(__import__("sys").modules, "esc50_prepare", raising=False)
+    from esc50_prepare import prepare_esc50 as imported
+
+    options = {"data_folder": corpus, "manifest_folder": tmp_path / "m", "test_fold": 3}
+    run_on_main(imported, kwargs=options)
+    assert len(read_manifest(tmp_path / "m" / "fold3" / "train.csv")) == 16
+
+
+@pytest.fixture
+def archive_url(corpus, tmp_path):
+    """The corpus, zipped in a folder as on GitHub and served on loopback."""
+    served = tmp_path / "served"
+    (served / "ESC-50-master").parent.mkdir()
+    shutil.move(corpus, served / "ESC-50-master")
+    shutil.make_archive(str(served / "master"), "zip", served, "ESC-50-master")
+    shutil.rmtree(served / "ESC-50-master")
+    requests = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            requests.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(served))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/master.zip", requests
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("folder_is_there", [False, True])
+def test_the_corpus_is_downloaded_once(tmp_path, monkeypatch, archive_url, folder_is_there):
+    url, requests = archive_url
+    monkeypatch.setattr(esc50_prepare, "URL", url)
+    data_folder = tmp_path / "data"
+    if folder_is_there:
+        data_folder.mkdir()
+    prepare_esc50(data_folder, tmp_path / "m", 1, download=True)
+    assert [path.name for path in data_folder.iterdir()] == ["ESC-50-master"]
+    assert len(audio_of(data_folder / "ESC-50-master")) == 20
+    assert len(read_manifest(tmp_path / "m" / "fold1" / "train.csv")) == 16
+    prepare_esc50(data_folder, tmp_path / "m", 2, download=True)
+    prepare_esc50(data_folder, tmp_path / "m", 3)
+    prepare_esc50(data_folder / "ESC-50-master", tmp_path / "m", 4)
+    assert requests == ["/master.zip"]
+
+
+def test_esc10_is_prepared(shared_folder, tmp_path):
+    corpus = shared_folder / "data" / "ESC-10"
+    if not corpus.is_dir():
+        pytest.skip(f"no folder {corpus}")
+    prepare_esc50(corpus, tmp_path, 1, resample=False)
+    train, test = (
+        read_manifest(tmp_path / "fold1" / f"{split}.csv") for split in ("train", "test")
+    )
+    assert (len(train), len(test)) == (320, 80)
+    assert set(Counter(clip.labels for clip in test).values()) == {8}
+    assert {clip.sample_rate for clip in train + test} == {44100}
+    classes = (tmp_path / "fold1" / "classes.txt").read_text().splitlines()
+    assert classes[:3] == ["dog", "rooster", "rain"] and len(classes) == 10
