@@ -1,5 +1,6 @@
 """The one table of model sizes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ssast_recipes.encoder import AudioSpectrogramTransformer
@@ -24,7 +25,8 @@ def ast_encoder(
     Arguments
     ---------
     size : str
-        "tiny" (6 M parameters), "small" (23 M) or "base" (89 M).
+        "tiny" (5.5 M parameters), "small" (21.6 M) or "base" (85.7 M). The published 6, 23 and
+        89 M count both prediction heads and two unused ImageNet classifiers too.
     embed_dim, depth, num_heads : int, optional
         Another width, number of blocks or number of heads than the size's.
     **options
@@ -51,3 +53,25 @@ def ast_encoder(
     overrides = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
     chosen = {key: value for key, value in overrides.items() if value is not None}
     return AudioSpectrogramTransformer(**{**SIZES[size], **chosen}, **options)
+
+
+def size_name(geometry: Mapping[str, Any]) -> str | None:
+    """Names the size that a geometry has in the table.
+
+    Arguments
+    ---------
+    geometry : mapping
+        `embed_dim`, `depth` and `num_heads` at least.
+
+    Returns
+    -------
+    str or None
+        "tiny", "small" or "base"; None for any other geometry.
+
+    Example
+    -------
+    >>> size_name({"embed_dim": 384, "depth": 12, "num_heads": 6})
+    'small'
+    """
+    named = (name for name, size in SIZES.items() if size.items() <= geometry.items())
+    return next(named, None)

@@ -1,7 +1,7 @@
 """Weights from elsewhere: names of the released SSAST code, and transfer into fine-tuning."""
 
 import hashlib
-import pickle
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,13 @@ _NAMES = [
     ("mlp_head.1.", "classifier.linear."),
 ]
 _BLOCK_NAMES = [(".attn.qkv.", ".attention.qkv."), (".attn.proj.", ".attention.projection.")]
-# Leftovers of the ImageNet model, and the input size, which is read on its own.
-_UNUSED = re.compile(r"v\.head\.|v\.head_dist\.|p_input_[ft]dim$")
+# The size of the pretraining input, in mel bins and frames: not a weight, but kept among them.
+_INPUT_SIZE = ("p_input_fdim", "p_input_tdim")
+# Leftovers of the ImageNet model.
+_UNUSED = re.compile(r"v\.head\.|v\.head_dist\.|" + "|".join(_INPUT_SIZE))
 # Released models are DeiT's, whose heads are all this wide.
 _RELEASED_HEAD_WIDTH = 64
+_PRETRAINING_HEADS = ("contrastive_head.", "reconstruction_head.")
 _EXTRA_STATE = "encoder._extra_state"
 
 
@@ -76,6 +79,8 @@ def released_to_ours(state_dict: dict[str, Tensor]) -> dict[str, Any]:
 def ours_to_released(state_dict: dict[str, Any], prefix: str = "module.") -> dict[str, Tensor]:
     """Renames our weights to the released SSAST code's: the inverse of `released_to_ours`.
 
+    Pretraining models also get the size of their input, which the released fine-tuning asks for.
+
     Arguments
     ---------
     state_dict : dict[str, Any]
@@ -98,11 +103,16 @@ def ours_to_released(state_dict: dict[str, Any], prefix: str = "module.") -> dic
     >>> list(ours_to_released({"classifier.linear.bias": torch.zeros(35)}))
     ['module.mlp_head.1.bias']
     """
-    return {
+    released = {
         prefix + _rename(name, reverse=True): value
         for name, value in state_dict.items()
         if name != _EXTRA_STATE
     }
+    geometry = state_dict.get(_EXTRA_STATE)
+    if geometry and any(name.startswith(_PRETRAINING_HEADS) for name in state_dict):
+        sides = zip(_INPUT_SIZE, geometry["grid_size"], geometry["patch_size"], strict=True)
+        released |= {prefix + name: torch.tensor(a * b) for name, a, b in sides}
+    return released
 
 
 def _rename(name: str, reverse: bool) -> str:
@@ -119,23 +129,25 @@ def _rename(name: str, reverse: bool) -> str:
 
 def _released_geometry(bare: dict[str, Tensor]) -> dict[str, Any]:
     embed_dim, _, *patch_size = bare["v.patch_embed.proj.weight"].shape
-    num_patches = bare["v.pos_embed"].shape[1] - NUM_PREFIX_TOKENS
-    # Fine-tuned checkpoints do not keep their input size; all released ones have 128 mel bins.
-    num_mel_bins = int(bare.get("p_input_fdim", 128))
-    rows = num_mel_bins // patch_size[0]
-    return {
+    geometry = {
         "embed_dim": embed_dim,
         "depth": len({name.split(".")[2] for name in bare if name.startswith("v.blocks.")}),
         "num_heads": embed_dim // _RELEASED_HEAD_WIDTH,
-        "patch_size": list(patch_size),
-        "grid_size": [rows, num_patches // rows],
+        "patch_size": patch_size,
     }
+    # Fine-tuned checkpoints keep neither their input's size nor the overlap of their patches.
+    if all(name in bare for name in _INPUT_SIZE):
+        input_size = (int(bare[name]) for name in _INPUT_SIZE)
+        geometry["grid_size"] = [a // b for a, b in zip(input_size, patch_size, strict=True)]
+    return geometry
 
 
 def load_pretrained_encoder(
     encoder: AudioSpectrogramTransformer, source: str | Path
 ) -> dict[str, str]:
     """Loads pretrained weights into an encoder, position embeddings cut or stretched to its grid.
+
+    Weights fine-tuned by the released code do not tell their grid: it must be the encoder's.
 
     Arguments
     ---------
@@ -159,29 +171,40 @@ def load_pretrained_encoder(
     """
     path = find_weights(Path(source))
     weights = read_weights(path)
-    geometry = weights.pop(_EXTRA_STATE, None)
-    if geometry is None:
+    if _EXTRA_STATE not in weights:
         raise ValueError(f"{path}: holds no encoder weights (no {_EXTRA_STATE!r} in it)")
-    wanted = encoder.geometry()
+    try:
+        encoder.load_state_dict(_fit(weights, encoder))
+    except RuntimeError as error:  # torch's list of tensors that are missing, or of other shapes
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return {"name": _name(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _fit(weights: dict[str, Any], encoder: AudioSpectrogramTransformer) -> dict[str, Any]:
+    """Returns the encoder's part of a model's weights, position embeddings on its own grid."""
+    geometry, wanted = weights[_EXTRA_STATE], encoder.geometry()
     to_grid = wanted.pop("grid_size")
     try:
         check_geometry(geometry, wanted)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; choose size and patch_size as pretrained") from None
-    weights = {
+        raise ValueError(f"{error}; choose size and patch_size as pretrained") from None
+    fitted = {
         name.removeprefix("encoder."): value
         for name, value in weights.items()
         if name.startswith("encoder.")
     }
-    positions = weights["position_embedding"]
-    prefix, patches = positions[:, :NUM_PREFIX_TOKENS], positions[:, NUM_PREFIX_TOKENS:]
-    patches = adapt_positions(patches, tuple(geometry["grid_size"]), tuple(to_grid))
-    weights["position_embedding"] = torch.cat([prefix, patches], dim=1)
-    weights["_extra_state"] = encoder.geometry()
+    fitted["_extra_state"] = encoder.geometry()
     # Fine-tuned released checkpoints have lost their mask token, which classifying never needs.
-    weights.setdefault("mask_token", encoder.mask_token.detach())
-    encoder.load_state_dict(weights)
-    return {"name": _name(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    fitted.setdefault("mask_token", encoder.mask_token.detach())
+    # They have lost their grid too: then positions can only be taken as they are.
+    if "grid_size" in geometry and "position_embedding" in fitted:
+        positions = fitted["position_embedding"]
+        prefix, patches = positions[:, :NUM_PREFIX_TOKENS], positions[:, NUM_PREFIX_TOKENS:]
+        patches = adapt_positions(patches, tuple(geometry["grid_size"]), tuple(to_grid))
+        fitted["position_embedding"] = torch.cat([prefix, patches], dim=1)
+    return fitted
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -204,13 +227,17 @@ def read_weights(path: Path) -> dict[str, Any]:
     """
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # a damaged file raises whatever reading it stumbles over
+        reason = f"damaged, or objects other than tensors ({type(error).__name__})"
         raise ValueError(f"{path}: not readable as weights: {reason}") from None
-    if not isinstance(weights, dict):
-        raise ValueError(f"{path}: holds a {type(weights).__name__}, not a state dict")
-    released = any(name.removeprefix("module.").startswith("v.") for name in weights)
-    return released_to_ours(weights) if released else weights
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise ValueError(f"{path}: holds a {type(weights).__name__}, not weights by name")
+    if not any(name.removeprefix("module.").startswith("v.") for name in weights):
+        return weights
+    try:
+        return released_to_ours(weights)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def find_weights(source: Path) -> Path:
@@ -235,7 +262,7 @@ def find_weights(source: Path) -> Path:
         return source
     if (source / "model.ckpt").is_file():
         return source / "model.ckpt"
-    found = [path.parent for path in source.glob("save/CKPT*/CKPT.yaml")]
+    found = [path.parent for path in source.glob("save/CKPT*/model.ckpt")]
     if not found:
         raise FileNotFoundError(
             f"{source}: neither a weights file, nor a checkpoint folder (with model.ckpt), nor a "
@@ -246,7 +273,8 @@ def find_weights(source: Path) -> Path:
 
 def _rank(checkpoint: Path) -> tuple[float, float]:
     meta = yaml.safe_load((checkpoint / "CKPT.yaml").read_text(encoding="utf-8"))
-    return meta.get("valid_score", float("-inf")), meta["unixtime"]
+    score = meta.get("valid_score", -math.inf)
+    return (-math.inf if math.isnan(score) else score), meta["unixtime"]
 
 
 def _name(path: Path) -> str:

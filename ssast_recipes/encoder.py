@@ -292,7 +292,7 @@ def check_geometry(found: dict[str, Any], wanted: dict[str, Any]) -> None:
     found : dict
         The geometry of the weights, as of `AudioSpectrogramTransformer.geometry`.
     wanted : dict
-        The geometry of the encoder that they are meant for; only its keys are compared.
+        The geometry of the encoder that they are for; only what both tell is compared.
 
     Raises
     ------
@@ -306,9 +306,9 @@ def check_geometry(found: dict[str, Any], wanted: dict[str, Any]) -> None:
     ValueError: weights of another geometry: embed_dim is 768 there, 192 here
     """
     differences = [
-        f"{key} is {found.get(key)} there, {value} here"
+        f"{key} is {found[key]} there, {value} here"
         for key, value in wanted.items()
-        if found.get(key) != value
+        if found.get(key, value) != value
     ]
     if differences:
         raise ValueError(f"weights of another geometry: {', '.join(differences)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import speechbrain as sb
 import torch
+import yaml
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.run_opts import RunOptions
@@ -35,6 +36,11 @@ def read_experiment(
     tuple
         Path of the YAML file; hyperparameters with their objects, among them a dict `record` that
         also holds the run options given; run options; overrides.
+
+    Raises
+    ------
+    ValueError
+        If an override names another object than the YAML file does.
     """
     hparams_file, run_options, overrides = sb.parse_arguments(list(arguments))
     folder = str(Path(hparams_file).resolve().parent)
@@ -49,9 +55,26 @@ def read_experiment(
     ddp_init_group(run_options)
     if torch.distributed.is_initialized():
         atexit.register(torch.distributed.destroy_process_group)
+    _check_overrides(hparams_file, overrides)
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)
     # SpeechBrain's own record, hyperparams.yaml, leaves out run options of the command line.
     given = sorted(run_options.overridden_args - _PLACE_OPTIONS)
     hparams["record"]["run_options"] = {option: run_options[option] for option in given}
     return hparams_file, hparams, run_options, overrides
+
+
+def _check_overrides(hparams_file: str, overrides: str) -> None:
+    """Refuses `--key "!new:Other {…}"`, whose arguments HyperPyYAML would give to the old one."""
+    given = yaml.compose(overrides)
+    if not isinstance(given, yaml.MappingNode):
+        return
+    written = yaml.compose(Path(hparams_file).read_text(encoding="utf-8"))
+    tags = {key.value: node.tag for key, node in written.value}
+    for key, node in given.value:
+        names_object = isinstance(node, yaml.MappingNode) and node.tag.startswith("!")
+        if names_object and node.tag != tags.get(key.value, node.tag):
+            raise ValueError(
+                f"--{key.value} {node.tag} …: the command line can give an object other arguments, "
+                f"not name another one; write it into a copy of {hparams_file}"
+            )

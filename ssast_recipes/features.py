@@ -175,8 +175,8 @@ class LogMelFilterbank(nn.Module):
                 f"{list(num_samples.shape)} {num_samples.dtype}"
             )
         frames = self.num_frames(samples)
-        if frames == 0:
-            return self.window.new_zeros(batch, 0, self.num_mel_bins)
+        if batch * frames == 0:
+            return self.window.new_zeros(batch, frames, self.num_mel_bins)
         with torch.autocast(waveforms.device.type, enabled=False):
             log_mel = self._log_mel(_remove_mean(waveforms.float(), num_samples))
         past_end = _past_end(frames, self.num_frames(num_samples))
@@ -206,7 +206,7 @@ def _remove_mean(waveforms: Tensor, num_samples: Tensor) -> Tensor:
     clips = waveforms.masked_fill(_past_end(waveforms.shape[1], num_samples), 0)
     # Summed in 64-bit, so that the mean's last digit does not depend on the padding.
     means = clips.sum(dim=1, dtype=torch.float64) / num_samples.clamp(min=1)
-    return waveforms - means.float().unsqueeze(1)
+    return clips.sub_(means.float().unsqueeze(1))
 
 
 class SpectrogramFrontEnd(nn.Module):

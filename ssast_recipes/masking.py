@@ -9,9 +9,11 @@ the same masks, because a repeated block adds nothing and the first occurrences 
 uniform draws come in uniformly random order.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,95 +23,32 @@ from ssast_recipes.randomness import ClipGenerator
 
 
 @dataclass(frozen=True)
-class RandomMasker:
-    """Masks uniformly random patches, as the frame-based models do.
+class Masker(ABC):
+    """What the maskers share: each draws exactly `num_masked_patches` patches of every clip.
 
     Arguments
     ---------
     num_masked_patches : int
         How many patches of each clip to mask.
-
-    Raises
-    ------
-    ValueError
-        If `num_masked_patches` is below 1.
-
-    Example
-    -------
-    >>> generator = ClipGenerator(seed=1, step=0, places=torch.arange(2))
-    >>> RandomMasker(num_masked_patches=400)(generator, grid_size=(1, 512)).shape
-    torch.Size([2, 400])
-    """
-
-    num_masked_patches: int
-
-    def __post_init__(self):
-        _check_num_masked(self)
-
-    def __call__(self, generator: ClipGenerator, grid_size: tuple[int, int]) -> Tensor:
-        """Draws one mask for each clip.
-
-        Arguments
-        ---------
-        generator : ClipGenerator
-            The clips' random numbers.
-        grid_size : tuple[int, int]
-            (frequency, time), in patches.
-
-        Returns
-        -------
-        masked_indices : Tensor
-            [batch, num_masked_patches] int64, ascending.
-
-        Raises
-        ------
-        ValueError
-            If the grid has too few patches.
-        """
-        _check_grid(self, grid_size)
-        order = _random_order(generator, grid_size[0] * grid_size[1])
-        return order[:, : self.num_masked_patches].sort(dim=1).values
-
-
-@dataclass(frozen=True)
-class ClusterMasker:
-    """Masks random square clusters of patches, every patch equally often.
-
-    Each clip draws its cluster factor C. Blocks of C x C patches may begin up to C - 1 patches
-    outside the grid, so C * C possible blocks cover every patch, those on the edges included, and
-    none wraps. Blocks are added in random order until `num_masked_patches` are covered; of the last
-    one, random patches are taken. On a grid with fewer than C rows a block is as high as the grid:
-    frame-based grids get runs of C frames.
-
-    Patches are masked equally often but for a small effect of the edges, because only whole blocks
-    count: with 400 of 8 x 64 patches masked, the share of a row differs by at most 0.003 from the
-    mean share, that of a corner by 0.01.
-
-    Arguments
-    ---------
-    num_masked_patches : int
-        How many patches of each clip to mask.
-    cluster_factors : Sequence[int]
-        Each clip draws its block's side from these, with equal chances.
 
     Raises
     ------
     ValueError
         If `num_masked_patches` or a cluster factor is below 1, or there are no cluster factors.
-
-    Example
-    -------
-    >>> generator = ClipGenerator(seed=1, step=0, places=torch.arange(2))
-    >>> ClusterMasker(num_masked_patches=400)(generator, grid_size=(8, 64)).shape
-    torch.Size([2, 400])
     """
 
     num_masked_patches: int
-    cluster_factors: Sequence[int] = (3, 4, 5)
+    cluster_factors: ClassVar[Sequence[int]] = (1,)
+    num_never_masked: ClassVar[int] = 0
 
     def __post_init__(self):
-        _check_num_masked(self)
-        _check_cluster_factors(self)
+        factors = self.cluster_factors
+        if not isinstance(self.num_masked_patches, int) or self.num_masked_patches < 1:
+            raise ValueError(f"num_masked_patches must be a whole number of at least 1: {self}")
+        if not isinstance(factors, Sequence) or not factors:
+            raise ValueError(f"cluster_factors must be a list of whole numbers: {self}")
+        if not all(isinstance(factor, int) and factor >= 1 for factor in factors):
+            raise ValueError(f"cluster_factors must be whole numbers of at least 1: {self}")
 
     def __call__(self, generator: ClipGenerator, grid_size: tuple[int, int]) -> Tensor:
         """Draws one mask for each clip.
@@ -131,8 +70,70 @@ class ClusterMasker:
         ValueError
             If the grid has too few patches, or both its sides are shorter than a cluster factor.
         """
-        _check_grid(self, grid_size)
         rows, columns = grid_size
+        most = rows * columns - self.num_never_masked
+        if self.num_masked_patches > most:
+            raise ValueError(
+                f"at most {most} patches of a grid of {rows} x {columns} can be masked by {self}"
+            )
+        if max(self.cluster_factors) > max(rows, columns):
+            raise ValueError(f"a grid of {rows} x {columns} patches is too small for {self}")
+        return self._draw(generator, rows, columns)
+
+    @abstractmethod
+    def _draw(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor: ...
+
+
+class RandomMasker(Masker):
+    """Masks uniformly random patches, as the frame-based models do.
+
+    Arguments
+    ---------
+    num_masked_patches : int
+        How many patches of each clip to mask.
+
+    Example
+    -------
+    >>> generator = ClipGenerator(seed=1, step=0, places=torch.arange(2))
+    >>> RandomMasker(num_masked_patches=400)(generator, grid_size=(1, 512)).shape
+    torch.Size([2, 400])
+    """
+
+    def _draw(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
+        order = _random_order(generator, rows * columns)
+        return order[:, : self.num_masked_patches].sort(dim=1).values
+
+
+@dataclass(frozen=True)
+class ClusterMasker(Masker):
+    """Masks random square clusters of patches, every patch equally often.
+
+    Each clip draws its cluster factor C. Blocks of C x C patches may begin up to C - 1 patches
+    outside the grid, so C * C possible blocks cover every patch, those on the edges included, and
+    none wraps. Blocks are added in random order until `num_masked_patches` are covered; of the last
+    one, random patches are taken. On a grid with fewer than C rows a block is as high as the grid:
+    frame-based grids get runs of C frames.
+
+    Patches are masked equally often but for a small effect of the edges: with 400 of 8 x 64 patches
+    masked, a row's share differs from the mean share by at most 0.003, a corner's by 0.01.
+
+    Arguments
+    ---------
+    num_masked_patches : int
+        How many patches of each clip to mask.
+    cluster_factors : Sequence[int]
+        Each clip draws its block's side from these, with equal chances.
+
+    Example
+    -------
+    >>> generator = ClipGenerator(seed=1, step=0, places=torch.arange(2))
+    >>> ClusterMasker(num_masked_patches=400)(generator, grid_size=(8, 64)).shape
+    torch.Size([2, 400])
+    """
+
+    cluster_factors: Sequence[int] = (3, 4, 5)
+
+    def _draw(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
         margin = max(self.cluster_factors) - 1
         starts = _random_order(generator, (rows + margin) * (columns + margin))
         starts = starts.view(-1, rows + margin, columns + margin)
@@ -148,7 +149,7 @@ class ClusterMasker:
 
 
 @dataclass(frozen=True)
-class OfficialClusterMasker:
+class OfficialClusterMasker(Masker):
     """Masks clusters exactly as the released SSAST code does, its biases included.
 
     Each clip draws its cluster factor C. Blocks begin at uniformly random patches and hold the flat
@@ -156,10 +157,10 @@ class OfficialClusterMasker:
     frequency and later time only and wrap from a row's end into the next row. Indices beyond the
     grid are dropped, and so is index 0. Blocks are added until *strictly more* than
     `num_masked_patches` are covered, and the lowest indices are kept. Hence patch 0 and the last
-    patch are never masked, the lowest rows seldom. On a frame-based grid blocks are runs of C.
+    patch are never masked, the lowest rows less often. On a frame-based grid blocks are runs of C.
 
     (The released code keeps the lowest through Python's order of small sets of ints, which is
-    ascending on its 512 patches from 77 masked ones on; here it always is.)
+    ascending on its 512 patches from 76 masked ones on; here it always is.)
 
     Arguments
     ---------
@@ -168,11 +169,6 @@ class OfficialClusterMasker:
     cluster_factors : Sequence[int]
         Each clip draws its block's side from these, with equal chances.
 
-    Raises
-    ------
-    ValueError
-        If `num_masked_patches` or a cluster factor is below 1, or there are no cluster factors.
-
     Example
     -------
     >>> generator = ClipGenerator(seed=1, step=0, places=torch.arange(2))
@@ -180,35 +176,10 @@ class OfficialClusterMasker:
     torch.Size([2, 400])
     """
 
-    num_masked_patches: int
+    num_never_masked = 2
     cluster_factors: Sequence[int] = (3, 4, 5)
 
-    def __post_init__(self):
-        _check_num_masked(self)
-        _check_cluster_factors(self)
-
-    def __call__(self, generator: ClipGenerator, grid_size: tuple[int, int]) -> Tensor:
-        """Draws one mask for each clip.
-
-        Arguments
-        ---------
-        generator : ClipGenerator
-            The clips' random numbers.
-        grid_size : tuple[int, int]
-            (frequency, time), in patches.
-
-        Returns
-        -------
-        masked_indices : Tensor
-            [batch, num_masked_patches] int64, ascending.
-
-        Raises
-        ------
-        ValueError
-            If the grid has too few patches, or both its sides are shorter than a cluster factor.
-        """
-        _check_grid(self, grid_size, num_unmaskable=2)
-        rows, columns = grid_size
+    def _draw(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
         num_patches = rows * columns
         starts = _random_order(generator, num_patches)
         never = num_patches  # later than every arrival
@@ -226,13 +197,10 @@ class OfficialClusterMasker:
         return candidates.sort(dim=1).values[:, : self.num_masked_patches]
 
 
-Masker = RandomMasker | ClusterMasker | OfficialClusterMasker
-
-
 def _random_order(generator: ClipGenerator, count: int) -> Tensor:
     """A random permutation of 0 ... count - 1 for each clip, [batch, count]."""
-    # Distinct integers leave no ties between blocks. Numbers of 24 bits tie for about one pair in a
-    # hundred clips; a stable sort settles it the same way on every device.
+    # Integers leave no ties between blocks. Of the numbers themselves two tie in about one clip in
+    # a hundred: too seldom to bias, and a stable sort settles it alike on every device.
     return generator.uniform(count).argsort(dim=1, stable=True)
 
 
@@ -249,31 +217,3 @@ def _of_drawn_factor(
     drawn = (generator.uniform() * len(factors)).long()
     clips = torch.arange(generator.batch_size, device=generator.device)
     return torch.stack([cover(factor) for factor in factors])[drawn, clips]
-
-
-def _check_num_masked(masker: Masker) -> None:
-    if not isinstance(masker.num_masked_patches, int) or masker.num_masked_patches < 1:
-        raise ValueError(f"num_masked_patches must be a whole number of at least 1: {masker}")
-
-
-def _check_cluster_factors(masker: ClusterMasker | OfficialClusterMasker) -> None:
-    factors = masker.cluster_factors
-    if (
-        not isinstance(factors, Sequence)
-        or not factors
-        or not all(isinstance(factor, int) and factor >= 1 for factor in factors)
-    ):
-        raise ValueError(f"cluster_factors must list whole numbers of at least 1: {masker}")
-
-
-def _check_grid(masker: Masker, grid_size: tuple[int, int], num_unmaskable: int = 0) -> None:
-    rows, columns = grid_size
-    if masker.num_masked_patches > rows * columns - num_unmaskable:
-        raise ValueError(
-            f"a grid of {rows} x {columns} patches has at most {rows * columns - num_unmaskable} "
-            f"to mask, too few for {masker}"
-        )
-    if max(getattr(masker, "cluster_factors", (1,))) > max(grid_size):
-        raise ValueError(
-            f"a grid of {rows} x {columns} patches is smaller than the clusters of {masker}"
-        )

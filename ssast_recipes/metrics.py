@@ -53,6 +53,9 @@ def masked_patch_accuracy(
             similarities = similarities.transpose(1, 2)
         elif softmax_over == "released":
             similarities = similarities.softmax(dim=1)
+            if included is not None:
+                # A target left out shares its softmax out evenly, which might win.
+                similarities = similarities.masked_fill(unavailable, -1)
         elif softmax_over != "targets":
             raise ValueError(
                 f"softmax_over is targets, predictions or released, not {softmax_over!r}"

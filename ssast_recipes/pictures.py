@@ -61,9 +61,9 @@ def draw_reconstructions(
     figure = Figure(figsize=(12, 2.2 * len(spectrograms)), layout="constrained")
     axes = figure.subplots(len(spectrograms), len(columns), squeeze=False, sharex=True, sharey=True)
     for column, (title, values) in enumerate(columns.items()):
-        pictures = unpatchify(values, patch_size, grid_size).cpu()  # [clips, frames, mel bins]
+        pictures = unpatchify(values, patch_size, grid_size)  # [clips, frames, mel bins]
         axes[0][column].set_title(title)
-        for row, picture in enumerate(pictures):
+        for row, picture in enumerate(pictures.cpu().numpy()):
             low, high = spectrograms[row].min().item(), spectrograms[row].max().item()
             axes[row][column].set_facecolor("lightgrey")
             axes[row][column].imshow(

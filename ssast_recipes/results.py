@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,8 @@ import yaml
 from torch import Tensor
 
 from ssast_recipes import __version__
+from ssast_recipes.builders import size_name
+from ssast_recipes.files import write_csv, write_text
 
 # Where a run's data lie and where it runs is no part of what it computes.
 _NOT_CONFIGURATION = (
@@ -63,7 +64,7 @@ def write_results(
         "metric": metric,
         "value": dict(values),
         "seed": hparams.seed,
-        "size": getattr(hparams, "size", None),
+        "size": size_name(encoder.geometry()),
         "geometry": {
             **encoder.geometry(),
             "patch_stride": list(encoder.patch_stride),
@@ -93,18 +94,13 @@ def write_predictions(
     selections : mapping
         By selection ("last", "best"): `ids`, `targets` [clips] and `logits` [clips, classes].
     """
-    beside = path.with_suffix(".partial")
-    with open(beside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["selection", "id", "label", *classes])
-        for selection, outputs in selections.items():
-            rows = zip(
-                outputs["ids"], outputs["targets"].tolist(), outputs["logits"].tolist(), strict=True
-            )
-            for clip_id, target, logits in rows:
-                scores = [f"{logit:.9g}" for logit in logits]
-                writer.writerow([selection, clip_id, classes[target], *scores])
-    os.replace(beside, path)
+    rows = []
+    for selection, outputs in selections.items():
+        columns = outputs["ids"], outputs["targets"].tolist(), outputs["logits"].tolist()
+        for clip_id, target, logits in zip(*columns, strict=True):
+            scores = [f"{logit:.9g}" for logit in logits]
+            rows.append([selection, clip_id, classes[target], *scores])
+    write_csv(path, ["selection", "id", "label", *classes], rows)
 
 
 def read_predictions(path: Path, selection: str) -> tuple[Tensor, Tensor]:
@@ -128,13 +124,6 @@ def read_predictions(path: Path, selection: str) -> tuple[Tensor, Tensor]:
         rows = [row for row in reader if row[0] == selection]
     logits = torch.tensor([[float(score) for score in row[3:]] for row in rows])
     return logits, torch.tensor([classes.index(row[2]) for row in rows])
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file beside and renames it, so that it is never seen half-written."""
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def device_kind(device: str) -> str:

@@ -9,7 +9,8 @@ class WarmupPlateau:
 
     As released (`stairs=50`): up to step `warmup_steps` the factor is
     `floor(step / 50) * 50 / warmup_steps`, 0 for the first 50 steps; after that, the third
-    validation in a row without a new best halves it. `stairs=1` makes a smooth ramp.
+    validation in a row without a new best halves it. Validations count during warm-up, but what
+    they halve there is overridden. `stairs=1` makes a smooth ramp.
 
     Arguments
     ---------
@@ -51,8 +52,8 @@ class WarmupPlateau:
             return step // self.stairs * self.stairs / self.warmup_steps
         return self.plateau_factor
 
-    def observe(self, score: float) -> None:
-        """Takes note of a validation score (higher is better)."""
+    def observe(self, score: float, step: int) -> None:
+        """Takes note of a validation score (higher is better) after `step` steps."""
         if self.num_bad == 0 and self.best == float("-inf"):
             self.best = score
         elif score > self.best + self.threshold * abs(self.best):
@@ -60,8 +61,9 @@ class WarmupPlateau:
         else:
             self.num_bad += 1
         if self.num_bad > self.patience:
-            self.plateau_factor *= self.decay
             self.num_bad = 0
+            if step > self.warmup_steps:
+                self.plateau_factor *= self.decay
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what has been observed, in plain Python."""

@@ -243,6 +243,10 @@ def test_less_than_a_frame_gives_no_frame(samples: int, device: torch.device) ->
         assert_close(front_end(waveforms), torch.full((2, 64, 128), padding), 1e-6)
 
 
+def test_no_clip_gives_no_spectrogram(device: torch.device) -> None:
+    assert LogMelFilterbank().to(device)(torch.zeros(0, 800, device=device)).shape == (0, 3, 128)
+
+
 def test_int16_is_divided_by_32768(device: torch.device) -> None:
     filterbank = LogMelFilterbank().to(device)
     integers = torch.randint(-32768, 32768, (2, 4000), dtype=torch.int16, device=device)

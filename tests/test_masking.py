@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -17,11 +18,12 @@ from tests.reference.mask_statistics import mask_statistics
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "masks.json").read_text())
 PATCH_GRID, FRAME_GRID = (8, 64), (1, 512)
+DRAWS = 5000
 MASKERS = [RandomMasker, ClusterMasker, OfficialClusterMasker]
 
 
 @cache
-def draw(masker, grid_size, draws=10000) -> np.ndarray:
+def draw(masker, grid_size, draws=DRAWS) -> np.ndarray:
     batches = torch.arange(draws).split(500)  # small enough for the processor's cache
     return torch.cat([masker(ClipGenerator(1, 0, places), grid_size) for places in batches]).numpy()
 
@@ -206,9 +208,9 @@ def test_clusters_mask_every_patch_alike(num_masked):
     masker = ClusterMasker(num_masked)
     statistics = statistics_of(masker)
     share = num_masked / 512
-    error = standard_error(share, 10000)
+    error = standard_error(share, DRAWS)
     assert np.abs(np.array(statistics["row_freq"]) - share).max() < 0.003 + error
-    patches = np.bincount(draw(masker, PATCH_GRID).ravel(), minlength=512) / 10000
+    patches = np.bincount(draw(masker, PATCH_GRID).ravel(), minlength=512) / DRAWS
     assert np.abs(patches - share).max() < 0.01 + 4 * error
 
 
@@ -240,7 +242,7 @@ def test_first_block_is_whole_wherever_it_fits(grid_size, factor, sides):
         (size - side + 1) / (size + side - 1) for size, side in zip(grid_size, sides, strict=True)
     ]
     expected = fits[0] * fits[1]
-    assert abs(whole.mean() - expected) < 4 * standard_error(expected, 10000)
+    assert abs(whole.mean() - expected) < 4 * standard_error(expected, DRAWS)
 
 
 def test_clusters_never_wrap():
@@ -271,7 +273,9 @@ def test_bad_number_of_patches_is_named(masker_class, num_masked):
 @pytest.mark.parametrize("factors", [(), (0, 3), (3, 2.5), 4])
 @pytest.mark.parametrize("masker_class", [ClusterMasker, OfficialClusterMasker])
 def test_bad_cluster_factors_are_named(masker_class, factors):
-    with pytest.raises(ValueError, match="cluster_factors must list whole numbers of at least 1"):
+    with pytest.raises(
+        ValueError, match=f"cluster_factors must be .*cluster_factors={re.escape(repr(factors))}"
+    ):
         masker_class(400, factors)
 
 
@@ -284,13 +288,16 @@ def test_bad_cluster_factors_are_named(masker_class, factors):
     ],
 )
 def test_too_small_a_grid_is_named(masker, most):
-    with pytest.raises(ValueError, match=f"grid of 8 x 64 patches has at most {most} to mask"):
+    with pytest.raises(
+        ValueError,
+        match=f"at most {most} patches of a grid of 8 x 64 .* by {masker.__class__.__name__}",
+    ):
         masker(ClipGenerator(1, 2, torch.arange(2)), PATCH_GRID)
 
 
 @pytest.mark.parametrize("masker_class", [ClusterMasker, OfficialClusterMasker])
 def test_too_large_a_cluster_is_named(masker_class):
-    with pytest.raises(ValueError, match="grid of 2 x 4 patches is smaller than the clusters"):
+    with pytest.raises(ValueError, match="grid of 2 x 4 patches is too small for"):
         masker_class(3)(ClipGenerator(1, 2, torch.arange(2)), (2, 4))
 
 

@@ -96,10 +96,9 @@ def test_no_input_stands_in_for_another():
     numbers = (0, 1, 2, 2**16, 2**31, 2**32 - 1)
     seeds = (*numbers, 2**32, 2**33, 2**63, 2**64 - 1)
     places = torch.tensor(numbers)
-    clips = torch.cat(
-        [ClipGenerator(seed, step, places).uniform(4) for seed in seeds for step in numbers]
-    )
-    assert len(clips.unique(dim=0)) == len(seeds) * len(numbers) * len(numbers)
+    generators = [ClipGenerator(seed, step, places) for seed in seeds for step in numbers]
+    clips = torch.cat([generator.uniform(4) for generator in generators for _ in range(3)])
+    assert len(clips) == len(clips.unique(dim=0)) == len(seeds) * len(numbers) * 3 * len(numbers)
 
 
 def test_a_clip_draws_the_same_in_every_batch():

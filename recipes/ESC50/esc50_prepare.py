@@ -21,20 +21,16 @@ import torchaudio
 
 from ssast_recipes.data.download import download as download_file
 from ssast_recipes.data.download import extract
-from ssast_recipes.data.manifest import (
+from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
+from ssast_recipes.data.preparation import mark_prepared, prepared
+from ssast_recipes.data.scanning import (
     AudioInfo,
-    Clip,
     audio_info,
-    beside,
     check_rejected,
-    file_digest,
-    mark_prepared,
-    prepared,
-    read_manifest,
     scan_audio,
-    write_manifest,
     write_rejected,
 )
+from ssast_recipes.files import beside, file_digest, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +38,7 @@ URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
 ARCHIVE_FOLDER = "ESC-50-master"
 FOLDS = (1, 2, 3, 4, 5)
 CLIP_SECONDS = 5.0
+HOLD_OUT_EVERY = 10  # training clips: enough to watch pretraining by
 PUBLISHED = {10: ("ESC-10", 400, 80), 50: ("ESC-50", 2000, 400)}  # classes: name, clips, a fold's
 
 
@@ -74,9 +71,10 @@ def prepare_esc50(
 ) -> None:
     """Writes ``train.csv``, ``test.csv`` and ``classes.txt`` to ``<manifest_folder>/fold<k>``.
 
-    Beside them lie ``rejected.csv`` (files that cannot be used, and why) and ``prepared.json``. A
-    second call with the same data and options finds it and does nothing. The data folder is only
-    read.
+    For pretraining, which is to see nothing of the test fold, ``held_out.csv`` is every tenth clip
+    of ``train.csv``, and ``pretrain.csv`` the others. Beside them lie ``rejected.csv`` (files that
+    cannot be used, and why) and ``prepared.json``. A second call with the same data and options
+    finds it and does nothing. The data folder is only read.
 
     Arguments
     ---------
@@ -138,6 +136,7 @@ def prepare_esc50(
         "train_folds": splits["train"],
         "resample": sample_rate if resample else None,
         "max_rejected": max_rejected,
+        "hold_out_every": HOLD_OUT_EVERY,
         "corpus": str(corpus),
         "meta": file_digest(corpus / "meta" / "esc50.csv"),
         "num_files": len(recordings),
@@ -160,11 +159,14 @@ def prepare_esc50(
             for recording in recordings
             if recording.fold in folds and recording.path in found
         ]
-        write_manifest(folder / f"{split}.csv", manifests[split])
-    with beside(folder / "classes.txt") as part:
-        part.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    train = manifests["train"]
+    manifests["pretrain"] = [clip for i, clip in enumerate(train) if i % HOLD_OUT_EVERY]
+    manifests["held_out"] = train[::HOLD_OUT_EVERY]
+    for split, clips in manifests.items():
+        write_manifest(folder / f"{split}.csv", clips)
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
     _report(corpus, recordings, classes, manifests, found, rejected)
-    files = ("train.csv", "test.csv", "classes.txt", "rejected.csv")
+    files = (*(f"{split}.csv" for split in manifests), "classes.txt", "rejected.csv")
     mark_prepared(folder, fingerprint, files)
 
 

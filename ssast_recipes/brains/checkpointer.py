@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import yaml
-from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer
+from speechbrain.utils.checkpoints import CKPT_PREFIX, METAFNAME, Checkpoint, Checkpointer
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,16 @@ logger = logging.getLogger(__name__)
 _PARTIAL = "partial-"
 # What a truncated or missing file raises. A ValueError, such as of another geometry, is not among
 # them: then the checkpoint is sound and the request wrong.
-_BROKEN = (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError, yaml.YAMLError)
+_BROKEN = (
+    RuntimeError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OSError,
+    UnicodeDecodeError,
+    pickle.UnpicklingError,
+    yaml.YAMLError,
+)
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -64,15 +73,26 @@ class AtomicCheckpointer(Checkpointer):
 
         Raises
         ------
+        ValueError
+            If a sound checkpoint does not fit the model.
         RuntimeError
             If there are checkpoints, all of them broken: starting anew would hide it.
         """
         self._remove_partial()
-        found = self.find_checkpoints(*args, **kwargs)
-        for checkpoint in found:
+        broken = set(self.checkpoints_dir.glob(f"{CKPT_PREFIX}*"))
+        broken -= set(self._list_checkpoint_dirs())
+        for path in sorted(broken):
+            logger.warning("%s is broken (a file is missing or empty) and passed over", path)
+        for checkpoint in self.find_checkpoints(*args, **kwargs):
             try:
                 self.load_checkpoint(checkpoint)
             except _BROKEN as error:
+                if "loading state_dict" in str(error):  # torch's words for other names or shapes
+                    raise ValueError(
+                        f"{checkpoint.path} was saved by another model, choose another folder: "
+                        + " ".join(str(error).split())
+                    ) from error
+                broken.add(checkpoint.path)
                 logger.warning(
                     "%s is broken (%s: %s); trying the one before",
                     checkpoint.path,
@@ -81,9 +101,9 @@ class AtomicCheckpointer(Checkpointer):
                 )
             else:
                 return checkpoint
-        if found:
+        if broken:
             raise RuntimeError(
-                f"{self.checkpoints_dir}: none of {len(found)} checkpoints can be read; remove "
+                f"{self.checkpoints_dir}: none of {len(broken)} checkpoints can be read; remove "
                 "them to start anew"
             )
         return None
@@ -103,15 +123,16 @@ class AtomicCheckpointer(Checkpointer):
         return final.with_name(_PARTIAL + final.name)
 
     def _list_checkpoint_dirs(self) -> list[Path]:
-        return [path for path in super()._list_checkpoint_dirs() if _has_readable_meta(path)]
+        return [path for path in super()._list_checkpoint_dirs() if _looks_whole(path)]
 
 
-def _has_readable_meta(path: Path) -> bool:
+def _looks_whole(path: Path) -> bool:
     try:
         meta = yaml.safe_load((path / METAFNAME).read_text(encoding="utf-8"))
-        return "unixtime" in meta and "end-of-epoch" in meta
-    except (TypeError, *_BROKEN) as error:
-        logger.warning("%s is broken (%s) and left aside", path, type(error).__name__)
+        return {"unixtime", "end-of-epoch"} <= meta.keys() and all(
+            file.stat().st_size > 0 for file in path.iterdir()
+        )
+    except (AttributeError, *_BROKEN):
         return False
 
 

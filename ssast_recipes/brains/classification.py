@@ -70,7 +70,7 @@ class ClassificationBrain(BaseBrain):
         """Saves within an epoch if `checkpoint_interval` says so."""
         interval = self.hparams.checkpoint_interval
         if interval > 0 and self.optimizer_step % interval == 0:
-            self.save({"step": self.optimizer_step}, end_of_epoch=False)
+            self.save({"step": self.optimizer_step, "epoch": self.epoch}, end_of_epoch=False)
 
     def _fit_valid(self, valid_set: DataLoader, epoch: int, enable: bool) -> None:
         record = {"step": self.optimizer_step, "epoch": epoch}

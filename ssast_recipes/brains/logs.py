@@ -1,13 +1,17 @@
 """What a run writes down while it trains."""
 
 import json
-import os
+import logging
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from speechbrain.utils.distributed import if_main_process
 from torch.utils.tensorboard import SummaryWriter
+
+from ssast_recipes.files import write_text
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingLog:
@@ -45,6 +49,7 @@ class TrainingLog:
             file.write(json.dumps({"stage": stage, **record}) + "\n")
         if stage != "train":
             values = ", ".join(f"{key} {_short(value)}" for key, value in record.items())
+            logger.info("%s: %s", stage, values)
             with open(self.folder / "train_log.txt", "a", encoding="utf-8") as file:
                 file.write(f"{stage}: {values}\n")
         if self.tensorboard:
@@ -81,9 +86,7 @@ class TrainingLog:
         if not if_main_process() or not self.path.exists():
             return
         kept = [json.dumps(record) + "\n" for record in self.read() if record["step"] <= step]
-        beside = self.path.with_suffix(".partial")
-        beside.write_text("".join(kept), encoding="utf-8")
-        os.replace(beside, self.path)
+        write_text(self.path, "".join(kept))
 
     def close(self) -> None:
         """Flushes the TensorBoard files."""

@@ -43,7 +43,10 @@ class PretrainingBrain(BaseBrain):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.optimizer_step_limit = int(self.hparams.num_steps)
+        limits = [self.hparams.num_steps, self.optimizer_step_limit or self.hparams.num_steps]
+        if self.debug:
+            limits.append(self.debug_batches)
+        self.optimizer_step_limit = min(map(int, limits))
         self._example: MaskedBatch | None = None
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> MaskedBatch:
@@ -145,7 +148,7 @@ class PretrainingBrain(BaseBrain):
         metrics = self.evaluate_set(self._valid_loader, Stage.VALID, enable=False)
         self.modules.train()
         if hasattr(self.schedule, "observe"):
-            self.schedule.observe(metrics["valid_score"])
+            self.schedule.observe(metrics["valid_score"], step=self.optimizer_step)
         self.log.write("valid", {"step": self.optimizer_step, **metrics})
         self._show_example()
         self._start_window()

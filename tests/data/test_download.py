@@ -117,10 +117,10 @@ def test_a_server_that_cannot_send_ranges_starts_anew(server, tmp_path):
 
 
 def test_a_dropped_connection_is_taken_up_where_it_broke(server, tmp_path):
-    server.drops = [300_000, 200_000]
+    server.drops = [600_000, 200_000]
     path = download(server.url, tmp_path / "file")
     assert path.read_bytes() == CONTENT
-    assert server.ranges == [None, "bytes=300000-", "bytes=500000-"]
+    assert server.ranges == [None, "bytes=600000-", "bytes=800000-"]
 
 
 def test_a_dropped_connection_to_a_server_without_ranges_starts_anew(server, tmp_path):

@@ -3,6 +3,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import sys
 import threading
 from collections import Counter
 from functools import partial
@@ -183,10 +184,12 @@ def test_resampled_copies_are_16_bit_mono_and_the_same_sound(tmp_path):
     np.testing.assert_allclose(samples[middle], expected[middle], atol=2e-3)
 
 
-def test_16_bit_samples_at_the_rate_wanted_are_kept_exactly_and_loud_ones_do_not_wrap(tmp_path):
+def test_16_bit_samples_at_the_rate_wanted_are_kept_exactly_and_others_are_rounded_and_clipped(
+    tmp_path,
+):
     corpus = make_esc50(tmp_path / "corpus", num_classes=1, duration=0.1, sample_rate=16000)
     exact, loud = audio_of(corpus)[:2]
-    soundfile.write(loud, np.array([1.5, -1.5, 0.5] * 500), 16000, subtype="FLOAT")
+    soundfile.write(loud, np.array([1.5, -1.5, 20000.7 / 2**15] * 500), 16000, subtype="FLOAT")
     prepare_esc50(corpus, tmp_path / "m", 1)
     folder = tmp_path / "m" / "audio_16000"
     before, after = (
@@ -194,7 +197,7 @@ def test_16_bit_samples_at_the_rate_wanted_are_kept_exactly_and_loud_ones_do_not
     )
     assert np.array_equal(before, after)
     samples, _ = soundfile.read(folder / loud.name, dtype="int16")
-    assert samples[:3].tolist() == [32767, -32768, 16384]
+    assert samples[:3].tolist() == [32767, -32768, 20001]
 
 
 def test_the_originals_are_used_without_resampling(corpus, tmp_path):
@@ -270,6 +273,7 @@ def test_folds_share_the_resampled_audio(corpus, tmp_path):
         lambda corpus, options: options.update(train_folds=[2, 3]),
         lambda corpus, options: options.update(max_rejected=0.5),
         lambda corpus, options: edit_meta(corpus, lambda lines: lines[:-1]),
+        lambda corpus, options: edit_meta(corpus, lambda lines: [*lines[:20], lines[20] + "B"]),
         lambda corpus, options: os.utime(audio_of(corpus)[0], (1, 1)),
         lambda corpus, options: soundfile.write(audio_of(corpus)[0], np.ones(99), 8000),
     ],
@@ -318,7 +322,7 @@ def test_an_interrupted_preparation_is_taken_up_again(corpus, tmp_path, monkeypa
     def power_cut(original, *args, **kwargs):
         calls.append(args)
         if len(calls) > 1 or interrupted == "mark_prepared":
-            raise KeyboardInterrupt
+            raise OSError("the power failed")
         return original(*args, **kwargs)
 
     with monkeypatch.context() as context:
@@ -326,7 +330,7 @@ def test_an_interrupted_preparation_is_taken_up_again(corpus, tmp_path, monkeypa
         if interrupted == "soundfile.write":
             module, name = soundfile, "write"
         context.setattr(module, name, partial(power_cut, getattr(module, name)))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(OSError, match="the power failed"):
             prepare_esc50(corpus, tmp_path / "m", 1, num_workers=1)
     assert not (tmp_path / "m" / "fold1" / "prepared.json").exists()
     assert not list((tmp_path / "m").rglob("*.part"))
@@ -469,7 +473,7 @@ def test_a_recipe_imports_it_from_its_own_folder_and_runs_it_on_the_main_process
     corpus, tmp_path, monkeypatch
 ):
     monkeypatch.syspath_prepend(str(PATH.parent))
-    monkeypatch.delitem(__import__("sys").modules, "esc50_prepare", raising=False)
+    monkeypatch.delitem(sys.modules, "esc50_prepare", raising=False)
     from esc50_prepare import prepare_esc50 as imported
 
     options = {"data_folder": corpus, "manifest_folder": tmp_path / "m", "test_fold": 3}
@@ -529,3 +533,14 @@ def test_esc10_is_prepared(shared_folder, tmp_path):
     assert {clip.sample_rate for clip in train + test} == {44100}
     classes = (tmp_path / "fold1" / "classes.txt").read_text().splitlines()
     assert classes[:3] == ["dog", "rooster", "rain"] and len(classes) == 10
+
+
+def test_every_tenth_training_clip_is_held_out_from_pretraining(tmp_path):
+    corpus = make_esc50(tmp_path / "corpus", duration=0.1)
+    prepare_esc50(corpus, tmp_path / "manifests", test_fold=2)
+    train, pretrain, held_out = (
+        [clip.id for clip in read_manifest(tmp_path / f"manifests/fold2/{split}.csv")]
+        for split in ("train", "pretrain", "held_out")
+    )
+    assert held_out == [train[0], train[10]]
+    assert sorted(pretrain + held_out) == sorted(train)

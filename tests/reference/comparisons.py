@@ -1,7 +1,7 @@
 """Reading a reference case, and how far our numbers are from it, as the tolerances define it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,11 +66,11 @@ def relative(
     sum 5.0e-02 (tolerance 0.1)
     """
     comparisons = []
-    for name, (theirs_, ours_) in _pairs(theirs, ours):
-        scale = max(abs(theirs_).max(), floor)
-        difference = abs(ours_ - theirs_).max()
-        deviation = difference / (scale or np.finfo(float).tiny)
-        comparisons.append(Comparison(prefix + name, float(deviation), tolerance))
+    for name, reference, measured in _pairs(theirs, ours):
+        scale = max(float(abs(reference).max()), floor)
+        difference = float(abs(measured - reference).max())
+        deviation = difference / scale if scale else difference and np.inf
+        comparisons.append(Comparison(prefix + name, deviation, tolerance))
     return comparisons
 
 
@@ -79,8 +79,8 @@ def absolute(
 ) -> list[Comparison]:
     """Compares numbers and lists by the largest difference; arguments as for `relative`."""
     return [
-        Comparison(name, float(abs(ours_ - theirs_).max()), tolerance)
-        for name, (theirs_, ours_) in _pairs(theirs, ours)
+        Comparison(name, float(abs(measured - reference).max()), tolerance)
+        for name, reference, measured in _pairs(theirs, ours)
     ]
 
 
@@ -94,19 +94,24 @@ def within(
 ) -> list[Comparison]:
     """Compares numbers and lists, each value with a tolerance of its own; reports the worst."""
     comparisons = []
-    for name, (theirs_, ours_) in _pairs(theirs, ours):
-        allowed = np.broadcast_to(_numbers(name, tolerances[name]), theirs_.shape)
-        each = [Comparison(name, *pair) for pair in zip(abs(ours_ - theirs_), allowed, strict=True)]
+    for name, reference, measured in _pairs(theirs, ours):
+        allowed = np.broadcast_to(_numbers(name, tolerances[name]), reference.shape)
+        pairs = zip(abs(measured - reference).tolist(), allowed.tolist(), strict=True)
+        each = [Comparison(name, deviation, tolerance) for deviation, tolerance in pairs]
         comparisons.append(max(each, key=lambda comparison: comparison.severity))
     return comparisons
 
 
-def _pairs(theirs: Mapping[str, Any], ours: Mapping[str, Any]):
+def _pairs(
+    theirs: Mapping[str, Any], ours: Mapping[str, Any]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     for name in (name for name in ours if name in theirs):
-        pair = _numbers(name, theirs[name]), _numbers(name, ours[name])
-        if pair[0].shape != pair[1].shape or not pair[0].size:
-            raise ValueError(f"{name}: {pair[0].size} numbers in the case, {pair[1].size} of ours")
-        yield name, pair
+        reference, measured = _numbers(name, theirs[name]), _numbers(name, ours[name])
+        if reference.shape != measured.shape or not reference.size:
+            raise ValueError(
+                f"{name}: {reference.size} numbers in the case, {measured.size} of ours"
+            )
+        yield name, reference, measured
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:

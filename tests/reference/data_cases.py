@@ -1,6 +1,7 @@
 """Reference cases of what goes into the model: spectrograms and masks."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -103,24 +104,20 @@ def check_masks(key: str, case: Mapping[str, Any]) -> list[Comparison]:
     else:
         masker = OfficialClusterMasker(num_masked, (int(fields["factor"]),))
     grid_size = tuple(case.get("grid_size", (1, 512) if family == "frame" else (8, 64)))
-    masks = draw_masks(masker, grid_size)
     draws = case.get("draws", 2000)
     # The extremes grow with the number of draws, so these alone need the reference's number.
-    extremes = {
-        name: value
-        for name, value in mask_statistics(masks[:draws], grid_size).items()
-        if name in ("freq_min", "freq_max")
-    }
-    return _compare_masks(case, mask_statistics(masks, grid_size) | extremes, family, draws)
+    few = _statistics(masker, grid_size, draws)
+    extremes = {name: few[name] for name in ("freq_min", "freq_max")}
+    return _compare_masks(case, _statistics(masker, grid_size) | extremes, family, draws)
 
 
-def draw_masks(masker, grid_size: tuple[int, int], draws: int = DRAWS) -> np.ndarray:
-    """Many masks, [draws, masked]."""
+@cache
+def _statistics(
+    masker: RandomMasker | OfficialClusterMasker, grid_size: tuple[int, int], draws: int = DRAWS
+) -> dict[str, Any]:
     batches = torch.arange(draws).split(500)  # small enough for the processor's cache
-    masks: list[Tensor] = [
-        masker(ClipGenerator(seed=1, step=0, places=places), grid_size) for places in batches
-    ]
-    return torch.cat(masks).numpy()
+    masks = [masker(ClipGenerator(seed=1, step=0, places=places), grid_size) for places in batches]
+    return mask_statistics(torch.cat(masks).numpy(), grid_size)
 
 
 def _compare_masks(

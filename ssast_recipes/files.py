@@ -1,0 +1,98 @@
+"""Writing files so that none is ever seen half-written."""
+
+import csv
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def beside(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a path to write to, which takes the place of ``path`` when all went well.
+
+    Nothing half-written is ever seen under the name itself, and processes or threads that write the
+    same file do not meet.
+
+    Arguments
+    ---------
+    path : str or path
+        The file to be written; missing folders are made.
+
+    Returns
+    -------
+    context manager giving a path in the same folder
+
+    Example
+    -------
+    >>> target = getfixture("tmp_path") / "classes.txt"
+    >>> with beside(target) as part:
+    ...     _ = part.write_text("dog")
+    ...     target.exists()
+    False
+    >>> target.read_text()
+    'dog'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file, at once or not at all.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "classes.txt"
+    >>> write_text(path, "dog")
+    >>> path.read_text()
+    'dog'
+    """
+    with beside(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: str | os.PathLike, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Writes a CSV file, at once or not at all.
+
+    Arguments
+    ---------
+    path : str or path
+        The file.
+    header : iterable of str
+        Names of the columns.
+    rows : iterable of iterables
+        The rows.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.csv"
+    >>> write_csv(path, ["ID", "label"], [["a", "dog"]])
+    >>> path.read_text().splitlines()
+    ['ID,label', 'a,dog']
+    """
+    with beside(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's content in hexadecimal digits.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "empty"
+    >>> path.touch()
+    >>> file_digest(path)[:8]
+    'e3b0c442'
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,427 @@
+"""Every swap of docs/swapping.md, made and run through train.py, and seen to take effect.
+
+The YAML comes from that page: `@block(heading)` hands a test the block below a heading.
+"""
+
+import logging
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from speechbrain import Stage
+from speechbrain.utils.run_opts import RunOptions
+
+from ssast_recipes.checkpoints import ours_to_released
+from ssast_recipes.losses import constant_patches, info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker
+from ssast_recipes.positions import adapt_positions
+from ssast_recipes.randomness import ClipGenerator
+from tests.recipes.conftest import RECIPES, Run
+
+DOCUMENT = RECIPES.parent / "docs" / "swapping.md"
+HPARAMS = RECIPES / "ESC50" / "hparams"
+FILES = {"Pretraining": "pretrain_patch.yaml", "Fine-tuning": "finetune_patch.yaml"}
+INCLUDE = "!include:../../shared/model.yaml"
+# What makes a run quick; a block's own values go before.
+SMALL = {"embed_dim": 64, "depth": 1, "num_heads": 1, "target_length": 64, "batch_size": 4}
+SMALL |= {"num_workers": 0, "log_interval": 1}
+QUICK = {
+    "pretrain": {"num_masked_patches": 20, "num_steps": 2, "valid_interval": 100}
+    | {"warmup_steps": 0},
+    "finetune": {"num_classes": 4, "number_of_epochs": 1, "spec_augment": "{max_frames: 16}"},
+}
+# A top-level key's value: the rest of its line, and all that is indented below.
+VALUE = r"(.*\n(?:\n* .*\n)*)"
+
+
+class Block(NamedTuple):
+    """A block of YAML, the file whose keys it replaces, and the Python that stands above it."""
+
+    file: str
+    yaml: str
+    python: str | None
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The text of each key's value."""
+        return dict(re.findall(rf"^(\w+):{VALUE}", self.yaml, re.MULTILINE))
+
+    def apply(self, text: str) -> str:
+        """Replaces the keys in a YAML file's text; only run options may be new."""
+        for key, value in self.values.items():
+            old = re.search(rf"^{key}:{VALUE}", text, re.MULTILINE)
+            assert old or key in RunOptions().keys(), f"{self.file} has no key {key}"
+            begin, end = old.span() if old else (len(text), len(text))
+            text = f"{text[:begin]}{key}:{value}{text[end:]}"
+        return text
+
+
+def read_blocks(text: str) -> dict[str, Block]:
+    """All blocks of the page by their headings: one a heading."""
+    blocks = {}
+    for section, content in re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", text, flags=re.MULTILINE):
+        for heading, below in re.findall(r"^### (.+)\n((?:(?!###).*\n)*)", content, re.MULTILINE):
+            fenced = dict(re.findall(r"^```(\w+)\n(.*?)^```$", below, re.MULTILINE | re.DOTALL))
+            if "yaml" in fenced:
+                blocks[heading] = Block(FILES[section], fenced["yaml"], fenced.get("python"))
+    return blocks
+
+
+BLOCKS = read_blocks(DOCUMENT.read_text(encoding="utf-8"))
+TESTED = set()
+
+
+def block(heading: str) -> pytest.MarkDecorator:
+    TESTED.add(heading)
+    return pytest.mark.parametrize("block", [BLOCKS[heading]], ids=[heading])
+
+
+@pytest.fixture
+def run(run_recipe, esc50_options, tmp_path):
+    """`run(block or file name, key=value, …)` in a folder outside the repository."""
+
+    def run_changed(changed: Block | str, **values) -> Run:
+        file = changed if isinstance(changed, str) else changed.file
+        path, stated = HPARAMS / file, set()
+        if isinstance(changed, Block):
+            path, stated = tmp_path / "mine.yaml", set(changed.values)
+            text = (HPARAMS / file).read_text(encoding="utf-8")
+            assert INCLUDE in text
+            text = text.replace(INCLUDE, f"!include:{RECIPES}/shared/model.yaml")
+            path.write_text(changed.apply(text), encoding="utf-8")
+            if changed.python:
+                (tmp_path / "my_parts.py").write_text(changed.python, encoding="utf-8")
+        quick = {**SMALL, **QUICK[file.split("_")[0]]}
+        quick = {key: value for key, value in quick.items() if key not in stated}
+        folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        options = {"output_folder": folder, **quick, **values}
+        words = [word for key, value in options.items() for word in (f"--{key}", value)]
+        return run_recipe("ESC50", path, *esc50_options, *words)
+
+    return run_changed
+
+
+@pytest.fixture(scope="session")
+def pretrained(run_recipe, esc50_options, tmp_path_factory) -> Run:
+    """A patch-based pretraining run, with nothing swapped."""
+    options = {**SMALL, **QUICK["pretrain"], "output_folder": tmp_path_factory.mktemp("pretrained")}
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    return run_recipe("ESC50", HPARAMS / "pretrain_patch.yaml", *esc50_options, *words)
+
+
+def drawn_masks(run: Run, masker) -> torch.Tensor:
+    """The masks that a masker draws for a run's first batch."""
+    places = run.batches(Stage.TRAIN)[0].batch.places.to(run.brain.device)
+    generator = ClipGenerator(run.brain.hparams.seed, 1, places)
+    return masker(generator, run.brain.hparams.encoder.grid_size)
+
+
+def encoder_weights(weights):
+    """The encoder's of a saved model's weights."""
+    tensors = {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
+    prefix = "encoder."
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def same(first, second, but=()) -> bool:
+    """Whether two dicts of tensors are equal, some names left aside."""
+    assert first.keys() == second.keys()
+    return all(first[k].cpu().equal(second[k].cpu()) for k in first.keys() - set(but))
+
+
+# ---- the page itself
+
+
+def test_every_block_is_tested():
+    assert BLOCKS.keys() == TESTED
+    assert DOCUMENT.read_text(encoding="utf-8").count("```yaml") == len(BLOCKS)
+
+
+def test_a_block_replaces_keys_with_all_that_is_indented_below_them():
+    text = "a: 1 # one\nb: !new:x.Y\n    c: 2\n\n    d: 3\n\n# Comment\ne: 4\n"
+    changed = Block("", "b: !new:x.Z\n    c: 5\ne: null\n", None).apply(text)
+    assert changed == "a: 1 # one\nb: !new:x.Z\n    c: 5\n\n# Comment\ne: null\n"
+    with pytest.raises(AssertionError, match="no key f"):
+        Block("x.yaml", "f: 1\n", None).apply(text)
+
+
+# ---- pretraining
+
+
+@block("Another masker")
+def test_another_masker(block, run, pretrained):
+    done = run(block)
+    masked = done.batches(Stage.TRAIN)[0].outputs.masked
+    assert masked.equal(drawn_masks(done, ClusterMasker(20)))
+    before = pretrained.batches(Stage.TRAIN)[0].outputs.masked
+    assert before.equal(drawn_masks(pretrained, OfficialClusterMasker(20)))
+    assert not masked.equal(before)
+
+
+@block("The paper's contrastive objective")
+def test_the_papers_contrastive_objective(block, run, pretrained):
+    for done, axis in ((run(block), "targets"), (pretrained, "predictions")):
+        outputs = done.batches(Stage.TRAIN)[0].outputs
+        losses = {
+            axis: info_nce_loss(outputs.predictions.contrastive, outputs.targets, axis).item()
+            for axis in ("targets", "predictions")
+        }
+        assert done.log("train")[0]["contrastive_loss"] == pytest.approx(losses[axis], rel=1e-6)
+        assert abs(losses["targets"] - losses["predictions"]) > 1e-3
+
+
+def test_the_command_line_changes_a_plain_value_and_an_argument_of_a_part(run):
+    by_block = run(BLOCKS["The contrastive objective alone"])
+    options = {"reconstruction_head": "null", "schedule": "{stairs: 1}", "warmup_steps": 4}
+    by_command_line = run("pretrain_patch.yaml", **options)
+    first, second = (done.log("train")[0] for done in (by_block, by_command_line))
+    assert first.keys() == second.keys() and first["loss"] == second["loss"]
+    rates = [record["learning_rate"] for record in by_command_line.log("train")]
+    assert rates == pytest.approx([0, 0.25e-4])
+
+
+def test_the_command_line_refuses_to_name_another_object(run):
+    masker = "!new:ssast_recipes.masking.RandomMasker {num_masked_patches: 20}"
+    with pytest.raises(ValueError, match=r"--masker !new:.*RandomMasker.*write it into a copy of"):
+        run("pretrain_patch.yaml", masker=masker)
+    same_object = "!new:ssast_recipes.masking.OfficialClusterMasker {cluster_factors: [2]}"
+    assert run("pretrain_patch.yaml", masker=same_object).brain.hparams.masker == (
+        OfficialClusterMasker(20, [2])
+    )
+
+
+@block("The contrastive objective alone")
+def test_the_contrastive_objective_alone(block, run):
+    done = run(block)
+    assert not [name for name in done.saved if name.startswith("reconstruction_head")]
+    assert [name for name in done.saved if name.startswith("contrastive_head")]
+    for record in done.log("train") + done.log("valid"):
+        assert record["loss"] == record["contrastive_loss"]
+        assert "reconstruction_loss" not in record
+    assert done.results["metric"] == "masked_patch_accuracy"
+    assert not (done.folder / "pictures").exists()
+
+
+@block("The generative objective alone")
+def test_the_generative_objective_alone(block, run):
+    done = run(block, valid_interval=1, checkpoints_to_keep=2)
+    assert not [name for name in done.saved if name.startswith("contrastive_head")]
+    for record in done.log("train") + done.log("valid"):
+        assert record["loss"] == pytest.approx(10 * record["reconstruction_loss"], rel=1e-6)
+        assert "contrastive_loss" not in record
+    errors = [record["reconstruction_loss"] for record in done.log("valid")]
+    assert len(set(errors)) == 2
+    assert done.results["value"] == {"best": pytest.approx(min(errors), rel=1e-6)}
+    assert done.results["metric"] == "masked_patch_reconstruction_loss"
+
+
+@block("Another reconstruction loss")
+def test_another_reconstruction_loss(block, run):
+    done = run(block)
+    first, record = done.batches(Stage.TRAIN)[0], done.log("train")[0]
+    errors = (first.outputs.predictions.reconstruction - first.outputs.targets).abs()
+    assert record["reconstruction_loss"] == pytest.approx(errors.mean().item(), rel=1e-6)
+    total = record["contrastive_loss"] + 5 * record["reconstruction_loss"]
+    assert first.loss.item() == pytest.approx(total, rel=1e-6)
+
+
+@block("Another width and depth")
+def test_another_width_and_depth(block, run):
+    done = run(block)
+    assert done.saved["encoder.blocks.5.attention.qkv.weight"].shape == (3 * 256, 256)
+    assert "encoder.blocks.6.attention.qkv.weight" not in done.saved
+    assert done.saved["contrastive_head.output.weight"].shape == (256, 256)  # patch area, width
+    geometry = done.results["geometry"]
+    assert [geometry[key] for key in ("embed_dim", "depth", "num_heads")] == [256, 6, 4]
+
+
+@block("Another optimiser and schedule")
+def test_another_optimiser_and_schedule(block, run):
+    done = run(block, num_steps=4, lr=0.1, warmup_steps=2)
+    optimizer = done.brain.optimizer
+    assert type(optimizer) is torch.optim.AdamW
+    matrices, vectors = optimizer.param_groups
+    assert [group["weight_decay"] for group in (matrices, vectors)] == [0.05, 0]
+    assert [tuple(group["betas"]) for group in (matrices, vectors)] == [(0.9, 0.95)] * 2
+    assert {p.ndim > 1 for p in matrices["params"]} == {True}
+    assert {p.ndim > 1 for p in vectors["params"]} == {False}
+    trained = {id(p) for p in done.brain.modules.parameters() if p.requires_grad}
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == trained
+    rates = [record["learning_rate"] for record in done.log("train")]
+    assert rates == pytest.approx([0.05, 0.1, 0.1, 0.05])  # half, full; cos 0, cos 90 degrees
+
+
+@block("Two passes")
+def test_two_passes(block, run, pretrained):
+    done = run(block)
+    outputs, record = done.batches(Stage.TRAIN)[0].outputs, done.log("train")[0]
+    assert not outputs.reconstruction_masked.equal(outputs.masked)
+    contrastive = info_nce_loss(outputs.predictions.contrastive, outputs.targets, "predictions")
+    assert record["contrastive_loss"] == pytest.approx(contrastive.item(), rel=1e-6)
+    reconstruction = masked_reconstruction_loss(
+        outputs.predictions.reconstruction, outputs.reconstruction_targets
+    )
+    assert record["reconstruction_loss"] == pytest.approx(reconstruction.item(), rel=1e-6)
+    once = pretrained.batches(Stage.TRAIN)[0].outputs
+    assert once.reconstruction_masked.equal(once.masked)
+
+
+@block("Silence is no target")
+def test_silence_is_no_target(block, run):
+    done = run(block, target_length=128)  # the clips end after half of it
+    outputs, record = done.batches(Stage.TRAIN)[0].outputs, done.log("train")[0]
+    sounding = ~constant_patches(outputs.targets)
+    assert 0.1 < sounding.float().mean() < 0.9
+    arguments = (outputs.predictions.contrastive, outputs.targets, "predictions")
+    loss = info_nce_loss(*arguments, included=sounding).item()
+    assert record["contrastive_loss"] == pytest.approx(loss, rel=1e-6)
+    assert abs(loss - info_nce_loss(*arguments).item()) > 0.1
+
+
+@block("Your own masker and loss")
+def test_your_own_masker_and_loss(block, run):
+    before = [sys.path.copy(), sys.excepthook, logging.root.handlers.copy()]
+    done = run(block, target_length=512)
+    first, record = done.batches(Stage.TRAIN)[0], done.log("train")[0]
+    masked = torch.zeros(4, 8 * 32, device=done.brain.device)
+    masked = masked.scatter_(1, first.outputs.masked, 1).view(4, 8, 32)
+    assert masked.sum(dim=(1, 2)).tolist() == [200] * 4
+    columns = masked[:, 0]
+    assert masked.equal(columns[:, None].expand(4, 8, 32))  # whole columns …
+    assert len(columns.unique(dim=0)) == 4  # … and others in every clip
+    predictions, targets = first.outputs.predictions.contrastive, first.outputs.targets
+    similarities = torch.cosine_similarity(predictions[:, :, None], targets[:, None], dim=3)
+    chances = (similarities / 0.1).log_softmax(dim=1).diagonal(dim1=1, dim2=2)
+    assert record["contrastive_loss"] == pytest.approx(-chances.mean().item(), rel=1e-4)
+    # And the next test finds this process as it was.
+    assert [sys.path, sys.excepthook, logging.root.handlers] == before
+    assert not {"my_parts", "esc50_prepare", "ESC50_train"} & sys.modules.keys()
+
+
+def test_run_options_of_the_file_reach_the_brain_and_those_of_the_command_line_win(run, pretrained):
+    # SpeechBrain's own defaults are 5.0 and 1; the file says 0 and 1.
+    assert pretrained.brain.max_grad_norm == 0
+    assert pretrained.results["run_options"] == {}
+    done = run("pretrain_patch.yaml", max_grad_norm=2, grad_accumulation_factor=2)
+    assert (done.brain.max_grad_norm, done.brain.grad_accumulation_factor) == (2, 2)
+    assert done.results["run_options"] == {"grad_accumulation_factor": 2, "max_grad_norm": 2.0}
+    assert len(done.batches(Stage.TRAIN)) == 4  # for two steps
+
+
+# ---- fine-tuning
+
+
+@pytest.fixture
+def weights_at(block, pretrained, tmp_path, monkeypatch) -> Path:
+    """Where a block says that pretrained weights lie, below the folder that the test runs in."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = Path(block.values["pretrained_encoder"].strip())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def assert_finetuned_from(done: Run, weights) -> None:
+    """The encoder began with the weights, its positions fitted to 12 × 5 patches, and moved."""
+    pretrained = encoder_weights(weights)
+    positions = pretrained["position_embedding"]
+    fitted = adapt_positions(positions[:, 2:], (8, 4), (12, 5))
+    pretrained["position_embedding"] = torch.cat([positions[:, :2], fitted], dim=1)
+    assert same(done.initial, pretrained)
+    trained = encoder_weights(done.saved)
+    assert not same(done.initial, trained)
+    assert done.results["geometry"]["grid_size"] == [12, 5]
+
+
+@block("Weights of your own run")
+def test_weights_of_a_run(block, run, pretrained, weights_at):
+    shutil.copytree(pretrained.folder, weights_at)
+    done = run(block)
+    assert_finetuned_from(done, pretrained.saved)
+    assert re.fullmatch(r"CKPT.*/model.ckpt", done.results["pretrained_from"]["name"])
+
+
+@block("Weights of one checkpoint")
+def test_weights_of_a_checkpoint(block, run, pretrained, weights_at):
+    shutil.copytree(max(pretrained.folder.glob("save/CKPT*")), weights_at)
+    done = run(block)
+    assert_finetuned_from(done, pretrained.saved)
+    assert done.results["pretrained_from"]["name"] == f"{weights_at.name}/model.ckpt"
+
+
+@block("Released weights")
+def test_released_weights(block, run, pretrained, weights_at):
+    torch.save(ours_to_released(pretrained.saved), weights_at)
+    done = run(block)
+    assert_finetuned_from(done, pretrained.saved)
+    assert done.results["pretrained_from"]["name"] == "SSAST-Tiny-Patch-400.pth"
+    assert done.results["size"] == "tiny"
+
+
+@block("From scratch")
+def test_from_scratch(block, run, pretrained):
+    done = run(block)
+    assert "pretrained_from" not in done.results
+    positions = ["position_embedding"]
+    assert not same(done.initial, encoder_weights(pretrained.saved), but=positions)
+    # The seed alone says what it began with.
+    assert same(done.initial, run(block).initial)
+    assert not same(done.initial, run(block, seed=2).initial)
+
+
+@block("A linear probe")
+def test_a_linear_probe(block, run, pretrained):
+    done = run(block, pretrained_encoder=pretrained.folder)
+    positions = ["position_embedding"]
+    assert same(done.initial, encoder_weights(pretrained.saved), but=positions)
+    assert same(encoder_weights(done.saved), done.initial)
+    (group,) = done.brain.optimizer.param_groups
+    classifier = done.brain.modules.model.classifier
+    assert {id(p) for p in group["params"]} == {id(p) for p in classifier.parameters()}
+    fresh = torch.ones(64)  # the layer norm's weights before training
+    assert not done.saved["classifier.norm.weight"].equal(fresh)
+
+
+@block("Another overlap of patches")
+def test_another_overlap(block, run, pretrained):
+    done = run(block, pretrained_encoder=pretrained.folder)
+    assert same(done.initial, encoder_weights(pretrained.saved))  # the very positions
+    assert done.results["geometry"]["patch_stride"] == [16, 16]
+    assert done.results["geometry"]["grid_size"] == [8, 4]
+    assert not same(encoder_weights(done.saved), done.initial)
+
+
+@block("Longer clips")
+def test_longer_clips(block, run, pretrained):
+    done = run(block, pretrained_encoder=pretrained.folder)
+    positions = pretrained.saved["encoder.position_embedding"]
+    stretched = adapt_positions(positions[:, 2:], (8, 4), (12, 101))
+    stretched = torch.cat([positions[:, :2], stretched], dim=1)
+    assert done.initial["position_embedding"].cpu().equal(stretched)
+    assert done.brain.modules.front_end.target_length == 1024
+    assert done.brain.hparams.read_waveform.max_duration == 10.24
+
+
+def test_another_patch_size_or_width_is_a_clear_error(run, pretrained):
+    for key, value in {"patch_size": "[8, 16]", "embed_dim": 128, "depth": 2}.items():
+        with pytest.raises(ValueError, match=rf"model.ckpt: .*{key}.*as pretrained"):
+            run("finetune_patch.yaml", pretrained_encoder=pretrained.folder, **{key: value})
+
+
+def test_frame_based_patches(run):
+    pretrained = run("pretrain_frame.yaml")
+    assert pretrained.results["geometry"]["grid_size"] == [1, 32]
+    done = run("finetune_frame.yaml", pretrained_encoder=pretrained.folder)
+    assert done.results["geometry"]["grid_size"] == [1, 63]  # a stride of 1 frame
+    positions = ["position_embedding"]
+    assert same(done.initial, encoder_weights(pretrained.saved), but=positions)
+    assert done.results["pretrained_from"]["name"].startswith("CKPT")
+
+
+def test_patch_based_weights_do_not_fit_a_frame_based_encoder(run, pretrained):
+    with pytest.raises(ValueError, match=r"patch_size.*as pretrained"):
+        run("finetune_frame.yaml", pretrained_encoder=pretrained.folder)

@@ -1,0 +1,536 @@
+"""Every YAML file under recipes/ fits the code that reads it, and says what was published.
+
+`find_problems` looks at one file; below, every problem is put into a copy and seen to be found.
+"""
+
+import ast
+import inspect
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ruamel.yaml
+from speechbrain.utils.run_opts import RunOptions
+from torch import nn
+
+import ssast_recipes
+from ssast_recipes.experiment import read_experiment
+from tests.recipes.conftest import RECIPES
+
+PACKAGE = Path(ssast_recipes.__file__).parent
+EXPERIMENTS = sorted(RECIPES.glob("*/hparams/*.yaml"))
+NAMES = [f"{path.parents[1].name}/{path.stem}" for path in EXPERIMENTS]
+INCLUDED = sorted(set(RECIPES.rglob("*.yaml")) - set(EXPERIMENTS))
+# Built small: what is tested are names and identities.
+SMALL = {"embed_dim": 64, "depth": 1, "num_heads": 1}
+
+# Sources: the SSAST paper, its released code, and for fine-tuning the recipe it takes from PSLA.
+ESC50 = """
+sample_rate: 16000
+mean: -6.6268077
+std: 5.358466
+target_length: 512
+size: base
+embed_dim: null
+depth: null
+num_heads: null
+grad_accumulation_factor: 1
+lr: 1.0e-4
+max_grad_norm: 0
+precision: fp32
+opt_class: !name:torch.optim.Adam
+    lr: !ref <lr>
+    betas: [0.95, 0.999]
+    weight_decay: 5.0e-7
+"""
+ESC50_FINETUNE = f"""{ESC50}
+number_of_epochs: 50
+batch_size: 48
+num_classes: 50
+freeze_encoder: False
+head_lr_factor: 1
+spec_augment: !new:ssast_recipes.augment.SpecAugment
+    max_mel_bins: 24
+    max_frames: 96
+noise_and_roll: !new:ssast_recipes.augment.NoiseAndRoll
+loss: !name:torch.nn.functional.cross_entropy
+metric: !name:ssast_recipes.metrics.accuracy
+schedule: !new:ssast_recipes.schedules.EpochDecay
+    decay: 0.85
+    first_epoch: 6
+model: !new:ssast_recipes.classification.ClassificationModel
+    encoder: !ref <encoder>
+    classifier: !new:ssast_recipes.heads.ClassificationHead
+        embed_dim: !ref <model_parts[encoder].embed_dim>
+        num_classes: !ref <num_classes>
+    pooling: mean
+    freeze_encoder: !ref <freeze_encoder>
+"""
+# The paper pretrains on other data; masked share, batch, weights and schedule are its own.
+ESC50_PRETRAIN = f"""{ESC50}
+num_masked_patches: 200
+batch_size: 24
+softmax_over: predictions
+exclude_constant_patches: False
+reconstruction_weight: 10
+contrastive_loss: !name:ssast_recipes.losses.info_nce_loss
+reconstruction_loss: !name:ssast_recipes.losses.masked_reconstruction_loss
+warmup_steps: 1000
+schedule: !new:ssast_recipes.schedules.WarmupPlateau
+    warmup_steps: !ref <warmup_steps>
+"""
+OFFICIAL_MASKER = """
+masker: !new:ssast_recipes.masking.OfficialClusterMasker
+    num_masked_patches: !ref <num_masked_patches>
+"""
+RANDOM_MASKER = OFFICIAL_MASKER.replace("OfficialClusterMasker", "RandomMasker")
+PATCH, FRAME = "patch_size: [16, 16]\n", "patch_size: [128, 2]\n"
+PUBLISHED = {
+    "ESC50/finetune_patch": f"{ESC50_FINETUNE}{PATCH}patch_stride: [10, 10]",
+    "ESC50/finetune_frame": f"{ESC50_FINETUNE}{FRAME}patch_stride: [128, 1]",
+    "ESC50/pretrain_patch": f"{ESC50_PRETRAIN}{PATCH}{OFFICIAL_MASKER}",
+    "ESC50/pretrain_frame": f"{ESC50_PRETRAIN}{FRAME}{RANDOM_MASKER}",
+}
+# Where <kind>_frame.yaml differs from <kind>_patch.yaml.
+FRAME_DIFFERS_IN = {
+    "finetune": {"output_folder", "patch_size", "patch_stride"},
+    "pretrain": {"output_folder", "patch_size", "masker"},
+}
+
+
+# ---- what a file says
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The file's tree with its tags, nothing built and no reference followed."""
+    return ruamel.yaml.YAML().load(text)
+
+
+def tag_of(node: Any) -> str:
+    return getattr(getattr(node, "tag", None), "value", None) or ""
+
+
+def plain(node: Any) -> Any:
+    """The node as (tag, content), to compare."""
+    if isinstance(node, dict):
+        content: Any = {key: plain(value) for key, value in node.items()}
+    elif isinstance(node, list):
+        content = [plain(value) for value in node]
+    else:
+        content = getattr(node, "value", node)
+    return tag_of(node), content
+
+
+def nodes_of(node: Any) -> Iterator[Any]:
+    """The node and all below it."""
+    yield node
+    values = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for value in values:
+        yield from nodes_of(value)
+
+
+def references(node: Any) -> set[tuple[str, str]]:
+    """What is referred to below a node: (key, the key within it or "")."""
+    texts = [each.value for each in nodes_of(node) if tag_of(each) in ("!ref", "!copy")]
+    return {found for text in texts for found in re.findall(r"<(\w+)(?:\[(\w+)\])?", text)}
+
+
+# ---- what the code reads
+
+
+class KeysRead(ast.NodeVisitor):
+    """Collects the keys that code reads of `hparams`, whether as a dict or by attributes.
+
+    Keys are needed, unless by `get`, `getattr` or below an `if` that itself asks `hparams`.
+    """
+
+    def __init__(self):
+        self.needed: set[str] = set()
+        self.optional: set[str] = set()
+        self.written: set[str] = set()
+        self._looped: dict[str, list[str]] = {}  # loop variable: its values
+        self._below_if = 0
+
+    def visit_Module(self, node: ast.Module) -> None:
+        self._looped = {}
+        for loop in ast.walk(node):
+            match loop:
+                case ast.For(ast.Name(name), ast.Tuple(values)) | ast.comprehension(
+                    ast.Name(name), ast.Tuple(values)
+                ):
+                    self._looped[name] = [getattr(value, "value", "") for value in values]
+        self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> None:
+        asks = any(_is_hparams(each) for each in ast.walk(node.test))
+        self.visit(node.test)
+        self._below_if += asks
+        for statement in (*node.body, *node.orelse):
+            self.visit(statement)
+        self._below_if -= asks
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if _is_hparams(node.value):
+            self._read(node.slice, node.ctx)
+        self.generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if _is_hparams(node.value):
+            self._read(ast.Constant(node.attr), node.ctx)
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        match (node.func, node.args):
+            case (ast.Attribute(value, "get"), [key, *others]) if _is_hparams(value):
+                self.optional.update(self._keys(key))
+            case (ast.Name("getattr" | "hasattr"), [value, key, *others]) if _is_hparams(value):
+                self.optional.update(self._keys(key))
+            case _:
+                others = [node.func, *node.args, *node.keywords]
+        for other in others:
+            self.visit(other)
+
+    def _read(self, key: ast.expr, context: ast.expr_context) -> None:
+        stored = isinstance(context, ast.Store)
+        kind = self.written if stored else self.optional if self._below_if else self.needed
+        kind.update(self._keys(key))
+
+    def _keys(self, key: ast.expr) -> list[str]:
+        """The keys that an expression stands for: a text, or an f-string of one loop variable."""
+        match key:
+            case ast.Constant(text):
+                return [text]
+            case ast.JoinedStr([ast.FormattedValue(ast.Name(name)), ast.Constant(rest)]):
+                return [value + rest for value in self._looped[name]]
+        raise NotImplementedError(f"line {key.lineno}: hparams[{ast.unparse(key)}]")
+
+
+def _is_hparams(node: ast.AST) -> bool:
+    name = node.id if isinstance(node, ast.Name) else getattr(node, "attr", None)
+    return name == "hparams"
+
+
+def keys_read(path: Path, brain_class: type) -> KeysRead:
+    """What an experiment's code reads: its recipe's, its Brain's and the rest of the package's."""
+    files = {*path.parents[1].glob("*.py"), *PACKAGE.rglob("*.py")}
+    files -= set(PACKAGE.glob("brains/*.py"))
+    files |= {
+        Path(inspect.getsourcefile(kind))
+        for kind in brain_class.__mro__
+        if kind.__module__.startswith("ssast_recipes.")
+    }
+    reads = KeysRead()
+    for file in files:
+        reads.visit(ast.parse(file.read_text(encoding="utf-8")))
+    return reads
+
+
+# ---- problems
+
+
+def find_problems(path: Path) -> list[str]:
+    """All that is wrong with an experiment's file."""
+    written = parse(path.read_text(encoding="utf-8"))
+    blanks = {key for key, node in written.items() if tag_of(node) == "!PLACEHOLDER"}
+    values = {**dict.fromkeys(blanks, "/nowhere"), **SMALL}
+    words = [word for key in values.keys() & written for word in (f"--{key}", str(values[key]))]
+    try:
+        _, hparams, _, _ = read_experiment([str(path), *words])
+    except Exception as error:
+        return [f"does not load: {error}"]
+    return [
+        *_use_problems(path, written, hparams["brain_class"]),
+        *_include_problems(path, written),
+        *_command_line_problems(written),
+        *_identity_problems(hparams),
+        *_place_problems(path, written),
+    ]
+
+
+def _use_problems(path: Path, written: dict[str, Any], brain_class: type) -> Iterator[str]:
+    reads = keys_read(path, brain_class)
+    used = {key for key, _ in references(written)} | reads.needed | reads.optional
+    for key in written.keys() - used - RunOptions().keys():
+        if not key.startswith("__"):
+            yield f"{key} is used nowhere"
+    for key in reads.needed - reads.written - written.keys():
+        yield f"{key} is needed by the code"
+
+
+def _include_problems(path: Path, written: dict[str, Any]) -> Iterator[str]:
+    for block, node in written.items():
+        if not tag_of(node).startswith("!include:"):
+            continue
+        file = path.parent / tag_of(node).removeprefix("!include:")
+        included = parse(file.read_text(encoding="utf-8"))
+        for key in node.keys() - included:
+            yield f"{block} hands over {key}, which {file.name} does not have"
+        taken = {inner for outer, inner in references(written) if outer == block}
+        for key in included.keys() - {key for key, _ in references(included)} - taken:
+            yield f"{key} of {file.name} is used nowhere"
+        for key in included.keys() & written.keys() - taken:
+            if key not in node or (key, "") not in references(node[key]):
+                yield f"{key} is not handed over to {file.name}, which has it too"
+
+
+def _command_line_problems(written: dict[str, Any]) -> Iterator[str]:
+    for key in written.keys() - RunOptions().keys():
+        try:
+            overrides = RunOptions.from_command_line_args(["file.yaml", f"--{key}=1"])[2]
+        except SystemExit:  # an abbreviation of several options, or of one that takes no value
+            overrides = ""
+        if overrides != f"{key}: 1":
+            yield f"--{key} is taken for one of SpeechBrain's run options"
+
+
+def _identity_problems(hparams: dict[str, Any]) -> Iterator[str]:
+    modules = hparams["modules"]
+    if hparams["encoder"] is not modules["model"].encoder:
+        yield "encoder is not the one of the model that trains"
+    trained = set(nn.ModuleDict(modules).modules())
+    for key, value in hparams.items():
+        within = {f"{key}[{k}]": v for k, v in value.items()} if isinstance(value, dict) else {}
+        for name, part in {key: value, **within}.items():
+            has_weights = isinstance(part, nn.Module) and any(True for _ in part.parameters())
+            if has_weights and part not in trained:
+                yield f"{name} is a second copy, which does not train"
+    saved = hparams["checkpointer"].recoverables
+    for name, recoverable in saved.items():
+        if recoverable is not modules.get(name, hparams.get(name)):
+            yield f"the checkpointer saves another {name} than the one that is used"
+    for name, module in modules.items():
+        if name not in saved and any(parameter.requires_grad for parameter in module.parameters()):
+            yield f"{name} trains and is not saved"
+
+
+def _place_problems(path: Path, written: dict[str, Any]) -> Iterator[str]:
+    begin = f"results/{path.parents[1].name}/{path.stem}/"
+    if not plain(written["output_folder"])[1].startswith(begin):
+        yield f"output_folder does not begin with {begin}"
+
+
+def find_unpublished(written: dict[str, Any], published: str) -> list[str]:
+    """Keys whose values are not the published ones."""
+    return [
+        key
+        for key, node in parse(published).items()
+        if key not in written or plain(written[key]) != plain(node)
+    ]
+
+
+def find_differences(first: dict[str, Any], second: dict[str, Any]) -> set[str]:
+    """Keys that two files do not share, or not with the same value."""
+    missing = object()
+    keys = first.keys() | second.keys()
+    return {k for k in keys if plain(first.get(k, missing)) != plain(second.get(k, missing))}
+
+
+# ---- the files as they are
+
+
+@pytest.fixture(autouse=True)
+def import_path(monkeypatch):
+    """read_experiment puts the YAML file's folder on it."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS, ids=NAMES)
+def experiment(request) -> Path:
+    return request.param
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parents[1].name}/{path.stem}"
+
+
+def test_there_are_experiments():
+    assert "ESC50/pretrain_patch" in NAMES
+
+
+def test_an_experiment_has_no_problem(experiment):
+    assert find_problems(experiment) == []
+
+
+def test_an_experiment_states_what_was_published(experiment):
+    written = parse(experiment.read_text(encoding="utf-8"))
+    assert find_unpublished(written, PUBLISHED[name_of(experiment)]) == []
+
+
+@pytest.mark.parametrize("frame", [path for path in EXPERIMENTS if path.stem.endswith("_frame")])
+def test_patch_and_frame_differ_only_where_they_have_to(frame):
+    kind = frame.stem.removesuffix("_frame")
+    files = (frame, frame.with_name(f"{kind}_patch.yaml"))
+    first, second = (parse(file.read_text(encoding="utf-8")) for file in files)
+    assert find_differences(first, second) == FRAME_DIFFERS_IN[kind]
+
+
+@pytest.mark.parametrize("path", INCLUDED, ids=lambda path: path.name)
+def test_a_shared_file_is_included(path):
+    included = {
+        (experiment.parent / tag_of(node).removeprefix("!include:")).resolve()
+        for experiment in EXPERIMENTS
+        for node in parse(experiment.read_text(encoding="utf-8")).values()
+        if tag_of(node).startswith("!include:")
+    }
+    assert path in included
+
+
+# ---- each problem is found
+
+
+PRETRAIN, FINETUNE = "ESC50/hparams/pretrain_patch.yaml", "ESC50/hparams/finetune_patch.yaml"
+SHARED = "shared/model.yaml"
+MISTAKES = [
+    (PRETRAIN, "seed: 1\n", "seed: 1\ncolour: red\n", "colour is used nowhere"),
+    # One that only the other Brain reads:
+    (PRETRAIN, "seed: 1\n", "seed: 1\nhead_lr_factor: 1\n", "head_lr_factor is used nowhere"),
+    (PRETRAIN, "log_interval: 50\n", "", "log_interval is needed by the code"),
+    (FINETUNE, "test_manifests:", "tst_manifests:", "tst_manifests is used nowhere"),
+    (FINETUNE, "download: False\n", "", "download is needed by the code"),
+    (
+        FINETUNE,
+        "    depth: !ref <depth>\n",
+        "    dept: !ref <depth>\n",
+        "model_parts hands over dept, which model.yaml does not have",
+    ),
+    (
+        PRETRAIN,
+        "    sample_rate: !ref <sample_rate>\n    target_length",
+        "    target_length",
+        "sample_rate is not handed over to model.yaml, which has it too",
+    ),
+    (
+        FINETUNE,
+        "    patch_stride: !ref <patch_stride>\n",
+        "    patch_stride: !ref <patch_size>\n",
+        "patch_stride is not handed over to model.yaml, which has it too",
+    ),
+    (SHARED, "depth: null\n", "depth: null\ncolour: red\n", "colour of model.yaml is used nowhere"),
+    (
+        PRETRAIN,
+        "checkpoints_to_keep: 1",
+        "prof: 1\ncheckpoints_to_keep: 1",
+        "--prof is taken for one of SpeechBrain's run options",
+    ),
+    (
+        FINETUNE,
+        "checkpoints_to_keep: 1",
+        "test: 1\ncheckpoints_to_keep: 1",
+        "--test is taken for one of SpeechBrain's run options",
+    ),
+    (
+        PRETRAIN,
+        "        model: !ref <model>\n",
+        "        model: !copy <model>\n",
+        "the checkpointer saves another model than the one that is used",
+    ),
+    (
+        FINETUNE,
+        "        epoch_counter: !ref <epoch_counter>\n",
+        "        epoch_counter: !copy <epoch_counter>\n",
+        "the checkpointer saves another epoch_counter than the one that is used",
+    ),
+    (PRETRAIN, "        model: !ref <model>\n", "", "model trains and is not saved"),
+    (
+        FINETUNE,
+        "\nencoder: !ref <model_parts[encoder]>",
+        "\nencoder: !copy <model_parts[encoder]>",
+        "model_parts[encoder] is a second copy, which does not train",
+    ),
+    (
+        PRETRAIN,
+        "    encoder: !ref <encoder>\n    contrastive",
+        "    encoder: !copy <encoder>\n    contrastive",
+        "encoder is not the one of the model that trains",
+    ),
+    (
+        PRETRAIN,
+        "    contrastive_head: !ref",
+        "    contrastive_head: !copy",
+        "contrastive_head is a second copy, which does not train",
+    ),
+    (
+        FINETUNE,
+        "finetune_patch/fold",
+        "finetune_frame/fold",
+        "output_folder does not begin with results/ESC50/finetune_patch/",
+    ),
+]
+
+
+@pytest.fixture
+def recipes(tmp_path) -> Path:
+    """A copy to make mistakes in."""
+    return shutil.copytree(RECIPES, tmp_path / "recipes")
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "problem"), MISTAKES, ids=[mistake[-1] for mistake in MISTAKES]
+)
+def test_a_mistake_is_found(recipes, name, old, new, problem):
+    change(recipes / name, old, new)
+    assert problem in find_problems(recipes / (PRETRAIN if name == SHARED else name))
+
+
+def test_a_file_that_does_not_load_is_found(recipes):
+    change(recipes / FINETUNE, "schedules.EpochDecay", "schedules.EpochDeacy")
+    (problem,) = find_problems(recipes / FINETUNE)
+    assert problem.startswith("does not load: ") and "EpochDeacy" in problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("lr: 1.0e-4", "lr: 1.0e-3", "lr"),
+        ("max_frames: 96", "max_frames: 48", "spec_augment"),
+        ("NoiseAndRoll\n", "NoiseAndRoll\n    max_shift: 5\n", "noise_and_roll"),
+        ("torch.optim.Adam\n", "torch.optim.AdamW\n", "opt_class"),
+        ("first_epoch: 6", "first_epoch: 5", "schedule"),
+        ("patch_stride: [10, 10]", "patch_stride: [16, 16]", "patch_stride"),
+        ("grad_accumulation_factor: 1\n", "", "grad_accumulation_factor"),
+    ],
+)
+def test_a_value_that_was_not_published_is_found(recipes, old, new, key):
+    change(recipes / FINETUNE, old, new)
+    written = parse((recipes / FINETUNE).read_text())
+    assert find_unpublished(written, PUBLISHED["ESC50/finetune_patch"]) == [key]
+
+
+def test_a_difference_between_files_is_found():
+    first, second = parse("a: 1\nb: !new:x.Y\n    c: 2\n"), parse("a: 1\nb: !new:x.Z\n    c: 2\n")
+    assert find_differences(first, first) == set()
+    assert find_differences(first, second) == {"b"}
+    assert find_differences(first, parse("a: 1\n")) == {"b"}
+    assert find_differences(parse("a: !ref <b>\n"), parse("a: <b>\n")) == {"a"}
+
+
+def test_reading_code_tells_what_is_needed_from_what_is_not():
+    reads = KeysRead()
+    reads.visit(
+        ast.parse(
+            """
+def main(self, hparams, other):
+    hparams["a"], self.hparams.b, other["no"], self.no
+    {split: hparams[f"{split}_c"] for split in ("train", "valid")}
+    hparams["d"] = hparams["record"]["no"]
+    if self.hparams.e is not None:
+        self.hparams.f(hparams["g"])
+    if other:
+        hparams["h"]
+    hparams.get("i", hparams["j"]), getattr(self.hparams, "k", None)
+"""
+        )
+    )
+    assert reads.needed == {"a", "b", "train_c", "valid_c", "record", "e", "h", "j"}
+    assert reads.optional == {"f", "g", "i", "k"}
+    assert reads.written == {"d"}

@@ -1,0 +1,109 @@
+"""Masked patch modeling: one pass and two, and what no prediction may have seen."""
+
+import pytest
+import torch
+
+from ssast_recipes.encoder import AudioSpectrogramTransformer
+from ssast_recipes.heads import PatchPredictionHead
+from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.patches import patchify, select_patches, unpatchify
+from ssast_recipes.pretraining import MaskedPatchModel
+
+
+def small_model(device, contrastive=True, reconstruction=True, **options) -> MaskedPatchModel:
+    torch.manual_seed(1)
+    encoder = AudioSpectrogramTransformer(
+        32, depth=2, num_heads=4, target_length=64, patch_size=(16, 16), **options
+    )
+    heads = [PatchPredictionHead(32, 256) for _ in range(2)]
+    model = MaskedPatchModel(
+        encoder, heads[0] if contrastive else None, heads[1] if reconstruction else None
+    )
+    return model.to(device)
+
+
+def random_masks(device, num_masked=20, batch=2) -> torch.Tensor:
+    return torch.stack([torch.randperm(32)[:num_masked] for _ in range(batch)]).to(device)
+
+
+def test_predictions_come_in_the_order_of_the_indices(device):
+    model = small_model(device)
+    spectrograms, masked = torch.randn(2, 64, 128, device=device), random_masks(device)
+    predictions = model(spectrograms, masked)
+    tokens = model.encoder(spectrograms, masked).patch_tokens
+    for clip in range(2):
+        expected = model.contrastive_head(tokens[clip, masked[clip]])
+        torch.testing.assert_close(predictions.contrastive[clip], expected)
+        expected = model.reconstruction_head(tokens[clip, masked[clip]])
+        torch.testing.assert_close(predictions.reconstruction[clip], expected)
+
+
+def test_two_passes_with_one_mask_are_one_pass(device):
+    model = small_model(device)
+    spectrograms, masked = torch.randn(2, 64, 128, device=device), random_masks(device)
+    once = model(spectrograms, masked)
+    twice = model(spectrograms, masked, reconstruction_indices=masked)
+    assert torch.equal(once.contrastive, twice.contrastive)
+    assert torch.equal(once.reconstruction, twice.reconstruction)
+
+
+def test_two_passes_with_two_masks_are_two_models(device):
+    model = small_model(device)
+    spectrograms = torch.randn(2, 64, 128, device=device)
+    masked, others = random_masks(device), random_masks(device, num_masked=7)
+    predictions = model(spectrograms, masked, reconstruction_indices=others)
+    assert torch.equal(predictions.contrastive, model(spectrograms, masked).contrastive)
+    assert torch.equal(predictions.reconstruction, model(spectrograms, others).reconstruction)
+    assert predictions.reconstruction.shape == (2, 7, 256)
+
+
+def test_predictions_do_not_know_what_they_predict(device):
+    model = small_model(device)
+    spectrograms, masked = torch.randn(2, 64, 128, device=device), random_masks(device)
+    patches = patchify(spectrograms, (16, 16))
+    noise = 1e3 * torch.randn(2, 20, 256, device=device)
+    changed = patches.scatter(1, masked.unsqueeze(2).expand(-1, -1, 256), noise)
+    before = model(spectrograms, masked)
+    after = model(unpatchify(changed, (16, 16), (8, 4)), masked)
+    assert torch.equal(before.contrastive, after.contrastive)
+    assert torch.equal(before.reconstruction, after.reconstruction)
+
+
+@pytest.mark.parametrize("two_passes", [False, True])
+def test_every_weight_is_trained(two_passes, device):
+    """DistributedDataParallel waits for the gradient of every weight."""
+    model = small_model(device)
+    spectrograms, masked = torch.randn(2, 64, 128, device=device), random_masks(device)
+    others = random_masks(device) if two_passes else None
+    patches = patchify(spectrograms, (16, 16))
+    predictions = model(spectrograms, masked, others)
+    targets = select_patches(patches, masked)
+    redrawn = targets if others is None else select_patches(patches, others)
+    nce = info_nce_loss(predictions.contrastive, targets)
+    (nce + 10 * masked_reconstruction_loss(predictions.reconstruction, redrawn)).backward()
+    idle = [name for name, weight in model.named_parameters() if weight.grad is None]
+    assert idle == []
+    # A bias of the predictions shifts all similarities of one softmax over targets apart, so it
+    # has a gradient on the paper's axis.
+    assert model.contrastive_head.output.bias.grad.norm() > 1e-6
+
+
+@pytest.mark.parametrize("left_out", ["contrastive", "reconstruction"])
+def test_leaving_a_head_out_leaves_its_objective_out(left_out, device):
+    model = small_model(device, **{left_out: False})
+    spectrograms, masked = torch.randn(2, 64, 128, device=device), random_masks(device)
+    predictions = model(spectrograms, masked)._asdict()
+    assert predictions.pop(left_out) is None
+    (kept,) = predictions.values()
+    assert kept.shape == (2, 20, 256)
+    assert not [name for name, _ in model.named_parameters() if name.startswith(left_out)]
+
+
+def test_overlapping_patches_are_refused():
+    with pytest.raises(ValueError, match=r"\(16, 16\) with patch_stride \(16, 8\).* leaks"):
+        small_model("cpu", patch_stride=(16, 8))
+
+
+def test_a_model_without_heads_is_refused():
+    with pytest.raises(ValueError, match="contrastive_head, a reconstruction_head or both"):
+        small_model("cpu", contrastive=False, reconstruction=False)
