@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from ssast_recipes import __version__
 
 # command: (module, help in one line)
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "crossval": ("ssast_recipes.crossval", "train and test every fold of a recipe, and average"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
