@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ssast_recipes.patches import PatchEmbedding, compute_grid_size
+from ssast_recipes.transformer import TransformerBlock
 
 # The class token and DeiT's distillation token, which AST keeps.
 NUM_PREFIX_TOKENS = 2
@@ -24,93 +24,6 @@ class EncoderOutput(NamedTuple):
     patch_tokens: Tensor
     prefix_tokens: Tensor
     hidden_states: tuple[Tensor, ...] = ()
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention with fused kernels.
-
-    Arguments
-    ---------
-    embed_dim : int
-        Width of a token.
-    num_heads : int
-        Number of attention heads; divides `embed_dim`.
-
-    Example
-    -------
-    >>> SelfAttention(192, num_heads=3)(torch.zeros(2, 514, 192)).shape
-    torch.Size([2, 514, 192])
-    """
-
-    def __init__(self, embed_dim: int, num_heads: int):
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
-        self.projection = nn.Linear(embed_dim, embed_dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Maps tokens [batch, tokens, width] to tokens of the same shape."""
-        heads = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1))
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each [batch, heads, tokens, head width]
-        attended = F.scaled_dot_product_attention(query, key, value)
-        return self.projection(attended.transpose(1, 2).flatten(2))
-
-
-class FeedForward(nn.Module):
-    """The two-layer network of a transformer block, with exact (erf) GELU.
-
-    Arguments
-    ---------
-    embed_dim : int
-        Width of a token.
-    hidden_dim : int
-        Width between the layers.
-
-    Example
-    -------
-    >>> FeedForward(192, hidden_dim=768)(torch.zeros(2, 514, 192)).shape
-    torch.Size([2, 514, 192])
-    """
-
-    def __init__(self, embed_dim: int, hidden_dim: int):
-        super().__init__()
-        self.fc1 = nn.Linear(embed_dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, embed_dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Maps tokens [batch, tokens, width] to tokens of the same shape."""
-        return self.fc2(F.gelu(self.fc1(tokens)))
-
-
-class TransformerBlock(nn.Module):
-    """A pre-norm transformer block.
-
-    Arguments
-    ---------
-    embed_dim : int
-        Width of a token.
-    num_heads : int
-        Number of attention heads; divides `embed_dim`.
-    mlp_ratio : float
-        Width of the feed-forward network over the width of a token.
-
-    Example
-    -------
-    >>> TransformerBlock(192, num_heads=3)(torch.zeros(2, 514, 192)).shape
-    torch.Size([2, 514, 192])
-    """
-
-    def __init__(self, embed_dim: int, num_heads: int, mlp_ratio: float = 4.0):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(embed_dim, eps=1e-6)
-        self.attention = SelfAttention(embed_dim, num_heads)
-        self.norm2 = nn.LayerNorm(embed_dim, eps=1e-6)
-        self.mlp = FeedForward(embed_dim, int(embed_dim * mlp_ratio))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Maps tokens [batch, tokens, width] to tokens of the same shape."""
-        tokens = tokens + self.attention(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
 
 
 class AudioSpectrogramTransformer(nn.Module):

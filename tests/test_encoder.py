@@ -6,13 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ssast_recipes.encoder import (
-    AudioSpectrogramTransformer,
-    FeedForward,
-    SelfAttention,
-    TransformerBlock,
-)
+from ssast_recipes.encoder import AudioSpectrogramTransformer
 from ssast_recipes.patches import patchify, unpatchify
+from ssast_recipes.transformer import FeedForward, SelfAttention, TransformerBlock
 
 GRID = (8, 4)  # of the encoder below
 

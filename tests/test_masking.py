@@ -16,7 +16,7 @@ from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker, RandomMa
 from ssast_recipes.randomness import ClipGenerator
 from tests.reference.mask_statistics import mask_statistics
 
-REFERENCE = json.loads((Path(__file__).parent / "reference" / "masks.json").read_text())
+REFERENCE = json.loads((Path(__file__).parent / "reference" / "released_model.json").read_text())
 PATCH_GRID, FRAME_GRID = (8, 64), (1, 512)
 DRAWS = 5000
 MASKERS = [RandomMasker, ClusterMasker, OfficialClusterMasker]
@@ -96,6 +96,8 @@ def test_masks_never_change(masker, head):
 
 def assert_matches_reference(ours: dict, reference: dict, rows: float) -> None:
     for key, value in reference.items():
+        if key == "sorted" or key.startswith("first_draw_"):
+            continue  # of Python's own generator; ours are always sorted
         where = f"{key}: {ours[key]}, reference {value}"
         match key:
             case "draws":
