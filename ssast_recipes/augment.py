@@ -34,8 +34,13 @@ class SpecAugment:
     max_frames: int = 96
 
     def __call__(self, spectrograms: Tensor, generator: ClipGenerator) -> Tensor:
-        """Augments spectrograms [batch, frames, mel bins]."""
+        """Augments spectrograms [batch, frames, mel bins]; a ValueError if they are too small."""
         _, num_frames, num_mel_bins = spectrograms.shape
+        if self.max_mel_bins > num_mel_bins or self.max_frames > num_frames:
+            raise ValueError(
+                f"{self} does not fit spectrograms of {num_mel_bins} mel bins and {num_frames} "
+                "frames; lower max_mel_bins or max_frames of spec_augment, or raise target_length"
+            )
         band = _random_stretch(generator, num_mel_bins, self.max_mel_bins).unsqueeze(1)
         stretch = _random_stretch(generator, num_frames, self.max_frames).unsqueeze(2)
         return spectrograms.masked_fill(band | stretch, 0.0)
@@ -43,10 +48,6 @@ class SpecAugment:
 
 def _random_stretch(generator: ClipGenerator, length: int, max_width: int) -> Tensor:
     """Marks a random stretch of each clip, [batch, length], bool."""
-    if max_width > length:
-        raise ValueError(
-            f"SpecAugment cannot mask up to {max_width} of {length} mel bins or frames"
-        )
     width = generator.uniform() * max_width
     start = (generator.uniform() * (length - width)).floor()
     places = torch.arange(length, device=generator.device)

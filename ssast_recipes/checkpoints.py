@@ -229,7 +229,8 @@ def read_weights(path: Path) -> dict[str, Any]:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises whatever reading it stumbles over
         reason = f"damaged, or objects other than tensors ({type(error).__name__})"
-        raise ValueError(f"{path}: not readable as weights: {reason}") from None
+        advice = "copy it anew, or name another"
+        raise ValueError(f"{path}: not readable as weights: {reason}; {advice}") from None
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         raise ValueError(f"{path}: holds a {type(weights).__name__}, not weights by name")
     if not any(name.removeprefix("module.").startswith("v.") for name in weights):
@@ -272,9 +273,15 @@ def find_weights(source: Path) -> Path:
 
 
 def _rank(checkpoint: Path) -> tuple[float, float]:
-    meta = yaml.safe_load((checkpoint / "CKPT.yaml").read_text(encoding="utf-8"))
-    score = meta.get("valid_score", -math.inf)
-    return (-math.inf if math.isnan(score) else score), meta["unixtime"]
+    path = checkpoint / "CKPT.yaml"
+    try:
+        meta = yaml.safe_load(path.read_bytes())
+        score = meta.get("valid_score", -math.inf)
+        return (-math.inf if math.isnan(score) else score), meta["unixtime"]
+    except (OSError, AttributeError, KeyError, TypeError, yaml.YAMLError):
+        raise ValueError(
+            f"{path} is missing or damaged; name the checkpoint folder to take instead"
+        ) from None
 
 
 def _name(path: Path) -> str:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from ssast_recipes import __version__
+from ssast_recipes.errors import explain
 
 # command: (module, help in one line)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -66,9 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command_parser = argparse.ArgumentParser(prog=f"ssast {chosen.command}", description=text)
         command.add_arguments(command_parser)
         return command.run(command_parser.parse_args(chosen.rest)) or 0
-    except (ValueError, OSError, RuntimeError) as error:
-        if chosen.debug:
+    except Exception as error:
+        line = explain(error)
+        if line is None or chosen.debug:
             raise
-        message = " ".join(str(error).split()) or type(error).__name__
-        print(f"ssast: error: {message}", file=sys.stderr)
+        print(f"ssast: error: {line}", file=sys.stderr)
         return 1

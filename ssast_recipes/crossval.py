@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ssast_recipes.errors import RunError
 from ssast_recipes.files import write_text
 
 # Options that say where a fold computes, not what: they may change from fold to fold.
@@ -316,7 +317,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _train(train: Path, hparams_file: Path, fold_run: FoldRun, passed_on: Sequence[str]) -> None:
-    """Runs a fold to its end; raises RuntimeError if it fails."""
+    """Runs a fold to its end; raises RunError if it fails."""
     fold, seed, folder = fold_run
     command = [sys.executable, str(train), str(hparams_file)]
     command += ["--test_fold", str(fold), "--output_folder", str(folder)]
@@ -328,16 +329,16 @@ def _train(train: Path, hparams_file: Path, fold_run: FoldRun, passed_on: Sequen
     try:
         status = subprocess.run(command).returncode
     except KeyboardInterrupt:
-        raise RuntimeError(f"{fold_run} interrupted; the same command goes on there") from None
+        raise RunError(f"{fold_run} interrupted; the same command goes on there") from None
     finally:
         signal.signal(signal.SIGTERM, before)
     log = folder / "log.txt"
     see = f"see {log}" if log.exists() else "there is no log.txt, see the output above"
     if status:
         how = f"exit status {status}" if status > 0 else f"signal {-status}"
-        raise RuntimeError(f"{fold_run} failed ({how}): {see}")
+        raise RunError(f"{fold_run} failed ({how}): {see}")
     if not (folder / "results.json").exists():
-        raise RuntimeError(f"{fold_run} ended without results.json: {see}")
+        raise RunError(f"{fold_run} ended without results.json: {see}")
 
 
 def _read_record(fold_run: FoldRun) -> dict[str, Any]:

@@ -1,9 +1,14 @@
-"""How every `train.py` begins."""
+"""How every `train.py` begins and ends: its command line and its errors."""
 
 import atexit
 import dataclasses
+import difflib
+import logging
+import pydoc
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +16,65 @@ import speechbrain as sb
 import torch
 import yaml
 from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml.error import YAMLError
 from speechbrain.utils.distributed import ddp_init_group
-from speechbrain.utils.run_opts import RunOptions
+from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
+from tqdm import tqdm
+
+from ssast_recipes.errors import explain
+
+logger = logging.getLogger(__name__)
 
 # Options that say where a run computes, not what.
 _PLACE_OPTIONS = {"device", "distributed_backend", "noprogressbar", "param_file"}
+
+
+def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a recipe's `main` with the arguments of the command line.
+
+    What the user can mend is told in one line on standard error, and the exit status is 1. The
+    run's `log.txt` gets the traceback too, standard error only with `--debug`. Any other exception
+    is a mistake of ours and keeps its traceback.
+
+    Arguments
+    ---------
+    main : callable
+        The recipe's `main(arguments)`.
+
+    Raises
+    ------
+    SystemExit
+        With status 1 after an error that the user can mend.
+    """
+    program, *arguments = sys.argv
+    # Of a full disk, logging and TensorBoard's thread would print a traceback at every line.
+    logging.raiseExceptions = False
+    threading.excepthook = _tell_of_thread
+    try:
+        main(arguments)
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        _write_to_log(error, line)
+        if "--debug" in arguments:
+            traceback.print_exception(error)
+        # Unlike print, this does not write into a progress bar.
+        tqdm.write(f"{Path(program).name}: error: {line}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _tell_of_thread(raised: threading.ExceptHookArgs) -> None:
+    if raised.exc_value is None or explain(raised.exc_value) is None:
+        threading.__excepthook__(raised)
+
+
+def _write_to_log(error: Exception, line: str) -> None:
+    exc_info = (type(error), error, error.__traceback__)
+    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, line, (), exc_info)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
 
 
 def read_experiment(
@@ -40,9 +99,12 @@ def read_experiment(
     Raises
     ------
     ValueError
-        If an override names another object than the YAML file does.
+        If the YAML file is wrong, a key of the command line is unknown or has no value, a
+        placeholder is left, an override names another object than the YAML file does, an object
+        refuses its arguments, or there is no such device.
     """
     hparams_file, run_options, overrides = sb.parse_arguments(list(arguments))
+    _check_device(run_options.device)
     folder = str(Path(hparams_file).resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -56,25 +118,77 @@ def read_experiment(
     if torch.distributed.is_initialized():
         atexit.register(torch.distributed.destroy_process_group)
     _check_overrides(hparams_file, overrides)
-    with open(hparams_file, encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file, overrides)
+    hparams = _load(hparams_file, overrides)
     # SpeechBrain's own record, hyperparams.yaml, leaves out run options of the command line.
     given = sorted(run_options.overridden_args - _PLACE_OPTIONS)
     hparams["record"]["run_options"] = {option: run_options[option] for option in given}
     return hparams_file, hparams, run_options, overrides
 
 
+def _check_device(device: str | None) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch's for a wrong name, and for no CUDA
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device {device} cannot be used: {reason}") from error
+
+
+def _load(hparams_file: str, overrides: str) -> dict[str, Any]:
+    try:
+        with open(hparams_file, encoding="utf-8") as file:
+            return load_hyperpyyaml(file, overrides)
+    except pydoc.ErrorDuringImport as error:  # what a file named in the YAML file raised
+        raise error.value from None
+    except ImportError as error:
+        advice = "check the name; a Python file of your own belongs beside the YAML file"
+        raise ValueError(f"{hparams_file}: {error}; {advice}") from error
+    # A TypeError: HyperPyYAML's for arguments that a class or function does not take.
+    except (TypeError, ValueError, YAMLError) as error:
+        parts = [error] if isinstance(error, YAMLError) else error.args
+        text = ": ".join(str(part).strip(" :") for part in parts)
+        raise ValueError(f"{hparams_file}: {text}") from error
+
+
 def _check_overrides(hparams_file: str, overrides: str) -> None:
-    """Refuses `--key "!new:Other {…}"`, whose arguments HyperPyYAML would give to the old one."""
-    given = yaml.compose(overrides)
-    if not isinstance(given, yaml.MappingNode):
-        return
-    written = yaml.compose(Path(hparams_file).read_text(encoding="utf-8"))
-    tags = {key.value: node.tag for key, node in written.value}
-    for key, node in given.value:
+    """Refuses what HyperPyYAML would misunderstand, or refuse in words that help nobody."""
+    written = _compose(Path(hparams_file).read_bytes(), hparams_file)
+    given = []
+    if overrides:
+        first = overrides.split()[0]
+        if not first.endswith(":"):  # SpeechBrain writes `key: value` for --key value
+            raise ValueError(f"{first!r} after {hparams_file}: expected --key value")
+        given = _compose(overrides, "the command line")
+    tags = {key: node.tag for key, node in written}
+    seen = set()
+    for key, node in given:
+        if key not in tags:
+            keys = [name for name in (*tags, *HELP_TEXTS) if not name.startswith("_")]
+            near = difflib.get_close_matches(key, keys, n=1)
+            advice = f"did you mean --{near[0]}?" if near else "look there for its keys"
+            raise ValueError(f"--{key}: {hparams_file} has no such key; {advice}")
+        if key in seen:
+            raise ValueError(f"--{key} is given twice; keep one")
+        seen.add(key)
+        if isinstance(node, yaml.ScalarNode) and not node.value and node.style is None:
+            raise ValueError(f"--{key} has no value; give one, as in --{key} null")
+        # HyperPyYAML would hand the arguments to the object that the file names.
         names_object = isinstance(node, yaml.MappingNode) and node.tag.startswith("!")
-        if names_object and node.tag != tags.get(key.value, node.tag):
+        if names_object and node.tag != tags[key]:
             raise ValueError(
-                f"--{key.value} {node.tag} …: the command line can give an object other arguments, "
+                f"--{key} {node.tag} …: the command line can give an object other arguments, "
                 f"not name another one; write it into a copy of {hparams_file}"
             )
+    for key, tag in tags.items():
+        if tag == "!PLACEHOLDER" and key not in seen:
+            raise ValueError(f"{key} has no value in {hparams_file}; give --{key} …")
+
+
+def _compose(text: str | bytes, source: str) -> list[tuple[str, yaml.Node]]:
+    """The keys at the top of a YAML text, and their nodes."""
+    try:
+        root = yaml.compose(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is not YAML: {error}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError(f"{source} holds no keys and values")
+    return [(key.value, node) for key, node in root.value]

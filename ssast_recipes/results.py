@@ -17,16 +17,8 @@ from ssast_recipes.builders import size_name
 from ssast_recipes.files import write_csv, write_text
 
 # Where a run's data lie and where it runs is no part of what it computes.
-_NOT_CONFIGURATION = (
-    "data_folder",
-    "manifest_folder",
-    "output_folder",
-    "pretrained_encoder",
-    "device",
-    "num_workers",
-    "skip_prep",
-    "download",
-)
+_FOLDERS = ("data_folder", "manifest_folder", "output_folder", "pretrained_encoder")
+_NOT_CONFIGURATION = ("device", "num_workers", "skip_prep", "download")
 
 
 def write_results(
@@ -163,23 +155,23 @@ def configuration_sha256(path: Path) -> str:
     True
     """
     root = yaml.compose(path.read_text(encoding="utf-8"))
-    folders: dict[str, str] = {}
-    kept = []
-    for key, value in root.value:
-        if key.value in _NOT_CONFIGURATION:
-            if isinstance(value, yaml.ScalarNode) and len(value.value) > 1:
-                folders[value.value] = f"<{key.value}>"
-        else:
-            kept.append((key, value))
+    folders = {
+        value.value: f"<{key.value}>"
+        for key, value in root.value
+        if key.value in _FOLDERS and value.tag.endswith(":str") and len(value.value) > 1
+    }
     # The longest first: one folder may hold another.
     ordered = sorted(folders.items(), key=lambda item: -len(item[0]))
-    pairs = [[key.value, _plain(value, ordered)] for key, value in kept]
-    return hashlib.sha256(json.dumps(sorted(pairs, key=lambda p: p[0])).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_plain(root, ordered)).encode()).hexdigest()
 
 
 def _plain(node: yaml.Node, folders: Sequence[tuple[str, str]]) -> Any:
     if isinstance(node, yaml.MappingNode):
-        items = [[_plain(key, folders), _plain(value, folders)] for key, value in node.value]
+        items = [
+            [_plain(key, folders), _plain(value, folders)]
+            for key, value in node.value
+            if key.value not in _NOT_CONFIGURATION
+        ]
         return [node.tag, sorted(items, key=json.dumps)]
     if isinstance(node, yaml.SequenceNode):
         return [node.tag, [_plain(item, folders) for item in node.value]]

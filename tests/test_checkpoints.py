@@ -331,6 +331,7 @@ class Malicious:
         return os.mkdir, (str(self.trace),)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("writer", ["torch", "pickle"])
 def test_code_in_a_file_is_not_run(writer, tmp_path):
     trace = tmp_path / "trace"

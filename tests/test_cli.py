@@ -9,6 +9,7 @@ import pytest
 
 import ssast_recipes
 from ssast_recipes import cli
+from ssast_recipes.errors import RunError
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_the_command_gives_the_exit_status(fake_command):
     assert cli.main(["fake"]) == 3
 
 
-@pytest.mark.parametrize("kind", [ValueError, FileNotFoundError, RuntimeError])
+@pytest.mark.parametrize("kind", [ValueError, FileNotFoundError, RunError])
 def test_an_error_is_one_line(fake_command, capsys, kind):
     fake_command.run = fail_with(kind("no fold 7:\n  choose 1 to 5"))
     assert cli.main(["fake"]) == 1
@@ -105,9 +106,10 @@ def test_debug_lets_the_error_through(fake_command):
         cli.main(["--debug", "fake"])
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(fake_command):
-    fake_command.run = fail_with(TypeError("not for the user"))
-    with pytest.raises(TypeError, match="not for the user"):
+@pytest.mark.parametrize("kind", [TypeError, RuntimeError])
+def test_a_mistake_of_ours_keeps_its_traceback(fake_command, kind):
+    fake_command.run = fail_with(kind("not for the user"))
+    with pytest.raises(kind, match="not for the user"):
         cli.main(["fake"])
 
 

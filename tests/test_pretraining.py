@@ -79,8 +79,8 @@ def test_every_weight_is_trained(two_passes, device):
     predictions = model(spectrograms, masked, others)
     targets = select_patches(patches, masked)
     redrawn = targets if others is None else select_patches(patches, others)
-    nce = info_nce_loss(predictions.contrastive, targets)
-    (nce + 10 * masked_reconstruction_loss(predictions.reconstruction, redrawn)).backward()
+    loss = info_nce_loss(predictions.contrastive, targets)
+    (loss + 10 * masked_reconstruction_loss(predictions.reconstruction, redrawn)).backward()
     idle = [name for name, weight in model.named_parameters() if weight.grad is None]
     assert idle == []
     # A bias of the predictions shifts all similarities of one softmax over targets apart, so it

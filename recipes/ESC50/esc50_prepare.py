@@ -7,10 +7,11 @@ the fifth, report the mean of five.
 
 import csv
 import hashlib
+import io
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -102,7 +103,8 @@ def prepare_esc50(
     Raises
     ------
     ValueError
-        If a fold does not exist, the meta file is wrong or too many files are unusable.
+        If a fold does not exist, the meta file is wrong, too many files are unusable or all are
+        silent.
     FileNotFoundError
         If the corpus, or a file that it lists, is not there.
 
@@ -117,9 +119,10 @@ def prepare_esc50(
     """
     if train_folds is None:
         train_folds = [fold for fold in FOLDS if fold != test_fold]
-    for fold in (test_fold, *train_folds):
-        if fold not in FOLDS:
-            raise ValueError(f"ESC-50 has folds 1 to 5, not {fold!r}")
+    for name, folds in {"test_fold": [test_fold], "train_folds": train_folds}.items():
+        for fold in folds:
+            if fold not in FOLDS:
+                raise ValueError(f"{name}: ESC-50 has no fold {fold!r}; choose from 1 to 5")
     if test_fold in train_folds or not train_folds:
         raise ValueError(f"training on folds {list(train_folds)} cannot be tested on {test_fold}")
     splits = {"train": sorted(set(train_folds)), "test": [test_fold]}
@@ -151,7 +154,12 @@ def prepare_esc50(
         (recording.path for recording in recordings), num_workers, inspect=inspect
     )
     write_rejected(folder / "rejected.csv", rejected)
-    check_rejected(rejected, len(recordings), max_rejected)
+    check_rejected(rejected, len(recordings), max_rejected, folder / "rejected.csv")
+    if all(clip.is_silent for clip in found.values()):
+        raise ValueError(
+            f"all {len(found)} clips in {corpus / 'audio'} are silent from end to end: there is "
+            "nothing to learn; copy or convert the corpus anew"
+        )
     manifests = {}
     for split, folds in splits.items():
         manifests[split] = [
@@ -202,8 +210,11 @@ def check_clip(path: str, audio_folder: Path | None, sample_rate: int) -> Checke
         waveform = _decode(path, info).mean(1)
         waveform = torchaudio.functional.resample(waveform, info.sample_rate, sample_rate)
         samples = (waveform * 2**15).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
+        # Through memory: libsndfile does not tell why a file could not be written.
+        file = io.BytesIO()
+        soundfile.write(file, samples.numpy(), sample_rate, format="WAV", subtype="PCM_16")
         with beside(target) as part:
-            soundfile.write(part, samples.numpy(), sample_rate, format="WAV", subtype="PCM_16")
+            part.write_bytes(file.getbuffer())
             os.utime(part, ns=(modified, modified))
     info = audio_info(target)
     return CheckedClip(str(target), info, _is_silent(_decode(target, info)))
@@ -242,9 +253,10 @@ def _find_corpus(data_folder: Path, download: bool) -> Path:
         if (folder / "meta" / "esc50.csv").is_file() and (folder / "audio").is_dir():
             return folder
     if not download:
+        what = "is not ESC-50" if data_folder.exists() else "does not exist"
         raise FileNotFoundError(
-            f"{data_folder} is not ESC-50: expected meta/esc50.csv and audio/ in it or in its "
-            f"{ARCHIVE_FOLDER}/; download=True fetches them there, or unpack {URL}"
+            f"data_folder {data_folder} {what}: expected meta/esc50.csv and audio/ in it or in its "
+            f"{ARCHIVE_FOLDER}/; --download True fetches them there, or unpack {URL}"
         )
     archive = download_file(URL, data_folder / f"{ARCHIVE_FOLDER}.zip")
     extract(archive, inner, top=ARCHIVE_FOLDER)
@@ -259,45 +271,58 @@ def _read_meta(corpus: Path) -> tuple[list[Recording], list[str]]:
     # A corpus may have been converted (to FLAC, say) and its list left as it was.
     converted = {Path(name).stem: audio[name] for name in sorted(audio) if _is_audio(name)}
     recordings, absent, targets, stems = [], [], {}, set()
-    with open(meta, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        expected = ("filename", "fold", "target", "category")
-        if missing := [name for name in expected if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"{meta}: the column(s) {', '.join(missing)} are missing")
-        for row in reader:
-            where = f"{meta}, line {reader.line_num}"
-            name, category = row["filename"], row["category"]
-            stem = Path(name).stem
-            try:
-                fold, target = int(row["fold"]), int(row["target"])
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"{where}: fold {row['fold']!r} and target {row['target']!r} are to be integers"
-                ) from None
-            if fold not in FOLDS:
-                raise ValueError(f"{where}: ESC-50 has folds 1 to 5, not {fold}")
-            if stem in stems:
-                raise ValueError(f"{where}: {name} is listed twice")
-            if targets.setdefault(target, category) != category:
-                raise ValueError(
-                    f"{where}: target {target} is {category!r} here, {targets[target]!r} above"
-                )
-            stems.add(stem)
-            path = audio.get(name) or converted.get(stem)
-            if path is None:
-                absent.append(name)
-            else:
-                recordings.append(Recording(path, fold, category))
+    for where, row in _rows(meta):
+        name, category = row["filename"], row["category"]
+        try:
+            fold, target = int(row["fold"]), int(row["target"])
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{where}: fold {row['fold']!r} and target {row['target']!r} are to be integers"
+            ) from None
+        if not name or not category:
+            raise ValueError(f"{where}: the filename or the category is missing")
+        stem = Path(name).stem
+        if fold not in FOLDS:
+            raise ValueError(f"{where}: ESC-50 has folds 1 to 5, not {fold}")
+        if stem in stems:
+            raise ValueError(f"{where}: {name} is listed twice")
+        if targets.setdefault(target, category) != category:
+            raise ValueError(
+                f"{where}: target {target} is {category!r} here, {targets[target]!r} above"
+            )
+        stems.add(stem)
+        path = audio.get(name) or converted.get(stem)
+        if path is None:
+            absent.append(name)
+        else:
+            recordings.append(Recording(path, fold, category))
     if absent:
         raise FileNotFoundError(
             f"{len(absent)} of the {len(stems)} files that {meta} lists are not in "
-            f"{corpus / 'audio'}: {', '.join(absent[:3])}{', …' if absent[3:] else ''}"
+            f"{corpus / 'audio'}: {', '.join(absent[:3])}{', …' if absent[3:] else ''}; copy them "
+            "there, or take them off the list"
         )
     classes = [targets[target] for target in sorted(targets)]
     if len(set(classes)) < len(classes):
         repeated = Counter(classes).most_common(1)[0][0]
         raise ValueError(f"{meta}: the category {repeated!r} has several targets")
     return recordings, classes
+
+
+def _rows(meta: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """The rows of ``meta/esc50.csv``, each with its place in words."""
+    columns = ("filename", "fold", "target", "category")
+    try:
+        with open(meta, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+                raise ValueError(f"the column(s) {', '.join(missing)} are missing")
+            for row in reader:
+                yield f"{meta}, line {reader.line_num}", row
+    except (ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{meta} is not ESC-50's list of clips: {error}; take it from {URL}"
+        ) from None
 
 
 def _is_audio(name: str) -> bool:

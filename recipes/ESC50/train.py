@@ -6,17 +6,18 @@ python train.py hparams/finetune_patch.yaml --data_folder /data/ESC-50-master \
 """
 
 import logging
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import speechbrain as sb
 from esc50_prepare import prepare_esc50
 from speechbrain.utils.distributed import run_on_main
+from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.checkpoints import load_pretrained_encoder
 from ssast_recipes.data.pipelines import ClassEncoder, ClipDataset, make_dataset
-from ssast_recipes.experiment import read_experiment
+from ssast_recipes.experiment import read_experiment, run_experiment
+from ssast_recipes.run_folder import run_folder
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,13 @@ def dataio_prep(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
 def main(arguments: Sequence[str]) -> None:
     """Runs the experiment of a command line."""
     hparams_file, hparams, run_options, overrides = read_experiment(arguments)
-    sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+    with run_folder(hparams["output_folder"]):
+        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+        run(hparams, run_options)
+
+
+def run(hparams: dict[str, Any], run_options: RunOptions) -> None:
+    """Prepares the data, trains and evaluates."""
     run_on_main(
         prepare_esc50,
         kwargs={
@@ -77,4 +84,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_experiment(main)

@@ -22,12 +22,13 @@ from tqdm import tqdm
 
 from ssast_recipes.data.pipelines import ClipBatch, collate
 from ssast_recipes.data.sampling import EvaluationBatches, TrainingBatches
+from ssast_recipes.errors import RunError
 from ssast_recipes.results import write_results
 
 logger = logging.getLogger(__name__)
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(RunError):
     """The loss became infinite or not a number."""
 
 

@@ -11,6 +11,8 @@ import yaml
 from speechbrain.utils.checkpoints import CKPT_PREFIX, METAFNAME, Checkpoint, Checkpointer
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
+from ssast_recipes.errors import RunError
+
 logger = logging.getLogger(__name__)
 
 _PARTIAL = "partial-"
@@ -26,6 +28,8 @@ _BROKEN = (
     pickle.UnpicklingError,
     yaml.YAMLError,
 )
+# All that torch says when a disk is full: names of C++ parts, in a RuntimeError.
+_NOT_WRITTEN = ("inline_container", "iostream", "PytorchStreamWriter")
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -45,6 +49,14 @@ class AtomicCheckpointer(Checkpointer):
     0.5
     """
 
+    def __init__(self, checkpoints_dir: str | Path, *args: Any, **kwargs: Any):
+        try:
+            super().__init__(checkpoints_dir, *args, **kwargs)
+        except OSError as error:
+            raise OSError(
+                f"{checkpoints_dir} cannot be made ({error.strerror}); choose another output_folder"
+            ) from error
+
     def save_checkpoint(
         self,
         meta: dict[str, Any] | None = None,
@@ -52,13 +64,28 @@ class AtomicCheckpointer(Checkpointer):
         name: str | None = None,
         verbosity: int = logging.INFO,
     ) -> Checkpoint | None:
-        """Saves a checkpoint: all of it or nothing. Arguments as `Checkpointer.save_checkpoint`."""
-        saved = super().save_checkpoint(
-            meta={key: _plain(value) for key, value in (meta or {}).items()},
-            end_of_epoch=end_of_epoch,
-            name=name,
-            verbosity=logging.DEBUG,
-        )
+        """Saves a checkpoint: all of it or nothing. Arguments as `Checkpointer.save_checkpoint`.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        try:
+            saved = super().save_checkpoint(
+                meta={key: _plain(value) for key, value in (meta or {}).items()},
+                end_of_epoch=end_of_epoch,
+                name=name,
+                verbosity=logging.DEBUG,
+            )
+        except (OSError, RuntimeError) as error:
+            self._delete_partial()
+            if isinstance(error, OSError) or any(word in str(error) for word in _NOT_WRITTEN):
+                raise OSError(
+                    f"{self.checkpoints_dir}: a checkpoint cannot be written, most likely for want "
+                    "of space; free some, and the same command goes on from the one before"
+                ) from error
+            raise
         if saved is not None:  # on the main process
             final = saved.path.with_name(saved.path.name.removeprefix(_PARTIAL))
             saved.path.rename(final)
@@ -75,10 +102,11 @@ class AtomicCheckpointer(Checkpointer):
         ------
         ValueError
             If a sound checkpoint does not fit the model.
-        RuntimeError
+        RunError
             If there are checkpoints, all of them broken: starting anew would hide it.
         """
-        self._remove_partial()
+        self._delete_partial()
+        ddp_barrier()
         broken = set(self.checkpoints_dir.glob(f"{CKPT_PREFIX}*"))
         broken -= set(self._list_checkpoint_dirs())
         for path in sorted(broken):
@@ -88,10 +116,7 @@ class AtomicCheckpointer(Checkpointer):
                 self.load_checkpoint(checkpoint)
             except _BROKEN as error:
                 if "loading state_dict" in str(error):  # torch's words for other names or shapes
-                    raise ValueError(
-                        f"{checkpoint.path} was saved by another model, choose another folder: "
-                        + " ".join(str(error).split())
-                    ) from error
+                    raise self._of_another_model(checkpoint, error) from error
                 broken.add(checkpoint.path)
                 logger.warning(
                     "%s is broken (%s: %s); trying the one before",
@@ -99,20 +124,28 @@ class AtomicCheckpointer(Checkpointer):
                     type(error).__name__,
                     str(error).splitlines()[0] if str(error) else "",
                 )
+            except ValueError as error:
+                raise self._of_another_model(checkpoint, error) from error
             else:
                 return checkpoint
         if broken:
-            raise RuntimeError(
+            raise RunError(
                 f"{self.checkpoints_dir}: none of {len(broken)} checkpoints can be read; remove "
                 "them to start anew"
             )
         return None
 
-    def _remove_partial(self) -> None:
+    @staticmethod
+    def _of_another_model(checkpoint: Checkpoint, error: Exception) -> ValueError:
+        return ValueError(
+            f"{checkpoint.path} is of another model; choose another output_folder, or the values "
+            f"that it was trained with: {' '.join(str(error).split())}"
+        )
+
+    def _delete_partial(self) -> None:
         if if_main_process():
             for leftover in self.checkpoints_dir.glob(f"{_PARTIAL}*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-        ddp_barrier()
 
     def _new_checkpoint_dirpath(self) -> Path:
         final = super()._new_checkpoint_dirpath()

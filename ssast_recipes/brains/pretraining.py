@@ -1,5 +1,6 @@
 """Pretraining by masked spectrogram patch modeling."""
 
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
@@ -48,6 +49,19 @@ class PretrainingBrain(BaseBrain):
             limits.append(self.debug_batches)
         self.optimizer_step_limit = min(map(int, limits))
         self._example: MaskedBatch | None = None
+        self._check_masker()
+
+    def _check_masker(self) -> None:
+        """Draws one mask, so that one that does not fit is found before training."""
+        masker, encoder = deepcopy(self.hparams.masker), self.hparams.encoder  # it may keep a state
+        place = torch.zeros(1, dtype=torch.int64, device=self.device)
+        try:
+            masker(ClipGenerator(self.hparams.seed, 0, place), encoder.grid_size)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; lower num_masked_patches, or make more patches: target_length is "
+                f"{encoder.target_length}, patch_size {encoder.patch_size}"
+            ) from error
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> MaskedBatch:
         """Masks patches and predicts them."""

@@ -92,6 +92,8 @@ class WaveformReader:
                 )
         except (soundfile.LibsndfileError, OSError) as error:
             raise ValueError(f"{path}: not readable as audio: {error}; prepare again") from error
+        if len(samples) == 0:
+            raise ValueError(f"{path}: ends before the clip at {start:g} s; prepare again")
         waveform = torch.from_numpy(samples).mean(dim=1)
         if not torch.isfinite(waveform).all():
             raise ValueError(f"{path}: holds samples that are not finite; remove or mend the file")
@@ -119,7 +121,7 @@ class ClipDataset(DynamicItemDataset):
     Raises
     ------
     ValueError
-        If an ID occurs in two manifests.
+        If an ID occurs in two manifests, or there are no clips.
     """
 
     def __init__(self, manifests: Sequence[str | Path]):
@@ -134,6 +136,8 @@ class ClipDataset(DynamicItemDataset):
                     "duration": clip.duration,
                     "labels": clip.labels,
                 }
+        if not data:
+            raise ValueError(f"there are no clips in {', '.join(map(str, manifests))}")
         super().__init__(data)
         self.pipeline.add_static_keys(list(ClipKey._fields))
 

@@ -170,7 +170,12 @@ def write_rejected(path: str | os.PathLike, rejected: Mapping[str, str]) -> None
     write_csv(path, ("path", "reason"), rejected.items())
 
 
-def check_rejected(rejected: Mapping[str, str], total: int, max_rejected: float = 0.01) -> None:
+def check_rejected(
+    rejected: Mapping[str, str],
+    total: int,
+    max_rejected: float = 0.01,
+    listed_in: str | os.PathLike = "rejected.csv",
+) -> None:
     """Refuses to go on when too many files are bad for it to be chance.
 
     Arguments
@@ -181,6 +186,8 @@ def check_rejected(rejected: Mapping[str, str], total: int, max_rejected: float 
         Number of files that were inspected.
     max_rejected : float
         The share of them that may be bad.
+    listed_in : str or path
+        The file of `write_rejected`.
 
     Raises
     ------
@@ -199,5 +206,6 @@ def check_rejected(rejected: Mapping[str, str], total: int, max_rejected: float 
         first = "; ".join(list(rejected.values())[:3])
         raise ValueError(
             f"{len(rejected)} of {total} audio files cannot be used, more than the share of "
-            f"{max_rejected:g} (max_rejected); all are listed in rejected.csv, the first: {first}"
+            f"{max_rejected:g} (max_rejected); replace them, all are listed in {listed_in}, the "
+            f"first: {first}"
         )

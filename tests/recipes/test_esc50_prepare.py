@@ -131,9 +131,9 @@ def test_training_folds_can_be_chosen(corpus, tmp_path):
 
 
 def test_folds_that_do_not_exist_or_overlap_are_refused(corpus, tmp_path):
-    with pytest.raises(ValueError, match="^ESC-50 has folds 1 to 5, not 6$"):
+    with pytest.raises(ValueError, match="^test_fold: ESC-50 has no fold 6; choose from 1 to 5$"):
         prepare_esc50(corpus, tmp_path / "m", 6)
-    with pytest.raises(ValueError, match="^ESC-50 has folds 1 to 5, not 0$"):
+    with pytest.raises(ValueError, match="^train_folds: ESC-50 has no fold 0; choose from 1 to 5$"):
         prepare_esc50(corpus, tmp_path / "m", 1, train_folds=[0, 2])
     with pytest.raises(ValueError, match=r"folds \[1, 2\] cannot be tested on 2"):
         prepare_esc50(corpus, tmp_path / "m", 2, train_folds=[1, 2])

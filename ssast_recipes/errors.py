@@ -1,0 +1,68 @@
+"""Errors in one line: what the user can mend needs no traceback."""
+
+import errno
+import re
+import sys
+import textwrap
+
+# What writing to a full disk raises, without the name of the file.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# torch hands on what a loader process raised with its traceback as text, in the same exception.
+_FROM_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback")
+_MAX_LENGTH = 600
+
+
+class RunError(RuntimeError):
+    """A run cannot go on, for a reason that its user can mend and no other exception names."""
+
+
+def explain(error: BaseException) -> str | None:
+    """Says in one line what went wrong, if it is something that the user can mend.
+
+    That is: a value, a file, a missing package, the state of the machine. torch is not imported for
+    it, which may have been imported or not.
+
+    Arguments
+    ---------
+    error : BaseException
+        What was raised.
+
+    Returns
+    -------
+    str | None
+        The line; None if the error is a mistake of ours, of which only the traceback tells enough.
+
+    Example
+    -------
+    >>> explain(FileNotFoundError(errno.ENOENT, "No such file or directory", "mine.yaml"))
+    'mine.yaml: No such file or directory'
+    >>> explain(IndexError("list index out of range"))
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        if package == __name__.partition(".")[0]:
+            return None
+        return f"the Python package {package!r} is missing; install it: pip install {package}"
+    if _is_out_of_memory(error):
+        what = ". ".join(str(error).split(". ")[:2])  # without the allocator's statistics
+        text = (
+            f"{what}; halve batch_size and double grad_accumulation_factor, which gives the same "
+            "result"
+        )
+    elif not isinstance(error, ValueError | OSError | RunError):
+        return None
+    elif _FROM_WORKER.match(str(error)):
+        text = re.split(rf"\n(?:[\w.]+\.)?{type(error).__name__}: ", str(error))[-1]
+    elif isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        is_full = error.errno in DISK_FULL
+        advice = "; free some space, then give the same command again" if is_full else ""
+        text = f"{where}{error.strerror}{advice}"
+    else:
+        text = str(error)
+    return textwrap.shorten(text, _MAX_LENGTH, placeholder=" …") or type(error).__name__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)

@@ -1,0 +1,110 @@
+"""A run's output folder: for one run at a time, and as it was if a run fails at once."""
+
+import errno
+import fcntl
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from speechbrain.utils.distributed import if_main_process
+
+from ssast_recipes.errors import DISK_FULL, RunError
+from ssast_recipes.files import beside
+
+logger = logging.getLogger(__name__)
+
+# What SpeechBrain writes anew at the beginning of every run.
+_RECORD = ("hyperparams.yaml", "train.py", "env.log")
+_LEAST_FREE = 2**20  # bytes: enough for these, so that they are not lost to a full disk
+
+
+@contextmanager
+def run_folder(folder: str | Path) -> Iterator[None]:
+    """Makes a run's output folder and keeps it from other runs until this one ends.
+
+    `hyperparams.yaml` and its like tell how the checkpoints beside them were made. So if a run ends
+    by an error before it saved a checkpoint of its own, they are put back as they were.
+
+    Arguments
+    ---------
+    folder : str or Path
+        The output folder.
+
+    Returns
+    -------
+    context manager
+        Of several processes, the main one alone does anything.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    RunError
+        If another run is writing to it.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path") / "run"
+    >>> with run_folder(folder):
+    ...     folder.is_dir()
+    True
+    """
+    if not if_main_process():
+        yield
+        return
+    folder = Path(folder)
+    with _locked(folder):
+        checkpoints = set(folder.glob("save/CKPT*"))
+        paths = [folder / name for name in _RECORD if checkpoints]
+        before = {path: path.read_bytes() for path in paths if path.is_file()}
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                error.filename = error.filename or str(folder)
+            if set(folder.glob("save/CKPT*")) == checkpoints:
+                for path, content in before.items():
+                    with beside(path) as part:
+                        part.write_bytes(content)
+            raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds `<folder>/.lock`; the kernel gives it back when the process ends, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+b", buffering=0)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    with file:
+        try:
+            # flock's would be inherited by loader processes, which outlive a killed run by seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise RunError(
+                f"another run ({file.read().decode().strip()}) is writing to output_folder "
+                f"{folder}; wait for its end, or choose another with --output_folder"
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            logger.warning("%s cannot be locked (%s)", folder, error.strerror)
+        try:
+            if shutil.disk_usage(folder).free < _LEAST_FREE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+        yield
+
+
+def _cannot_write(folder: Path, error: OSError) -> OSError:
+    return OSError(
+        f"output_folder {folder} cannot be written ({error.strerror}); choose another with "
+        "--output_folder"
+    )

@@ -1,0 +1,75 @@
+"""One of the processes of test_distributed.py: fine-tunes a tiny Brain and stops on a bad loss.
+
+torchrun … tests/brains/distributed_worker.py FOLDER
+"""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from speechbrain.utils.distributed import ddp_init_group
+from speechbrain.utils.run_opts import RunOptions
+
+from ssast_recipes.augment import NoiseAndRoll
+from ssast_recipes.brains.base import NonFiniteLossError
+from ssast_recipes.schedules import EpochDecay
+from tests.brains.tiny import Clips, classification_brain, fit, pretraining_brain, weights
+
+GLOBAL_BATCH_SIZE = 4
+
+
+def fine_tune(folder: Path, world_size: int = 1):
+    """Fine-tunes for two epochs of two and a half batches and evaluates on seven clips.
+
+    Returns the Brain, what it asked of the training and of the test set, and the values.
+    """
+    brain = classification_brain(
+        folder,
+        run_opts={"distributed_backend": "gloo"},
+        opt_class=partial(torch.optim.SGD, lr=0.05),
+        lr=0.05,
+        schedule=EpochDecay(first_epoch=1),
+        noise_and_roll=NoiseAndRoll(),
+        checkpoint_interval=2,
+        max_grad_norm=1.0,
+    )
+    size = GLOBAL_BATCH_SIZE // world_size
+    train, test = Clips(10), Clips(7)
+    fit(brain, train, Clips(5), batch_size=size)
+    values = brain.evaluate(test, test_loader_kwargs={"batch_size": size})
+    return brain, train.asked, test.asked, values
+
+
+def stops_together(folder: Path, rank: int) -> str:
+    """What a process raises when the loss of the other one is not finite."""
+    poison = float("nan") if rank == 1 else 1.0
+    brain = pretraining_brain(
+        folder,
+        run_opts={"distributed_backend": "gloo"},
+        contrastive=False,
+        reconstruction_loss=lambda predictions, targets: poison * predictions.square().mean(),
+        log_interval=2,
+    )
+    try:
+        fit(brain, Clips(8))
+    except NonFiniteLossError as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    ddp_init_group(RunOptions(distributed_backend="gloo"))
+    brain, asked, tested, values = fine_tune(folder / "two", world_size=2)
+    told = {
+        "asked": [tuple(key) for key in asked],
+        "tested": [key.index for key in tested],
+        "values": values,
+        "weights": weights(brain),
+        "error": stops_together(folder / "poisoned", rank),
+    }
+    torch.save(told, folder / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()

@@ -1,0 +1,189 @@
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssast_recipes.data.synthetic import make_esc50
+
+from .distributed_worker import fine_tune
+from .tiny import losses, weights
+
+REPOSITORY = Path(__file__).parents[2]
+RECIPE = REPOSITORY / "recipes" / "ESC50"
+
+
+def torchrun(script: Path, *arguments: str, timeout: float = 120) -> str:
+    """Runs a script in two processes and returns what they print; they must end by themselves."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [
+        *("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"),
+        f"--master_port={port}",
+    ]
+    return _run([*launch, str(script), *arguments], timeout)
+
+
+def _run(command: list[str], timeout: float) -> str:
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"hangs: {process.communicate()[0][-3000:]}")
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+# ---- pretraining by the recipe
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> dict[int, Path]:
+    """Output folders of the same pretraining in one process and in two."""
+    folder = tmp_path_factory.mktemp("distributed")
+    corpus = make_esc50(folder / "corpus", 2, num_classes=4, duration=0.7, sample_rate=16000)
+    options = {
+        "size": "tiny",
+        "depth": 1,
+        "embed_dim": 32,
+        "num_heads": 2,
+        "target_length": 64,
+        "num_masked_patches": 20,
+        "max_duration": 0.5,
+        "num_steps": 6,
+        "log_interval": 1,
+        "valid_interval": 3,
+        "checkpoint_interval": 2,
+        "num_workers": 0,
+        "warmup_steps": 0,
+        "reconstruction_head": "null",  # nothing to draw
+        "data_folder": corpus,
+        "manifest_folder": folder / "manifests",
+    }
+
+    def arguments(name, batch_size):
+        chosen = options | {"output_folder": folder / name, "batch_size": batch_size}
+        words = [word for key, value in chosen.items() for word in (f"--{key}", str(value))]
+        return [str(RECIPE / "hparams" / "pretrain_patch.yaml"), "--noprogressbar", *words]
+
+    _run([str(RECIPE / "train.py"), *arguments("one", 8)], timeout=120)
+    torchrun(RECIPE / "train.py", *arguments("two", 4))
+    return {1: folder / "one", 2: folder / "two"}
+
+
+def records(folder: Path, stage: str) -> dict[int, dict]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    return {record["step"]: record for record in found if record["stage"] == stage}
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(pretrained):
+    one, two = (records(pretrained[number], "train") for number in (1, 2))
+    assert list(one) == list(two) == [1, 2, 3, 4, 5, 6]
+    for step in one:
+        assert two[step]["epoch"] == one[step]["epoch"]
+        for key in ("loss", "contrastive_loss", "constant_patches"):
+            assert two[step][key] == pytest.approx(one[step][key], rel=1e-4), (step, key)
+
+
+def test_two_processes_validate_as_one(pretrained):
+    one, two = (records(pretrained[number], "valid") for number in (1, 2))
+    assert list(one) == list(two) == [3, 6]
+    for step in one:
+        expected = {key: value for key, value in one[step].items() if key != "stage"}
+        found = {key: value for key, value in two[step].items() if key != "stage"}
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_results_are_written_once_and_agree(pretrained):
+    one, two = (json.loads((pretrained[n] / "results.json").read_text()) for n in (1, 2))
+    assert two["pretext"] == pytest.approx(one["pretext"], rel=1e-4)
+    assert two["steps"] == one["steps"]
+    assert len((pretrained[2] / "metrics.jsonl").read_text().splitlines()) == 8
+    assert len(list((pretrained[2] / "tensorboard").iterdir())) == 1
+    saved = sorted(path.name for path in (pretrained[2] / "save").iterdir())
+    assert saved and not any(name.startswith("partial") for name in saved)
+
+
+# ---- fine-tuning
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(tmp_path_factory) -> tuple[Path, list[dict]]:
+    """The folder of a fine-tuning in two processes, and what each of them told."""
+    folder = tmp_path_factory.mktemp("fine_tuned")
+    torchrun(REPOSITORY / "tests" / "brains" / "distributed_worker.py", str(folder))
+    return folder, [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
+
+
+def test_processes_share_out_every_epoch_and_the_places_in_its_batches(fine_tuned):
+    first, second = (rank["asked"] for rank in fine_tuned[1])
+    for epoch in (1, 2):
+        shares = [[key for key in asked if key[0] == epoch] for asked in (first, second)]
+        indices = [index for share in shares for _, index, _ in share]
+        assert sorted(indices) == list(range(10))
+        # Batches of two, two and one clip a process.
+        assert [place for _, _, place in shares[0]] == [0, 1, 0, 1, 0]
+        assert [place for _, _, place in shares[1]] == [2, 3, 2, 3, 1]
+
+
+def test_two_processes_fine_tune_and_evaluate_as_one(fine_tuned, tmp_path):
+    folder, ranks = fine_tuned
+    brain, _, _, values = fine_tune(tmp_path / "one")
+    expected = weights(brain)
+    for rank in ranks:
+        assert rank["values"] == values
+        assert rank["weights"].keys() == {_wrapped(name) for name in expected}
+        for name, value in expected.items():
+            torch.testing.assert_close(rank["weights"][_wrapped(name)], value, rtol=1e-3, atol=1e-5)
+    two = type(brain.log)(folder / "two")
+    one = {
+        record["step"]: record["loss"] for record in brain.log.read() if record["stage"] == "valid"
+    }
+    for record in two.read():
+        if record["stage"] == "train":
+            assert record["loss"] == pytest.approx(losses(brain)[record["step"]], rel=1e-4)
+        if record["stage"] == "valid":
+            assert record["loss"] == pytest.approx(one[record["step"]], rel=1e-4)
+    tables = [_predictions(path) for path in (folder / "two", tmp_path / "one")]
+    assert tables[0].keys() == tables[1].keys() and len(tables[0]) == 14
+    for key, scores in tables[0].items():
+        assert scores == pytest.approx(tables[1][key], rel=1e-3, abs=1e-4)
+
+
+def test_processes_share_out_the_clips_to_evaluate(fine_tuned):
+    tested = [rank["tested"] for rank in fine_tuned[1]]
+    assert tested == [[0, 2, 4, 6] * 2, [1, 3, 5] * 2]  # the last and the best checkpoint
+
+
+def _wrapped(name):
+    return name.replace("model.", "model.module.", 1)
+
+
+def _predictions(folder):
+    with open(folder / "predictions.csv", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    table = {tuple(row[:3]): [float(score) for score in row[3:]] for row in rows}
+    assert len(table) == len(rows)
+    return table
+
+
+def test_a_bad_loss_on_one_process_stops_both(fine_tuned):
+    errors = [rank["error"] for rank in fine_tuned[1]]
+    assert errors[0] == errors[1]
+    assert "not finite at step 1, 2 " in errors[0]

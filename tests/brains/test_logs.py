@@ -1,0 +1,89 @@
+import json
+
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ssast_recipes.brains.logs import TrainingLog
+
+
+def test_numbers_come_back_to_the_bit(tmp_path):
+    log = TrainingLog(tmp_path, tensorboard=False)
+    records = [{"step": step, "loss": 1 / (3 + step), "epoch": 1} for step in range(20)]
+    for record in records:
+        log.write("train", record)
+    assert TrainingLog(tmp_path).read() == [{"stage": "train", **record} for record in records]
+
+
+def test_what_was_not_written_to_the_end_is_left_out(tmp_path):
+    log = TrainingLog(tmp_path, tensorboard=False)
+    for step in (1, 2):
+        log.write("train", {"step": step, "loss": 0.5})
+    whole = log.path.read_text()
+    for length in range(len(whole)):
+        log.path.write_text(whole[:length])
+        assert [record["step"] for record in log.read()] == [1, 2][
+            : whole.count("}\n", 0, length + 1)
+        ]
+
+
+def test_rewinding_forgets_what_came_after_a_step(tmp_path):
+    log = TrainingLog(tmp_path, tensorboard=False)
+    for step in (1, 2, 3, 4):
+        log.write("train", {"step": step, "loss": 0.1 * step})
+        if step % 2 == 0:
+            log.write("valid", {"step": step, "loss": 0.3 * step})
+    before = log.read()
+    log.rewind(3)
+    assert log.read() == [record for record in before if record["step"] <= 3]
+    log.write("train", {"step": 4, "loss": 0.4})
+    assert log.read()[-1] == {"stage": "train", "step": 4, "loss": 0.4}
+    assert len(log.read()) == 5
+    log.rewind(0)
+    assert log.read() == []
+    assert [path.name for path in tmp_path.glob("metrics*")] == ["metrics.jsonl"]
+
+
+def test_rewinding_mends_a_line_that_a_kill_cut_off(tmp_path):
+    log = TrainingLog(tmp_path, tensorboard=False)
+    for step in (1, 2):
+        log.write("train", {"step": step})
+    log.path.write_text(log.path.read_text()[:-6])
+    log.rewind(2)
+    log.write("train", {"step": 2})
+    assert [record["step"] for record in log.read()] == [1, 2]
+
+
+def test_an_empty_folder_is_no_trouble(tmp_path):
+    log = TrainingLog(tmp_path / "new", tensorboard=False)
+    log.rewind(5)
+    assert log.read() == [] and not (tmp_path / "new").exists()
+    log.close()
+
+
+def test_validations_are_written_to_be_read(tmp_path):
+    log = TrainingLog(tmp_path, tensorboard=False)
+    log.write("train", {"step": 1, "loss": 2.0})
+    log.write("valid", {"step": 1, "epoch": 3, "loss": 1.23456789})
+    text = (tmp_path / "train_log.txt").read_text()
+    assert text == "valid: step 1, epoch 3, loss 1.235\n"
+
+
+def test_tensorboard_shows_every_number_by_stage_and_step(tmp_path):
+    log = TrainingLog(tmp_path)
+    for step in (10, 20):
+        log.write("train", {"step": step, "loss": step / 4, "note": "text"})
+    log.write("valid", {"step": 20, "accuracy": 0.5})
+    log.figure("reconstruction", Figure(figsize=(1, 1)), step=20)
+    log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {"train/loss", "valid/accuracy"}
+    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(10, 2.5), (20, 5.0)]
+    assert [e.step for e in events.Images("reconstruction")] == [20]
+    assert (tmp_path / "pictures" / "reconstruction_00000020.png").exists()
+
+
+def test_lines_are_plain_json(tmp_path):
+    log = TrainingLog(tmp_path, tensorboard=False)
+    log.write("test", {"step": 1, "best": 0.5})
+    assert json.loads(log.path.read_text()) == {"stage": "test", "step": 1, "best": 0.5}

@@ -1,0 +1,268 @@
+import json
+import math
+
+import pytest
+import torch
+from speechbrain import Stage
+
+from ssast_recipes.data.pipelines import ClipBatch, collate
+from ssast_recipes.data.sampling import ClipKey
+from ssast_recipes.losses import constant_patches, info_nce_loss
+from ssast_recipes.masking import RandomMasker
+from ssast_recipes.metrics import masked_patch_accuracy
+from ssast_recipes.patches import patchify, select_patches
+from ssast_recipes.schedules import WarmupPlateau
+
+from .tiny import TARGET_LENGTH, Clips, fit, losses, pretraining_brain
+
+NO_PICTURES = {"reconstruction": False}
+
+
+def batch_of(indices, clips=None) -> ClipBatch:
+    clips = clips or Clips(max(indices) + 1)
+    return collate([clips[ClipKey(1, index, place)] for place, index in enumerate(indices)])
+
+
+class WatchedMasker(RandomMasker):
+    """Remembers what it masked."""
+
+    def __call__(self, generator, grid_size):
+        masked = super().__call__(generator, grid_size)
+        self.__dict__.setdefault("seen", []).append((generator.step, generator.places, masked))
+        return masked
+
+
+def test_masks_are_drawn_from_the_step_and_the_place(tmp_path):
+    masker = WatchedMasker(10)
+    fit(pretraining_brain(tmp_path, masker=masker, num_steps=3), Clips(8))
+    assert [step for step, _, _ in masker.seen] == [1, 2, 3]
+    assert all(places.tolist() == [0, 1, 2, 3] for _, places, _ in masker.seen)
+    rows = torch.cat([masked for _, _, masked in masker.seen])
+    assert len({tuple(row) for row in rows.tolist()}) == 12  # all different
+
+
+def test_validation_masks_a_clip_alike_every_time_and_in_whatever_batch(tmp_path):
+    by_clip = []
+    for name, size in (("small", 2), ("large", 5)):
+        masker = WatchedMasker(10)
+        brain = pretraining_brain(
+            tmp_path / name, masker=masker, num_steps=2, valid_interval=1, **NO_PICTURES
+        )
+        fit(brain, Clips(8), Clips(5), batch_size=size)
+        valid = [(places, masked) for step, places, masked in masker.seen if step == 0]
+        rows = [
+            (int(place), tuple(row.tolist()))
+            for part in valid
+            for place, row in zip(*part, strict=True)
+        ]
+        assert len(rows) == 10
+        assert rows[:5] == rows[5:]
+        by_clip.append(dict(rows))
+    assert by_clip[0] == by_clip[1]
+    assert len(set(by_clip[0].values())) == 5
+
+
+def test_validation_is_the_mean_over_clips_however_they_are_batched(tmp_path):
+    records = []
+    for size in (1, 3, 5):
+        brain = pretraining_brain(tmp_path / f"{size}")
+        loader = brain.make_dataloader(Clips(5), Stage.VALID, batch_size=size)
+        records.append(brain.evaluate_set(loader, Stage.VALID, enable=False))
+    assert records[0].keys() == records[1].keys() == records[2].keys()
+    for key, value in records[0].items():
+        assert [record[key] for record in records] == pytest.approx([value] * 3, rel=1e-5), key
+
+
+def test_the_loss_joins_the_objectives_by_their_weight(tmp_path):
+    brain = fit(pretraining_brain(tmp_path, reconstruction_weight=3), Clips(8))
+    for record in brain.log.read():
+        joined = record["contrastive_loss"] + 3 * record["reconstruction_loss"]
+        assert record["loss"] == pytest.approx(joined, rel=1e-6)
+
+
+def test_the_objectives_are_what_the_losses_say_of_the_masked_patches(tmp_path):
+    brain = pretraining_brain(tmp_path)
+    batch = batch_of([3, 1, 2])
+    outputs = brain.compute_forward(batch, Stage.TRAIN)
+    brain.compute_objectives(outputs, batch, Stage.TRAIN)
+    spectrograms = brain.modules.front_end(batch.waveforms, batch.num_samples)
+    patches = patchify(spectrograms, (16, 16))
+    targets = select_patches(patches, outputs.masked)
+    predictions = brain.modules.model(spectrograms, outputs.masked)
+    expected = info_nce_loss(predictions.contrastive, targets, "predictions")
+    torch.testing.assert_close(brain.metrics["contrastive_loss"], expected)
+    squares = (predictions.reconstruction - targets).square().mean()
+    torch.testing.assert_close(brain.metrics["reconstruction_loss"], squares)
+    found = masked_patch_accuracy(predictions.contrastive, targets, "predictions")
+    assert brain.metrics["accuracy"] == found
+
+
+def test_two_passes_mask_anew_for_each_objective(tmp_path):
+    brain = pretraining_brain(tmp_path, two_passes=True)
+    batch = batch_of([0, 1, 2, 3])
+    outputs = brain.compute_forward(batch, Stage.TRAIN)
+    first, second = outputs.masked, outputs.reconstruction_masked
+    assert not (first == second).all(dim=1).any()
+    patches = patchify(outputs.spectrograms, (16, 16))
+    assert torch.equal(outputs.targets, select_patches(patches, first))
+    assert torch.equal(outputs.reconstruction_targets, select_patches(patches, second))
+    model = brain.modules.model
+    alone = [model(outputs.spectrograms, masked) for masked in (first, second)]
+    torch.testing.assert_close(outputs.predictions.contrastive, alone[0].contrastive)
+    torch.testing.assert_close(outputs.predictions.reconstruction, alone[1].reconstruction)
+    brain.compute_objectives(outputs, batch, Stage.TRAIN)
+    squares = (alone[1].reconstruction - outputs.reconstruction_targets).square().mean()
+    torch.testing.assert_close(brain.metrics["reconstruction_loss"], squares)
+
+
+def test_one_pass_has_one_mask(tmp_path):
+    outputs = pretraining_brain(tmp_path).compute_forward(batch_of([0, 1]), Stage.TRAIN)
+    assert outputs.reconstruction_masked is outputs.masked
+    assert outputs.reconstruction_targets is outputs.targets
+
+
+class HalfSilent(Clips):
+    """The second half of every clip is missing, so the spectrogram is padded."""
+
+    def __getitem__(self, key):
+        clip = super().__getitem__(key)
+        return {**clip, "waveform": clip["waveform"][: 16 * 160]}
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+def test_constant_patches_are_counted_and_left_out_on_request(tmp_path, exclude):
+    brain = pretraining_brain(tmp_path, exclude_constant_patches=exclude)
+    batch = batch_of([0, 1, 2, 3], HalfSilent(4))
+    outputs = brain.compute_forward(batch, Stage.TRAIN)
+    brain.compute_objectives(outputs, batch, Stage.TRAIN)
+    constant = constant_patches(outputs.targets)
+    assert 0.2 < constant.float().mean() < 0.8
+    assert brain.metrics["constant_patches"] == constant.float().mean()
+    predictions, targets = outputs.predictions.contrastive, outputs.targets
+    by_hand = []  # every clip by itself, its constant patches thrown away
+    for clip in range(4):
+        kept = ~constant[clip] if exclude else torch.ones_like(constant[clip])
+        similarities = targets[clip][kept] @ predictions[clip][kept].T  # [target, prediction]
+        by_hand += [-row.log_softmax(0)[i] for i, row in enumerate(similarities)]
+    expected = torch.stack(by_hand).mean()
+    torch.testing.assert_close(brain.metrics["contrastive_loss"], expected, rtol=1e-4, atol=1e-5)
+    squares = (outputs.predictions.reconstruction - targets).square().mean()
+    torch.testing.assert_close(brain.metrics["reconstruction_loss"], squares)
+
+
+def test_silence_alone_gives_no_infinite_loss(tmp_path):
+    class Silent(Clips):
+        def __getitem__(self, key):
+            return {**super().__getitem__(key), "waveform": torch.zeros(5500)}
+
+    brain = pretraining_brain(tmp_path, exclude_constant_patches=True, num_steps=2)
+    fit(brain, Silent(8))
+    assert all(math.isfinite(loss) for loss in losses(brain).values())
+
+
+# ---- validation and selection
+
+
+def test_validates_saves_and_stops_by_steps(tmp_path):
+    brain = pretraining_brain(
+        tmp_path, num_steps=11, valid_interval=4, checkpoint_interval=3, **NO_PICTURES
+    )
+    brain.hparams.checkpoints_to_keep = 20
+    fit(brain, Clips(8), Clips(4))
+    assert brain.optimizer_step == 11
+    assert list(losses(brain, "valid")) == [4, 8, 11]
+    saved = sorted(ckpt.meta["step"] for ckpt in brain.checkpointer.list_checkpoints())
+    assert saved == [3, 4, 6, 8, 9, 11]
+    judged = [c.meta["step"] for c in brain.checkpointer.find_checkpoints(max_key="valid_score")]
+    assert sorted(judged) == [4, 8, 11]
+
+
+def test_a_finished_run_does_nothing_more(tmp_path):
+    first = fit(pretraining_brain(tmp_path), Clips(8))
+    train = Clips(8)
+    again = fit(pretraining_brain(tmp_path), train)
+    assert train.asked == [] and again.optimizer_step == 6
+    assert losses(again) == losses(first)
+
+
+def test_the_schedule_is_told_of_the_score_of_every_validation(tmp_path):
+    class Recorded(WarmupPlateau):
+        seen = []
+
+        def observe(self, score, step):
+            self.seen.append((step, score))
+            super().observe(score, step)
+
+    brain = pretraining_brain(
+        tmp_path,
+        schedule=Recorded(warmup_steps=0, patience=-1),  # halves every time but the first
+        valid_interval=2,
+        lr=0.01,
+        **NO_PICTURES,
+    )
+    fit(brain, Clips(8), Clips(4))
+    records = brain.log.read()
+    valid = {r["step"]: r["valid_score"] for r in records if r["stage"] == "valid"}
+    assert dict(Recorded.seen) == valid and list(valid) == [2, 4, 6]
+    rates = [record["learning_rate"] for record in records if record["stage"] == "train"]
+    factors = [rate / 0.01 for rate in rates]
+    assert factors == pytest.approx([1, 1, *[factors[2]] * 2, *[factors[4]] * 2])
+    assert factors[4] == factors[2] / 2
+
+
+def test_the_accuracy_decides_where_there_is_one(tmp_path):
+    brain = fit(pretraining_brain(tmp_path), Clips(8), Clips(4))
+    record = brain.log.read()[-1]
+    assert record["stage"] == "valid" and record["valid_score"] == record["accuracy"]
+    metrics = brain.evaluate(Clips(4))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["metric"] == "masked_patch_accuracy"
+    assert results["value"] == {"best": metrics["accuracy"]}
+
+
+def test_without_the_contrastive_head_the_squared_error_decides(tmp_path):
+    brain = pretraining_brain(tmp_path, contrastive=False, valid_interval=3)
+    fit(brain, Clips(8), Clips(4))
+    for record in brain.log.read():
+        assert "contrastive_loss" not in record and "accuracy" not in record
+        assert record["loss"] == pytest.approx(10 * record["reconstruction_loss"])
+        if record["stage"] == "valid":
+            assert record["valid_score"] == -record["reconstruction_loss"]
+    best = brain.checkpointer.find_checkpoint(max_key="valid_score").meta
+    assert best["valid_score"] == max(
+        record["valid_score"] for record in brain.log.read() if record["stage"] == "valid"
+    )
+    metrics = brain.evaluate(Clips(4))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["metric"] == "masked_patch_reconstruction_loss"
+    assert results["value"] == {"best": metrics["reconstruction_loss"]}
+    assert metrics["reconstruction_loss"] == pytest.approx(-best["valid_score"])
+
+
+def test_evaluation_is_of_the_best_checkpoint_and_tells_of_the_last(tmp_path):
+    brain = pretraining_brain(tmp_path, contrastive=False)
+    brain.on_fit_start()
+    for step in (1, 2):
+        brain.optimizer_step = step
+        with torch.no_grad():
+            brain.modules.model.reconstruction_head.output.bias.fill_(100.0 * (step - 1))
+        brain.save({"step": step, "valid_score": -step}, end_of_epoch=False)
+    metrics = brain.evaluate(Clips(4))
+    assert metrics["reconstruction_loss"] < 100  # the second's would be 100 squared
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["steps"] == {"last": 2, "best": 1}
+    assert results["pretext"] == metrics
+
+
+def test_a_picture_is_drawn_at_every_validation(tmp_path):
+    brain = pretraining_brain(tmp_path, num_steps=2, valid_interval=1)
+    fit(brain, Clips(8), Clips(4))
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == ["reconstruction_00000001.png", "reconstruction_00000002.png"]
+
+
+def test_pretraining_learns(tmp_path):
+    brain = fit(pretraining_brain(tmp_path, num_steps=40, lr=0.003), Clips(8))
+    values = list(losses(brain).values())
+    assert sum(values[-5:]) < 0.7 * sum(values[:5])
+    assert TARGET_LENGTH == brain.hparams.encoder.target_length

@@ -1,0 +1,323 @@
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+from torch.utils.data import DataLoader
+
+from ssast_recipes.data.manifest import Clip, write_manifest
+from ssast_recipes.data.pipelines import (
+    ClassEncoder,
+    ClipBatch,
+    ClipDataset,
+    WaveformReader,
+    collate,
+    make_dataset,
+)
+from ssast_recipes.data.sampling import ClipKey
+
+RATE = 16000
+
+
+def write(path, samples, rate=RATE, subtype="FLOAT"):
+    soundfile.write(path, np.asarray(samples, dtype=np.float32), rate, subtype=subtype)
+    return path
+
+
+def counting(seconds, rate=RATE):
+    """Samples whose value tells their place."""
+    return np.arange(round(seconds * rate)) / 2**20
+
+
+def places(waveform):
+    return (waveform.double() * 2**20).round().long()
+
+
+# ---- reading
+
+
+def test_a_clip_is_the_stretch_that_the_manifest_says(tmp_path):
+    path = write(tmp_path / "a.wav", counting(2.0))
+    waveform = WaveformReader()(path, start=0.5, duration=0.25, epoch=1, clip_id="a")
+    assert waveform.dtype == torch.float32
+    assert torch.equal(places(waveform), torch.arange(8000, 12000))
+
+
+def test_channels_are_averaged(tmp_path):
+    samples = np.stack([np.full(800, 0.5), np.full(800, -0.25), np.full(800, 0.125)], axis=1)
+    path = write(tmp_path / "a.wav", samples)
+    waveform = WaveformReader()(path, 0.0, 0.05, 1, "a")
+    assert torch.equal(waveform, torch.full((800,), 0.125))
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+def test_other_rates_are_resampled(tmp_path, rate):
+    frequency = 440.0
+    original = np.sin(2 * np.pi * frequency * np.arange(rate) / rate)
+    path = write(tmp_path / "a.wav", original, rate)
+    waveform = WaveformReader(sample_rate=RATE)(path, 0.0, 1.0, 1, "a")
+    expected = torch.sin(2 * torch.pi * frequency * torch.arange(RATE) / RATE)
+    assert len(waveform) == RATE
+    assert (waveform - expected)[200:-200].abs().max() < 5e-3
+    samples, _ = soundfile.read(path, dtype="float32")
+    torchaudios = torchaudio.functional.resample(torch.from_numpy(samples), rate, RATE)
+    torch.testing.assert_close(waveform, torchaudios, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg"])
+def test_reads_what_soundfile_reads(tmp_path, extension):
+    path = tmp_path / f"a.{extension}"
+    soundfile.write(path, 0.5 * np.sin(np.arange(4000) / 5), 8000)
+    waveform = WaveformReader(sample_rate=8000)(path, 0.1, 0.2, 1, "a")
+    samples, _ = soundfile.read(path, start=800, frames=1600, dtype="float32")
+    assert torch.equal(waveform, torch.from_numpy(samples))
+
+
+def test_of_long_clips_the_start_is_read(tmp_path):
+    path = write(tmp_path / "a.wav", counting(3.0))
+    waveform = WaveformReader(max_duration=0.5)(path, 1.0, 2.0, 1, "a")
+    assert torch.equal(places(waveform), torch.arange(16000, 24000))
+    short = WaveformReader(max_duration=5.0)(path, 1.0, 2.0, 1, "a")
+    assert torch.equal(places(short), torch.arange(16000, 48000))
+
+
+@pytest.mark.parametrize("crop", ["start", "random"])
+def test_only_the_seconds_needed_are_read(tmp_path, monkeypatch, crop):
+    path = write(tmp_path / "a.wav", counting(5.0))
+    asked, read = [], soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile,
+        "read",
+        lambda self, frames=-1, **options: asked.append(frames) or read(self, frames, **options),
+    )
+    WaveformReader(max_duration=0.5, crop=crop)(path, 0.0, 5.0, 1, "a")
+    assert asked == [8000]
+
+
+# ---- random crops
+
+
+def crop(path, seed=1, epoch=1, clip_id="a", duration=3.0, max_duration=0.5, start=0.0):
+    reader = WaveformReader(max_duration=max_duration, crop="random", seed=seed)
+    return places(reader(path, start, duration, epoch, clip_id))
+
+
+def test_a_crop_is_a_function_of_seed_epoch_and_clip(tmp_path):
+    path = write(tmp_path / "a.wav", counting(3.0))
+    first = crop(path)
+    torch.manual_seed(5)
+    np.random.seed(5)
+    assert torch.equal(crop(path), first)
+    others = [crop(path, seed=2), crop(path, epoch=2), crop(path, clip_id="b"), first]
+    assert len({int(other[0]) for other in others}) == 4
+
+
+def test_crops_are_uniform_over_the_clip_and_stay_within_it(tmp_path):
+    path = write(tmp_path / "a.wav", counting(3.0))
+    options = {"start": 1.0, "duration": 1.05, "max_duration": 0.05}
+    crops = [crop(path, epoch=epoch, **options) for epoch in range(1500)]
+    assert {len(part) for part in crops} == {800}
+    assert all(int(part[-1]) - int(part[0]) == 799 for part in crops)
+    starts = torch.tensor([int(part[0]) for part in crops]).sort().values
+    assert starts[0] >= 16000 and starts[-1] <= 32000
+    uniform = 16000 + 16000 * (torch.arange(1500) + 0.5) / 1500
+    assert (starts - uniform).abs().max() < 16000 * 2 / math.sqrt(1500)
+
+
+def test_crops_differ_between_a_clips_epochs_alike_in_other_orders_and_workers(tmp_path):
+    write_manifest(tmp_path / "a.csv", long_clips(tmp_path, 6))
+    dataset = make_dataset(
+        [tmp_path / "a.csv"],
+        WaveformReader(max_duration=0.25, crop="random", seed=3),
+        output_keys=("id", "index", "place", "waveform"),
+    )
+    keys = [
+        ClipKey(epoch, index, place) for epoch in (1, 2) for place, index in enumerate(range(6))
+    ]
+
+    def read(keys, num_workers=0):
+        loader = DataLoader(
+            dataset,
+            batch_sampler=[[key] for key in keys],
+            collate_fn=collate,
+            num_workers=num_workers,
+        )
+        return {
+            key: int(places(batch.waveforms)[0, 0]) for key, batch in zip(keys, loader, strict=True)
+        }
+
+    expected = read(keys)
+    assert read(keys[::-1]) == expected
+    assert read(keys, num_workers=2) == expected
+    assert len(set(expected.values())) == 12
+
+
+def long_clips(folder, count):
+    clips = []
+    for number in range(count):
+        path = write(folder / f"{number}.wav", counting(1.0))
+        clips.append(Clip(f"clip{number}", str(path), 0.0, 1.0, RATE, (f"label{number % 2}",)))
+    return clips
+
+
+# ---- files that are not as they should be
+
+
+def test_a_file_that_is_not_there_or_no_audio_is_named(tmp_path):
+    (tmp_path / "text.wav").write_text("no audio")
+    for name in ("missing.wav", "text.wav"):
+        with pytest.raises(ValueError, match=f"{name}: not readable as audio.*prepare again"):
+            WaveformReader()(tmp_path / name, 0.0, 1.0, 1, "a")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_file_with_values_that_are_not_finite_is_named(tmp_path, value):
+    samples = counting(0.5)
+    samples[77] = value
+    path = write(tmp_path / "bad.wav", samples)
+    with pytest.raises(ValueError, match="bad.wav: holds samples that are not finite"):
+        WaveformReader()(path, 0.0, 0.5, 1, "a")
+
+
+def test_a_file_that_ends_before_the_clip_is_named(tmp_path):
+    path = write(tmp_path / "short.wav", counting(0.5))
+    for start in (0.5, 2.0):
+        with pytest.raises(ValueError, match="short.wav: .*prepare again"):
+            WaveformReader()(path, start, 0.5, 1, "a")
+
+
+def test_errors_of_loading_workers_name_the_file_too(tmp_path):
+    write_manifest(tmp_path / "a.csv", long_clips(tmp_path, 1))
+    (tmp_path / "0.wav").unlink()
+    dataset = make_dataset([tmp_path / "a.csv"], WaveformReader(), output_keys=("id", "waveform"))
+    loaded = iter(DataLoader(dataset, batch_size=1, collate_fn=list, num_workers=1))
+    with pytest.raises(ValueError, match="0.wav: not readable as audio"):
+        next(loaded)
+    with pytest.raises(StopIteration):  # ends the worker
+        next(loaded)
+
+
+def test_an_unknown_crop_is_refused():
+    with pytest.raises(ValueError, match="start or random, not 'middle'"):
+        WaveformReader(crop="middle")
+
+
+# ---- data sets
+
+
+def test_a_data_set_is_all_its_manifests(tmp_path):
+    clips = long_clips(tmp_path, 5)
+    for name, part in (("a", clips[:2]), ("b", clips[2:])):
+        write_manifest(tmp_path / f"{name}.csv", part)
+    dataset = make_dataset(
+        [tmp_path / "a.csv", tmp_path / "b.csv"],
+        WaveformReader(),
+        ClassEncoder(["label0", "label1"]),
+    )
+    assert len(dataset) == 5
+    found = [dataset[ClipKey(1, index, 7)] for index in range(5)]
+    assert [clip["id"] for clip in found] == [f"clip{number}" for number in range(5)]
+    assert [clip["index"] for clip in found] == list(range(5))
+    assert [clip["target"].item() for clip in found] == [0, 1, 0, 1, 0]
+    assert {clip["place"] for clip in found} == {7}
+    assert set(found[0]) == {"id", "index", "place", "waveform", "target"}
+    assert dataset[3]["id"] == "clip3" and dataset[3]["place"] == 3
+
+
+def test_labels_are_not_touched_unless_asked_for(tmp_path):
+    write_manifest(tmp_path / "a.csv", long_clips(tmp_path, 1))
+
+    def refuse(labels):
+        raise AssertionError("a label was read")
+
+    keys = ("id", "index", "place", "waveform")
+    dataset = make_dataset([tmp_path / "a.csv"], WaveformReader(), refuse, keys)
+    assert set(dataset[0]) == set(keys)
+
+
+def test_an_id_in_two_manifests_is_refused(tmp_path):
+    clips = long_clips(tmp_path, 3)
+    write_manifest(tmp_path / "a.csv", clips[:2])
+    write_manifest(tmp_path / "b.csv", clips[1:])
+    with pytest.raises(ValueError, match="b.csv: the ID 'clip1' stands in two manifests"):
+        ClipDataset([tmp_path / "a.csv", tmp_path / "b.csv"])
+
+
+def test_a_data_set_without_clips_is_refused(tmp_path):
+    write_manifest(tmp_path / "empty.csv", [])
+    with pytest.raises(ValueError, match="no clips in .*empty.csv"):
+        ClipDataset([tmp_path / "empty.csv"])
+
+
+# ---- labels
+
+
+def test_classes_are_numbered_in_the_files_order(tmp_path):
+    (tmp_path / "classes.txt").write_text("sea\ndog\nrain\n")
+    encoder = ClassEncoder.from_file(tmp_path / "classes.txt", 3)
+    assert encoder.classes == ["sea", "dog", "rain"]
+    encoded = [encoder([name]) for name in encoder.classes]
+    assert [(index.item(), index.dtype, index.ndim) for index in encoded] == [
+        (number, torch.int64, 0) for number in range(3)
+    ]
+
+
+@pytest.mark.parametrize("labels", [(), ("dog", "sea"), ("cat",)])
+def test_a_clip_needs_one_known_label(labels):
+    with pytest.raises(ValueError, match="not one of 2 classes"):
+        ClassEncoder(["dog", "sea"])(labels)
+
+
+@pytest.mark.parametrize("wanted", [2, 4])
+def test_another_number_of_classes_is_refused(tmp_path, wanted):
+    (tmp_path / "classes.txt").write_text("sea\ndog\nrain\n")
+    with pytest.raises(
+        ValueError, match=rf"num_classes is {wanted}, but .* lists 3; .*num_classes 3"
+    ):
+        ClassEncoder.from_file(tmp_path / "classes.txt", wanted)
+
+
+# ---- batches
+
+
+def clip(index, length, **more):
+    return {
+        "id": f"clip{index}",
+        "index": index,
+        "place": 10 + index,
+        "waveform": torch.full((length,), 1.0 + index),
+        **more,
+    }
+
+
+def test_a_batch_is_padded_with_zeros_and_tells_the_lengths():
+    batch = collate([clip(3, 2), clip(1, 4), clip(2, 1)])
+    assert batch.waveforms.tolist() == [[4, 4, 0, 0], [2, 2, 2, 2], [3, 0, 0, 0]]
+    assert batch.num_samples.tolist() == [2, 4, 1]
+    assert batch.indices.tolist() == [3, 1, 2]
+    assert batch.places.tolist() == [13, 11, 12]
+    assert batch.ids == ["clip3", "clip1", "clip2"]
+    assert batch.targets is None and len(batch) == 3
+
+
+@pytest.mark.parametrize("target", [torch.tensor(2), torch.tensor([0.0, 1.0, 1.0])])
+def test_targets_are_stacked(target):
+    batch = collate([clip(0, 2, target=target), clip(1, 2, target=target)])
+    assert torch.equal(batch.targets, torch.stack([target, target]))
+    assert batch.targets.dtype == target.dtype
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_batch_moves_whole(device, labelled):
+    more = {"target": torch.tensor(1)} if labelled else {}
+    batch = collate([clip(0, 2, **more), clip(1, 3, **more)])
+    moved = batch.to(device)
+    assert isinstance(moved, ClipBatch) and moved.ids == batch.ids
+    for name in ("indices", "places", "waveforms", "num_samples"):
+        assert getattr(moved, name).device.type == device.type
+        assert torch.equal(getattr(moved, name).cpu(), getattr(batch, name))
+    assert (moved.targets is None) == (not labelled)
+    meta = batch.to("meta")
+    assert all(value.is_meta for value in vars(meta).values() if torch.is_tensor(value))

@@ -1,0 +1,64 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ssast_recipes.patches import patchify
+from ssast_recipes.pictures import draw_reconstructions
+
+
+def drawn(figure, row, column, num_columns=3):
+    """What a picture shows, [frames, mel bins]."""
+    (image,) = figure.axes[num_columns * row + column].get_images()
+    return torch.from_numpy(np.ma.filled(image.get_array().astype(float), np.nan)).T, image
+
+
+@pytest.fixture
+def example():
+    """Four clips, their masked patches and what was put there, of an 8 x 4 grid."""
+    spectrograms = torch.randn(4, 64, 128)
+    masked = torch.stack([torch.randperm(32)[:10].sort().values for _ in range(4)])
+    return spectrograms, masked, torch.randn(4, 10, 256)
+
+
+def test_every_clip_is_drawn_whole_then_masked_then_redrawn(example):
+    spectrograms, masked, predictions = example
+    figure = draw_reconstructions(spectrograms, masked, predictions, (16, 16), (8, 4), num_clips=2)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["spectrogram", "as the encoder sees it", "reconstruction", "", "", ""]
+    for row in range(2):
+        whole, hidden, redrawn = (drawn(figure, row, column)[0] for column in range(3))
+        assert torch.equal(whole.float(), spectrograms[row])
+        patches = patchify(spectrograms[row : row + 1], (16, 16))[0]
+        is_masked = torch.zeros(32, dtype=torch.bool).index_fill(0, masked[row], True)
+        for found, inside in ((hidden, math.nan), (redrawn, predictions[row])):
+            found = patchify(found.float().unsqueeze(0), (16, 16))[0]
+            assert torch.equal(found[~is_masked], patches[~is_masked])
+            expected = torch.as_tensor(inside).expand(10, 256)
+            torch.testing.assert_close(found[is_masked], expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_clips_pictures_share_its_own_colours_and_lie_low_to_high(example):
+    spectrograms, masked, predictions = example
+    figure = draw_reconstructions(spectrograms, masked, 100 * predictions, (16, 16), (8, 4))
+    for row in range(3):
+        limits = {drawn(figure, row, column)[1].get_clim() for column in range(3)}
+        assert limits == {(spectrograms[row].min().item(), spectrograms[row].max().item())}
+        assert drawn(figure, row, 0)[1].origin == "lower"
+
+
+def test_fewer_clips_than_asked_for_are_drawn(example):
+    spectrograms, masked, predictions = (values[:1] for values in example)
+    figure = draw_reconstructions(spectrograms, masked, predictions, (16, 16), (8, 4))
+    assert len(figure.axes) == 3
+
+
+def test_frames_and_half_precision_are_drawn_too(example, device):
+    masked = torch.tensor([[0, 5, 31]], device=device)
+    spectrograms = torch.randn(1, 64, 128, device=device)
+    predictions = torch.randn(1, 3, 256, device=device, dtype=torch.bfloat16)
+    figure = draw_reconstructions(spectrograms, masked, predictions, (128, 2), (1, 32))
+    redrawn = drawn(figure, 0, 2)[0].float()
+    expected = predictions[0, 1].float().cpu().reshape(128, 2).T
+    assert torch.equal(redrawn[10:12], expected)
