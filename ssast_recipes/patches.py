@@ -80,6 +80,7 @@ def patchify(
 
     Example
     -------
+    >>> import torch
     >>> patchify(torch.zeros(2, 1024, 128), patch_size=(16, 16)).shape
     torch.Size([2, 512, 256])
     """
@@ -109,6 +110,7 @@ def unpatchify(patches: Tensor, patch_size: tuple[int, int], grid_size: tuple[in
 
     Example
     -------
+    >>> import torch
     >>> spectrograms = torch.rand(2, 64, 128)
     >>> patches = patchify(spectrograms, patch_size=(16, 16))
     >>> torch.equal(unpatchify(patches, (16, 16), grid_size=(8, 4)), spectrograms)
@@ -136,6 +138,7 @@ def select_patches(values: Tensor, indices: Tensor) -> Tensor:
 
     Example
     -------
+    >>> import torch
     >>> values = torch.tensor([[[0.0], [10.0], [20.0]]])
     >>> select_patches(values, torch.tensor([[2, 0]])).flatten().tolist()
     [20.0, 0.0]
@@ -157,6 +160,7 @@ class PatchEmbedding(nn.Module):
 
     Example
     -------
+    >>> import torch
     >>> PatchEmbedding(192, patch_size=(16, 16))(torch.zeros(2, 1024, 128)).shape
     torch.Size([2, 512, 192])
     """

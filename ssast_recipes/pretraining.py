@@ -37,6 +37,7 @@ class MaskedPatchModel(nn.Module):
 
     Example
     -------
+    >>> import torch
     >>> from ssast_recipes.builders import ast_encoder
     >>> from ssast_recipes.heads import PatchPredictionHead
     >>> encoder = ast_encoder("tiny", depth=1, target_length=128)

@@ -359,7 +359,7 @@ def test_released_weights(block, run, pretrained, weights_at):
     done = run(block)
     assert_finetuned_from(done, pretrained.saved)
     assert done.results["pretrained_from"]["name"] == "SSAST-Tiny-Patch-400.pth"
-    assert done.results["size"] == "tiny"
+    assert done.brain.hparams.size == "tiny"
 
 
 @block("From scratch")
