@@ -12,11 +12,11 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import yaml
 
+from ssast_recipes.crossval_table import format_table, summarise
 from ssast_recipes.errors import RunError
 from ssast_recipes.files import write_text
 
@@ -142,112 +142,6 @@ def read_numbers(text: str, option: str) -> list[int]:
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"{option} {text}: a number comes twice")
     return numbers
-
-
-def summarise(records: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Averages the results of folds and seeds.
-
-    Standard deviations are the sample's: over folds if there is one seed, else over the seeds'
-    means over folds.
-
-    Arguments
-    ---------
-    records : sequence of sequences of mappings
-        By seed and by fold, what `results.json` holds and `validated_on_test`: whether the clips
-        that choose the best epoch are the test clips.
-
-    Returns
-    -------
-    dict[str, Any]
-        `metric`; `over` ("folds" or "seeds"); `averages`; `runs`, the records without histories.
-        Averages are of the "last" epoch, of each fold's "best" and of "best_by_average", for each
-        seed the epoch (in `epochs`) at which the mean over folds is highest. Each has `mean` and
-        `standard_deviation` (None of a single value), or says why it is `left_out`.
-
-    Example
-    -------
-    >>> record = {"metric": "accuracy", "validated_on_test": True}
-    >>> record |= {"history": [{"epoch": 1, "accuracy": 0.75}, {"epoch": 2, "accuracy": 0.5}]}
-    >>> summarise([[{**record, "value": {"last": 0.5, "best": 0.75}}]])["averages"]["last"]
-    {'mean': 0.5, 'standard_deviation': None}
-    """
-    runs = [record for folds in records for record in folds]
-    averages: dict[str, Any] = {
-        selection: _average([[record["value"][selection] for record in folds] for folds in records])
-        for selection in ("last", "best")
-    }
-    metric = runs[0]["metric"]
-    scores = [
-        [{one["epoch"]: one[metric] for one in record["history"]} for record in folds]
-        for folds in records
-    ]  # [seed][fold][epoch]
-    if not all(record["validated_on_test"] for record in runs):
-        averages["best_by_average"] = {"left_out": "the validation clips are not the test clips"}
-    elif any(by_epoch.keys() != scores[0][0].keys() for folds in scores for by_epoch in folds):
-        averages["best_by_average"] = {"left_out": "the folds' histories have different epochs"}
-    else:
-        epochs, values = [], []
-        for folds in scores:
-            by_epoch = {epoch: [fold[epoch] for fold in folds] for epoch in sorted(folds[0])}
-            means = {epoch: mean(of_folds) for epoch, of_folds in by_epoch.items()}
-            epochs.append(max(means, key=means.__getitem__))
-            values.append(by_epoch[epochs[-1]])
-        averages["best_by_average"] = {**_average(values), "epochs": epochs}
-    return {
-        "metric": metric,
-        "over": "seeds" if len(records) > 1 else "folds",
-        "averages": averages,
-        "runs": [{key: record[key] for key in record if key != "history"} for record in runs],
-    }
-
-
-def _average(values: Sequence[Sequence[float]]) -> dict[str, float | None]:
-    """Mean and standard deviation of values [seed][fold]."""
-    samples = values[0] if len(values) == 1 else [mean(folds) for folds in values]
-    return {
-        "mean": mean(samples),
-        "standard_deviation": stdev(samples) if len(samples) > 1 else None,
-    }
-
-
-def format_table(summary: Mapping[str, Any]) -> str:
-    """Makes the table, in percent, of what `summarise` returned."""
-    runs = summary["runs"]
-    lines = [f"{summary['metric']} in % (epoch)", "", "fold  seed     last epoch     best epoch"]
-    for record in runs:
-        line = f"{record['fold']:4}{record['seed']:6}"
-        for selection in ("last", "best"):
-            epoch = f"({record['epochs'][selection]})"
-            line += f"{100 * record['value'][selection]:9.2f}{epoch:>6}"
-        lines.append(line)
-
-    num_folds = len({record["fold"] for record in runs})
-    over = f"{num_folds} folds" if num_folds > 1 else "1 fold"
-    if summary["over"] == "seeds":
-        over = f"{len(runs) // num_folds} seeds, each the mean of {over}"
-    # An epoch that was chosen by what it is judged by flatters: say so.
-    star = " *" if all(record["validated_on_test"] for record in runs) else ""
-    lines += ["", f"mean ± standard deviation over {over}"]
-    for name, label in {
-        "last": "last epoch",
-        "best": f"each fold's own best epoch{star}",
-        "best_by_average": f"best epoch by the folds' average (as released){star}",
-    }.items():
-        lines.append(f"  {label:<50}{_format(summary['averages'][name])}")
-    if star:
-        lines.append("* chosen on the test clips")
-    return "\n".join(lines)
-
-
-def _format(average: Mapping[str, Any]) -> str:
-    if "left_out" in average:
-        return f"left out: {average['left_out']}"
-    text = f"{100 * average['mean']:6.2f}"
-    if average["standard_deviation"] is not None:
-        text += f" ± {100 * average['standard_deviation']:.2f}"
-    if "epochs" in average:
-        text += f" ({', '.join(map(str, average['epochs']))})"
-    return text
 
 
 def _options(passed_on: Sequence[str], with_seeds: bool) -> dict[str, str]:

@@ -9,12 +9,13 @@ import pytest
 import torch
 import yaml
 
-from ssast_recipes.checkpoints import load_pretrained_encoder, ours_to_released, released_to_ours
+from ssast_recipes.checkpoints import load_pretrained_encoder
 from ssast_recipes.classification import ClassificationModel
 from ssast_recipes.encoder import AudioSpectrogramTransformer
 from ssast_recipes.heads import ClassificationHead, PatchPredictionHead
 from ssast_recipes.positions import adapt_positions
 from ssast_recipes.pretraining import MaskedPatchModel
+from ssast_recipes.released import ours_to_released, released_to_ours
 from tests.reference import formulas
 
 WIDTH = 128  # two heads, as the released models' width of a head is 64

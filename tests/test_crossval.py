@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssast_recipes import cli, crossval
+from ssast_recipes.crossval_table import summarise
 from ssast_recipes.data.synthetic import make_esc50
 from tests.conftest import REPOSITORY
 
@@ -157,7 +158,7 @@ def test_of_equal_epochs_the_first_is_taken():
     history = [{"epoch": epoch, "accuracy": value} for epoch, value in ((1, 0.5), (2, 0.5))]
     values = {"value": {"last": 0.5, "best": 0.5}, "history": history[::-1]}
     record = {"metric": "accuracy", "validated_on_test": True, **values}
-    assert crossval.summarise([[record]])["averages"]["best_by_average"]["epochs"] == [1]
+    assert summarise([[record]])["averages"]["best_by_average"]["epochs"] == [1]
 
 
 def test_the_average_chooses_no_epoch_by_other_clips(recipe, capfd):

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ssast_recipes.data.pipelines import ClipBatch, collate
+from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.sampling import EvaluationBatches, TrainingBatches
 from ssast_recipes.errors import RunError
 from ssast_recipes.results import write_results

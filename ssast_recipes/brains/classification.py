@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssast_recipes.brains.base import BaseBrain
-from ssast_recipes.data.pipelines import ClipBatch
+from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.randomness import ClipGenerator
 from ssast_recipes.results import write_predictions
 

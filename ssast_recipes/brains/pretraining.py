@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssast_recipes.brains.base import BaseBrain
-from ssast_recipes.data.pipelines import ClipBatch
+from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.losses import constant_patches
 from ssast_recipes.metrics import masked_patch_accuracy
 from ssast_recipes.patches import patchify, select_patches

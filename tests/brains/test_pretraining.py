@@ -5,7 +5,7 @@ import pytest
 import torch
 from speechbrain import Stage
 
-from ssast_recipes.data.pipelines import ClipBatch, collate
+from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.losses import constant_patches, info_nce_loss
 from ssast_recipes.masking import RandomMasker

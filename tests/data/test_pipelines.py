@@ -7,15 +7,9 @@ import torch
 import torchaudio
 from torch.utils.data import DataLoader
 
+from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.manifest import Clip, write_manifest
-from ssast_recipes.data.pipelines import (
-    ClassEncoder,
-    ClipBatch,
-    ClipDataset,
-    WaveformReader,
-    collate,
-    make_dataset,
-)
+from ssast_recipes.data.pipelines import ClassEncoder, ClipDataset, WaveformReader, make_dataset
 from ssast_recipes.data.sampling import ClipKey
 
 RATE = 16000

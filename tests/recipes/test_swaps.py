@@ -15,11 +15,11 @@ import torch
 from speechbrain import Stage
 from speechbrain.utils.run_opts import RunOptions
 
-from ssast_recipes.checkpoints import ours_to_released
 from ssast_recipes.losses import constant_patches, info_nce_loss, masked_reconstruction_loss
 from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker
 from ssast_recipes.positions import adapt_positions
 from ssast_recipes.randomness import ClipGenerator
+from ssast_recipes.released import ours_to_released
 from tests.recipes.conftest import RECIPES, Run
 
 DOCUMENT = RECIPES.parent / "docs" / "swapping.md"

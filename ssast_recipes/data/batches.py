@@ -1,0 +1,72 @@
+"""Clips put together to batches."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class ClipBatch:
+    """A batch of clips.
+
+    `ids` name them; `indices` [batch] say where in the data set, `places` [batch] where in the
+    global batch they stand; `waveforms` [batch, samples] are zero-padded behind `num_samples`
+    [batch]; `targets` [batch, …] exist where labels are read.
+    """
+
+    ids: list[str]
+    indices: Tensor
+    places: Tensor
+    waveforms: Tensor
+    num_samples: Tensor
+    targets: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> "ClipBatch":
+        """Copies the tensors to a device, without waiting where the memory is pinned."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "ClipBatch":
+        """Pins the tensors' memory, for copies that do not wait; called by the DataLoader."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "ClipBatch":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **{name: function(tensor) for name, tensor in tensors.items()})
+
+
+def collate(clips: Sequence[dict[str, Any]]) -> ClipBatch:
+    """Makes a batch of what a data set yields.
+
+    Arguments
+    ---------
+    clips : sequence of dict
+        `id`, `index`, `place`, `waveform` [samples] and, if there are labels, `target`.
+
+    Returns
+    -------
+    ClipBatch
+        The batch.
+
+    Example
+    -------
+    >>> clip = {"id": "a", "index": 3, "place": 0, "waveform": torch.ones(2)}
+    >>> collate([clip, {**clip, "id": "b", "waveform": torch.ones(1)}]).waveforms.tolist()
+    [[1.0, 1.0], [1.0, 0.0]]
+    """
+    waveforms = [clip["waveform"] for clip in clips]
+    has_targets = "target" in clips[0]
+    return ClipBatch(
+        ids=[clip["id"] for clip in clips],
+        indices=torch.tensor([clip["index"] for clip in clips]),
+        places=torch.tensor([clip["place"] for clip in clips]),
+        waveforms=torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True),
+        num_samples=torch.tensor([len(waveform) for waveform in waveforms]),
+        targets=torch.stack([clip["target"] for clip in clips]) if has_targets else None,
+    )
