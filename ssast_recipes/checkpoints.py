@@ -1,6 +1,5 @@
 """Pretrained weights: finding them, reading them safely, and fitting them into an encoder."""
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 import yaml
 
 from ssast_recipes.encoder import NUM_PREFIX_TOKENS, AudioSpectrogramTransformer, check_geometry
+from ssast_recipes.files import file_digest
 from ssast_recipes.positions import adapt_positions
 from ssast_recipes.released import EXTRA_STATE, released_to_ours
 
@@ -50,7 +50,7 @@ def load_pretrained_encoder(
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return {"name": _name(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"name": _name(path), "sha256": file_digest(path)}
 
 
 def _fit(weights: dict[str, Any], encoder: AudioSpectrogramTransformer) -> dict[str, Any]:

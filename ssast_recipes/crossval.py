@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ssast_recipes.configuration import PLACE_KEYS
 from ssast_recipes.crossval_table import format_table, summarise
 from ssast_recipes.errors import RunError
 from ssast_recipes.files import write_text
 
 # Options that say where a fold computes, not what: they may change from fold to fold.
-_PLACE_OPTIONS = ("device", "distributed_backend", "noprogressbar", "num_workers")
 
 
 class FoldRun(NamedTuple):
@@ -180,7 +180,7 @@ def _read_yaml(path: Path) -> dict[str, str]:
 
 def _keep_arguments(output: Path, given: Mapping[str, str]) -> None:
     """Writes `arguments.json`, unless folds were begun with others: then raises ValueError."""
-    places = {name for key in _PLACE_OPTIONS for name in (f"--{key}", f"{key} in the YAML file")}
+    places = {name for key in PLACE_KEYS for name in (f"--{key}", f"{key} in the YAML file")}
     now = {key: value for key, value in given.items() if key not in places}
     path = output / "arguments.json"
     # What never got as far as a checkpoint may be forgotten: a mistyped value, say.

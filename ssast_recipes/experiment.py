@@ -1,6 +1,5 @@
 """How every `train.py` begins and ends: its command line and its errors."""
 
-import atexit
 import dataclasses
 import difflib
 import logging
@@ -21,12 +20,10 @@ from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 from tqdm import tqdm
 
+from ssast_recipes.configuration import PLACE_KEYS
 from ssast_recipes.errors import explain
 
 logger = logging.getLogger(__name__)
-
-# Options that say where a run computes, not what.
-_PLACE_OPTIONS = {"device", "distributed_backend", "noprogressbar", "param_file"}
 
 
 def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
@@ -52,6 +49,9 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
     threading.excepthook = _tell_of_thread
     try:
         main(arguments)
+        # Not after an error: the other processes may wait in a collective, and this for them.
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     except Exception as error:
         line = explain(error)
         if line is None:
@@ -108,20 +108,23 @@ def read_experiment(
     folder = str(Path(hparams_file).resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    if not torch.cuda.is_available() and run_options.distributed_backend == "nccl":
+    on_gpu = torch.cuda.is_available() and run_options.device != "cpu"
+    if not on_gpu and run_options.distributed_backend == "nccl":
         run_options = dataclasses.replace(
             run_options,
             distributed_backend="gloo",
             overridden_args=run_options.overridden_args | {"distributed_backend"},
         )
     ddp_init_group(run_options)
-    if torch.distributed.is_initialized():
-        atexit.register(torch.distributed.destroy_process_group)
-    _check_overrides(hparams_file, overrides)
-    hparams = _load(hparams_file, overrides)
+    keys = _check_overrides(hparams_file, overrides)
     # SpeechBrain's own record, hyperparams.yaml, leaves out run options of the command line.
-    given = sorted(run_options.overridden_args - _PLACE_OPTIONS)
-    hparams["record"]["run_options"] = {option: run_options[option] for option in given}
+    options = sorted(run_options.overridden_args - {*PLACE_KEYS})
+    given = {option: run_options[option] for option in options}
+    in_file = {option: value for option, value in given.items() if option in keys}
+    if in_file:
+        overrides = f"{overrides}\n{yaml.safe_dump(in_file)}".strip()
+    hparams = _load(hparams_file, overrides)
+    hparams["record"]["run_options"] = given
     return hparams_file, hparams, run_options, overrides
 
 
@@ -149,8 +152,11 @@ def _load(hparams_file: str, overrides: str) -> dict[str, Any]:
         raise ValueError(f"{hparams_file}: {text}") from error
 
 
-def _check_overrides(hparams_file: str, overrides: str) -> None:
-    """Refuses what HyperPyYAML would misunderstand, or refuse in words that help nobody."""
+def _check_overrides(hparams_file: str, overrides: str) -> set[str]:
+    """Refuses what HyperPyYAML would misunderstand, or refuse in words that help nobody.
+
+    Returns the keys of the YAML file.
+    """
     written = _compose(Path(hparams_file).read_bytes(), hparams_file)
     given = []
     if overrides:
@@ -181,6 +187,7 @@ def _check_overrides(hparams_file: str, overrides: str) -> None:
     for key, tag in tags.items():
         if tag == "!PLACEHOLDER" and key not in seen:
             raise ValueError(f"{key} has no value in {hparams_file}; give --{key} …")
+    return set(tags)
 
 
 def _compose(text: str | bytes, source: str) -> list[tuple[str, yaml.Node]]:

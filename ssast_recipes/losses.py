@@ -16,7 +16,8 @@ def info_nce_loss(
     The similarity of prediction i and target j is their dot product; i = j is the positive.
     With `softmax_over="targets"` each prediction chooses among the targets (SSAST, equation 1);
     with `"predictions"` each target chooses among the predictions, which is what the released
-    code computes. Always in 32-bit; targets carry no gradient.
+    code computes. Always in 32-bit (on GPUs as
+    TF32 if torch is allowed to); targets carry no gradient.
 
     Arguments
     ---------
@@ -33,7 +34,8 @@ def info_nce_loss(
     Returns
     -------
     Tensor
-        The mean over the included patches of the batch, a scalar; log(masked) is chance.
+        The mean over each clip's included patches, then over clips, a scalar; log(masked) is
+        chance. A clip with none included counts as 0.
 
     Raises
     ------
@@ -57,7 +59,31 @@ def info_nce_loss(
         # A finite floor: a clip with nothing included must not turn into 0 * inf = NaN.
         similarities = similarities.masked_fill(~included.unsqueeze(1), -1e9)
         positives = similarities.log_softmax(dim=2).diagonal(dim1=1, dim2=2)  # [batch, masked]
-        return -(positives * included).sum() / included.sum().clamp(min=1)
+        # Each clip's own mean first: then the loss does not depend on what shares its batch.
+        return -masked_mean(positives, included).mean()
+
+
+def masked_mean(values: Tensor, included: Tensor) -> Tensor:
+    """Averages each clip's values over what is included.
+
+    Arguments
+    ---------
+    values : Tensor
+        One value a patch, [batch, masked].
+    included : Tensor
+        Which ones take part, [batch, masked], bool.
+
+    Returns
+    -------
+    Tensor
+        The means, [batch]; 0 where nothing is included.
+
+    Example
+    -------
+    >>> masked_mean(torch.tensor([[1.0, 5.0]]), torch.tensor([[True, False]])).tolist()
+    [1.0]
+    """
+    return (values * included).sum(dim=1) / included.sum(dim=1).clamp(min=1)
 
 
 def similarity_matrix(predictions: Tensor, targets: Tensor) -> Tensor:

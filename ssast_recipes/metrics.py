@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssast_recipes.losses import similarity_matrix
+from ssast_recipes.losses import masked_mean, similarity_matrix
 
 
 def masked_patch_accuracy(
@@ -64,7 +64,7 @@ def masked_patch_accuracy(
     found = (similarities.argmax(dim=2) == own).float()  # [batch, masked]
     if included is None:
         return found.mean()
-    return (found * included).sum() / included.sum().clamp(min=1)
+    return masked_mean(found, included).mean()
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:

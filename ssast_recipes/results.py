@@ -1,7 +1,6 @@
 """What an evaluated run leaves behind: `results.json` and `predictions.csv`."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,16 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from ssast_recipes import __version__
 from ssast_recipes.builders import size_name
+from ssast_recipes.configuration import configuration_sha256
 from ssast_recipes.files import write_csv, write_text
-
-# Where a run's data lie and where it runs is no part of what it computes.
-_FOLDERS = ("data_folder", "manifest_folder", "output_folder", "pretrained_encoder")
-_NOT_CONFIGURATION = ("device", "num_workers", "skip_prep", "download")
 
 
 def write_results(
@@ -62,13 +57,15 @@ def write_results(
             "patch_stride": list(encoder.patch_stride),
             "target_length": encoder.target_length,
         },
-        "configuration_sha256": configuration_sha256(folder / "hyperparams.yaml"),
+        "configuration_sha256": configuration_sha256(
+            folder / "hyperparams.yaml", hparams.record.get("run_options", {})
+        ),
         "package_version": __version__,
         "device": device_kind(device),
         **details,
     }
     path = folder / "results.json"
-    write_text(path, json.dumps(record, indent=2) + "\n")
+    write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
     return path
 
 
@@ -131,52 +128,3 @@ def device_kind(device: str) -> str:
     if torch.device(device).type == "cpu":
         return f"CPU, {torch.get_num_threads()} threads"
     return device
-
-
-def configuration_sha256(path: Path) -> str:
-    """Hashes a resolved YAML file without its comments, paths and device.
-
-    Arguments
-    ---------
-    path : Path
-        The `hyperparams.yaml` that a run keeps.
-
-    Returns
-    -------
-    str
-        The same for runs that compute the same, wherever their data lie.
-
-    Example
-    -------
-    >>> first, second = (getfixture("tmp_path") / name for name in ("a.yaml", "b.yaml"))
-    >>> _ = first.write_text("# today\\noutput_folder: /a\\nlog: /a/log.txt\\nlr: 0.1")
-    >>> _ = second.write_text("output_folder: /b\\nlog: /b/log.txt\\nlr: 0.1")
-    >>> configuration_sha256(first) == configuration_sha256(second)
-    True
-    """
-    root = yaml.compose(path.read_text(encoding="utf-8"))
-    folders = {
-        value.value: f"<{key.value}>"
-        for key, value in root.value
-        if key.value in _FOLDERS and value.tag.endswith(":str") and len(value.value) > 1
-    }
-    # The longest first: one folder may hold another.
-    ordered = sorted(folders.items(), key=lambda item: -len(item[0]))
-    return hashlib.sha256(json.dumps(_plain(root, ordered)).encode()).hexdigest()
-
-
-def _plain(node: yaml.Node, folders: Sequence[tuple[str, str]]) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        items = [
-            [_plain(key, folders), _plain(value, folders)]
-            for key, value in node.value
-            if key.value not in _NOT_CONFIGURATION
-        ]
-        return [node.tag, sorted(items, key=json.dumps)]
-    if isinstance(node, yaml.SequenceNode):
-        return [node.tag, [_plain(item, folders) for item in node.value]]
-    text = node.value
-    for folder, name in folders:
-        if text == folder or text.startswith(folder + "/"):
-            text = name + text[len(folder) :]
-    return [node.tag, text]

@@ -4,6 +4,17 @@ import math
 from typing import Any
 
 
+def climb_stairs(step: int, warmup_steps: int, stairs: int) -> float:
+    """Returns the factor of a warm-up in stairs: `floor(step / stairs) * stairs / warmup_steps`.
+
+    Example
+    -------
+    >>> climb_stairs(step=120, warmup_steps=1000, stairs=50)
+    0.1
+    """
+    return step // stairs * stairs / warmup_steps
+
+
 class WarmupPlateau:
     """Warm-up, then halving whenever the validation score stays without a new best.
 
@@ -49,7 +60,7 @@ class WarmupPlateau:
     def factor(self, step: int, epoch: int = 1) -> float:
         """Returns the factor for the step after `step` steps have been made."""
         if step < self.warmup_steps:
-            return step // self.stairs * self.stairs / self.warmup_steps
+            return climb_stairs(step, self.warmup_steps, self.stairs)
         return self.plateau_factor
 
     def observe(self, score: float, step: int) -> None:
@@ -144,6 +155,6 @@ class EpochDecay:
     def factor(self, step: int, epoch: int = 1) -> float:
         """Returns the factor for the step after `step` steps, in an epoch counted from 1."""
         if step < self.warmup_steps:
-            return step // self.stairs * self.stairs / self.warmup_steps
+            return climb_stairs(step, self.warmup_steps, self.stairs)
         completed = epoch - 1
         return self.decay ** max(0, (completed - self.first_epoch) // self.every + 1)

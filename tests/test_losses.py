@@ -73,7 +73,12 @@ def test_leaving_patches_out_is_dropping_them(softmax_over, device):
     included = torch.tensor(
         [[1, 1, 0, 1, 0, 1], [0, 0, 0, 0, 1, 0], [1, 1, 1, 1, 1, 1]], device=device
     ).bool()
-    expected = naive_info_nce(predictions, targets, softmax_over, included)
+    clips = [slice(clip, clip + 1) for clip in range(3)]
+    # A clip counts as one, however many of its patches are left: else batches would matter.
+    expected = sum(
+        naive_info_nce(predictions[clip], targets[clip], softmax_over, included[clip]) / 3
+        for clip in clips
+    )
     predictions.requires_grad_()
     loss = info_nce_loss(predictions, targets, softmax_over, included)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -87,12 +92,13 @@ def test_leaving_patches_out_is_dropping_them(softmax_over, device):
 
 
 @pytest.mark.parametrize("softmax_over", AXES)
-def test_clips_without_included_patches_count_for_nothing(softmax_over, device):
+def test_clips_without_included_patches_count_as_zero(softmax_over, device):
     predictions, targets = torch.randn(2, 2, 6, 5, device=device)
     included = torch.tensor([[True] * 6, [False] * 6], device=device)
     predictions.requires_grad_()
     loss = info_nce_loss(predictions, targets, softmax_over, included)
-    torch.testing.assert_close(loss, info_nce_loss(predictions[:1], targets[:1], softmax_over))
+    alone = info_nce_loss(predictions[:1], targets[:1], softmax_over)
+    torch.testing.assert_close(loss, alone / 2)
     nothing = info_nce_loss(predictions, targets, softmax_over, torch.zeros_like(included))
     nothing.backward()
     assert nothing == 0 and not predictions.grad.any()

@@ -8,10 +8,10 @@ import torch
 from hyperpyyaml import resolve_references
 
 from ssast_recipes import __version__
+from ssast_recipes.configuration import configuration_sha256
 from ssast_recipes.encoder import AudioSpectrogramTransformer
 from ssast_recipes.metrics import accuracy
 from ssast_recipes.results import (
-    configuration_sha256,
     device_kind,
     read_predictions,
     write_predictions,

@@ -7,9 +7,9 @@ the fifth, report the mean of five.
 
 import csv
 import hashlib
-import io
 import logging
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,21 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import soundfile
-import torch
-import torchaudio
 
 from ssast_recipes.data.download import download as download_file
 from ssast_recipes.data.download import extract
 from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
 from ssast_recipes.data.preparation import mark_prepared, prepared
-from ssast_recipes.data.scanning import (
-    AudioInfo,
-    audio_info,
-    check_rejected,
-    scan_audio,
-    write_rejected,
-)
-from ssast_recipes.files import beside, file_digest, write_text
+from ssast_recipes.data.resampling import ResampledClip, resample_clip
+from ssast_recipes.data.scanning import check_rejected, scan_audio, write_rejected
+from ssast_recipes.files import file_digest, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +33,19 @@ ARCHIVE_FOLDER = "ESC-50-master"
 FOLDS = (1, 2, 3, 4, 5)
 CLIP_SECONDS = 5.0
 HOLD_OUT_EVERY = 10  # training clips: enough to watch pretraining by
-PUBLISHED = {10: ("ESC-10", 400, 80), 50: ("ESC-50", 2000, 400)}  # classes: name, clips, a fold's
+
+
+class Corpus(NamedTuple):
+    """What was published."""
+
+    name: str
+    num_classes: int
+    num_clips: int
+    clips_per_fold: int
+
+
+ESC10 = Corpus("ESC-10", num_classes=10, num_clips=400, clips_per_fold=80)
+ESC50 = Corpus("ESC-50", num_classes=50, num_clips=2000, clips_per_fold=400)
 
 
 class Recording(NamedTuple):
@@ -51,31 +56,26 @@ class Recording(NamedTuple):
     category: str
 
 
-class CheckedClip(NamedTuple):
-    """An audio file that was decoded and found good."""
-
-    path: str  # of the resampled copy, if there is one
-    info: AudioInfo
-    is_silent: bool
-
-
 def prepare_esc50(
     data_folder: str | os.PathLike,
     manifest_folder: str | os.PathLike,
     test_fold: int,
-    train_folds: Sequence[int] | None = None,
     download: bool = False,
+    download_sha256: str | None = None,
     sample_rate: int = 16000,
-    resample: bool = True,
-    num_workers: int | None = None,
     max_rejected: float = 0.01,
-) -> None:
+) -> str:
     """Writes ``train.csv``, ``test.csv`` and ``classes.txt`` to ``<manifest_folder>/fold<k>``.
 
     For pretraining, which is to see nothing of the test fold, ``held_out.csv`` is every tenth clip
     of ``train.csv``, and ``pretrain.csv`` the others. Beside them lie ``rejected.csv`` (files that
     cannot be used, and why) and ``prepared.json``. A second call with the same data and options
-    finds it and does nothing. The data folder is only read.
+    finds it and does nothing. The data folder is only read, but for a download.
+
+    A download is GitHub's archive of the corpus' repository. GitHub may pack the same files into
+    other bytes any day, so no checksum of it can be built in. What was unpacked, each file by the
+    checksum within the archive, is checked instead: the list has to have ESC-50's 2000 clips in 50
+    classes and 5 folds of 400, and each has to be there as readable audio.
 
     Arguments
     ---------
@@ -85,26 +85,26 @@ def prepare_esc50(
         Where manifests and resampled audio are written.
     test_fold : int
         The fold to test on, 1 to 5.
-    train_folds : sequence of int, optional
-        All but the test fold if left out.
     download : bool
         Whether to download the corpus to ``data_folder`` if it is not there.
+    download_sha256 : str, optional
+        The archive's SHA-256 in hexadecimal digits, for who wants the same one as before.
     sample_rate : int
-        The sample rate of the resampled copies in Hz.
-    resample : bool
-        Whether to resample every clip once, to 16-bit mono WAV files in
-        ``<manifest_folder>/audio_<sample_rate>`` which all folds share. Otherwise the manifests
-        point at the original files.
-    num_workers : int, optional
-        Threads; one per core if left out.
+        Every clip is resampled once, in Hz, to 16-bit mono WAV files in
+        ``<manifest_folder>/audio_<sample_rate>`` which all folds share.
     max_rejected : float
         The share of unusable files up to which preparation goes on without them.
+
+    Returns
+    -------
+    str
+        The corpus' name: ESC-10 if there are at most ten classes, otherwise ESC-50.
 
     Raises
     ------
     ValueError
-        If a fold does not exist, the meta file is wrong, too many files are unusable or all are
-        silent.
+        If there is no such fold, the meta file is wrong, too many files are unusable, all are
+        silent, or what was downloaded is not ESC-50.
     FileNotFoundError
         If the corpus, or a file that it lists, is not there.
 
@@ -114,30 +114,24 @@ def prepare_esc50(
     >>> folder = getfixture("tmp_path")
     >>> corpus = make_esc50(folder / "corpus", duration=0.1)
     >>> prepare_esc50(corpus, folder / "manifests", test_fold=1)
+    'ESC-10'
     >>> [len(read_manifest(folder / f"manifests/fold1/{split}.csv")) for split in ("train", "test")]
     [16, 4]
     """
-    if train_folds is None:
-        train_folds = [fold for fold in FOLDS if fold != test_fold]
-    for name, folds in {"test_fold": [test_fold], "train_folds": train_folds}.items():
-        for fold in folds:
-            if fold not in FOLDS:
-                raise ValueError(f"{name}: ESC-50 has no fold {fold!r}; choose from 1 to 5")
-    if test_fold in train_folds or not train_folds:
-        raise ValueError(f"training on folds {list(train_folds)} cannot be tested on {test_fold}")
-    splits = {"train": sorted(set(train_folds)), "test": [test_fold]}
+    if test_fold not in FOLDS:
+        raise ValueError(f"test_fold: ESC-50 has no fold {test_fold!r}; choose from 1 to 5")
+    splits = {"train": [fold for fold in FOLDS if fold != test_fold], "test": [test_fold]}
 
-    corpus = _find_corpus(Path(data_folder).absolute(), download)
+    corpus = _find_corpus(Path(data_folder).absolute(), download, download_sha256)
     recordings, classes = _read_meta(corpus)
     for split, folds in splits.items():
         if not any(recording.fold in folds for recording in recordings):
             raise ValueError(f"{corpus}/meta/esc50.csv lists no clip of folds {folds} ({split})")
     manifest_folder = Path(manifest_folder).absolute()
     folder = manifest_folder / f"fold{test_fold}"
-    audio_folder = manifest_folder / f"audio_{sample_rate}" if resample else None
+    published = ESC10 if len(classes) <= ESC10.num_classes else ESC50
     fingerprint = {
-        "train_folds": splits["train"],
-        "resample": sample_rate if resample else None,
+        "sample_rate": sample_rate,
         "max_rejected": max_rejected,
         "hold_out_every": HOLD_OUT_EVERY,
         "corpus": str(corpus),
@@ -147,11 +141,12 @@ def prepare_esc50(
     }
     if prepared(folder, fingerprint) and _audio_is_there(folder, splits):
         logger.info("%s is prepared already", folder)
-        return
+        return published.name
 
-    inspect = partial(check_clip, audio_folder=audio_folder, sample_rate=sample_rate)
+    audio_folder = manifest_folder / f"audio_{sample_rate}"
     found, rejected = scan_audio(
-        (recording.path for recording in recordings), num_workers, inspect=inspect
+        (recording.path for recording in recordings),
+        inspect=partial(resample_clip, folder=audio_folder, sample_rate=sample_rate),
     )
     write_rejected(folder / "rejected.csv", rejected)
     check_rejected(rejected, len(recordings), max_rejected, folder / "rejected.csv")
@@ -173,80 +168,13 @@ def prepare_esc50(
     for split, clips in manifests.items():
         write_manifest(folder / f"{split}.csv", clips)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
-    _report(corpus, recordings, classes, manifests, found, rejected)
+    _report(corpus, published, recordings, classes, manifests, found, rejected)
     files = (*(f"{split}.csv" for split in manifests), "classes.txt", "rejected.csv")
     mark_prepared(folder, fingerprint, files)
+    return published.name
 
 
-def check_clip(path: str, audio_folder: Path | None, sample_rate: int) -> CheckedClip:
-    """Decodes a clip and, if asked to, writes it at another sample rate.
-
-    Arguments
-    ---------
-    path : str
-        The audio file.
-    audio_folder : Path, optional
-        Where to write ``<name>.wav``, 16-bit and with channels averaged. One that was written from
-        the same file before, which its modification time tells, is used again.
-    sample_rate : int
-        Of what is written, in Hz.
-
-    Returns
-    -------
-    CheckedClip
-
-    Raises
-    ------
-    ValueError
-        If the file is no audio, empty, cut off or holds samples that are not finite.
-    """
-    info = audio_info(path)
-    if audio_folder is None:
-        return CheckedClip(path, info, _is_silent(_decode(path, info)))
-    target = audio_folder / f"{Path(path).stem}.wav"
-    modified = os.stat(path).st_mtime_ns
-    num_samples = -(-info.num_samples * sample_rate // info.sample_rate)
-    if not _is_current(target, modified, num_samples):
-        waveform = _decode(path, info).mean(1)
-        waveform = torchaudio.functional.resample(waveform, info.sample_rate, sample_rate)
-        samples = (waveform * 2**15).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
-        # Through memory: libsndfile does not tell why a file could not be written.
-        file = io.BytesIO()
-        soundfile.write(file, samples.numpy(), sample_rate, format="WAV", subtype="PCM_16")
-        with beside(target) as part:
-            part.write_bytes(file.getbuffer())
-            os.utime(part, ns=(modified, modified))
-    info = audio_info(target)
-    return CheckedClip(str(target), info, _is_silent(_decode(target, info)))
-
-
-def _is_current(target: Path, modified: int, num_samples: int) -> bool:
-    try:
-        is_whole = audio_info(target).num_samples == num_samples
-    except (FileNotFoundError, ValueError):
-        return False
-    return is_whole and os.stat(target).st_mtime_ns == modified
-
-
-def _decode(path: str | os.PathLike, info: AudioInfo) -> torch.Tensor:
-    """All samples of a file [samples, channels]."""
-    try:
-        samples, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} cannot be decoded: {error.error_string}") from None
-    if len(samples) < info.num_samples:
-        raise ValueError(f"{path} is cut off: {len(samples)} of {info.num_samples} samples")
-    waveforms = torch.from_numpy(samples)
-    if not waveforms.isfinite().all():
-        raise ValueError(f"{path} holds samples that are not finite numbers")
-    return waveforms
-
-
-def _is_silent(waveforms: torch.Tensor) -> bool:
-    return waveforms.abs().max().item() < 2**-15  # the smallest 16-bit step
-
-
-def _find_corpus(data_folder: Path, download: bool) -> Path:
+def _find_corpus(data_folder: Path, download: bool, sha256: str | None) -> Path:
     """The folder that holds ``meta/esc50.csv`` and ``audio``, downloaded if need be."""
     inner = data_folder / ARCHIVE_FOLDER
     for folder in (data_folder, inner):
@@ -258,10 +186,47 @@ def _find_corpus(data_folder: Path, download: bool) -> Path:
             f"data_folder {data_folder} {what}: expected meta/esc50.csv and audio/ in it or in its "
             f"{ARCHIVE_FOLDER}/; --download True fetches them there, or unpack {URL}"
         )
-    archive = download_file(URL, data_folder / f"{ARCHIVE_FOLDER}.zip")
-    extract(archive, inner, top=ARCHIVE_FOLDER)
+    _download(inner, sha256)
+    return inner
+
+
+def _download(folder: Path, sha256: str | None) -> None:
+    """Makes ``folder`` hold the corpus, or leaves nothing: the next attempt begins anew."""
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} holds another thing than ESC-50: move it to download anew")
+    archive = download_file(URL, folder.with_name(f"{ARCHIVE_FOLDER}.zip"), sha256)
+    unchecked = folder.with_name(f"{ARCHIVE_FOLDER}.unchecked")
+    shutil.rmtree(unchecked, ignore_errors=True)  # of an attempt that was killed
+    try:
+        _check_download(extract(archive, unchecked, top=ARCHIVE_FOLDER))
+        os.replace(unchecked, folder)
+    except (ValueError, FileNotFoundError) as error:
+        archive.unlink()
+        raise ValueError(
+            f"what {URL} sent is not ESC-50 and was deleted, try again: {error}"
+        ) from None
+    finally:
+        shutil.rmtree(unchecked, ignore_errors=True)
     archive.unlink()
-    return _find_corpus(data_folder, download=False)
+
+
+def _check_download(corpus: Path) -> None:
+    """Compares a corpus with what was published."""
+    if not (corpus / "meta" / "esc50.csv").is_file() or not (corpus / "audio").is_dir():
+        raise FileNotFoundError("meta/esc50.csv or audio/ is missing")
+    recordings, classes = _read_meta(corpus)
+    per_fold = Counter(recording.fold for recording in recordings)
+    if len(classes) != ESC50.num_classes or any(
+        per_fold[fold] != ESC50.clips_per_fold for fold in FOLDS
+    ):
+        raise ValueError(
+            f"it lists {len(classes)} classes, {'/'.join(str(per_fold[fold]) for fold in FOLDS)} "
+            f"clips per fold; published are {ESC50.num_classes} and {ESC50.clips_per_fold} each"
+        )
+    _, rejected = scan_audio(recording.path for recording in recordings)
+    if rejected:
+        first = next(iter(rejected.values()))
+        raise ValueError(f"{len(rejected)} of {len(recordings)} files cannot be used: {first}")
 
 
 def _read_meta(corpus: Path) -> tuple[list[Recording], list[str]]:
@@ -347,13 +312,13 @@ def _audio_is_there(folder: Path, splits: dict[str, list[int]]) -> bool:
     )
 
 
-def _clip(recording: Recording, checked: CheckedClip) -> Clip:
+def _clip(recording: Recording, resampled: ResampledClip) -> Clip:
     return Clip(
         id=Path(recording.path).stem,
-        path=checked.path,
+        path=resampled.path,
         start=0.0,
-        duration=checked.info.duration,
-        sample_rate=checked.info.sample_rate,
+        duration=resampled.info.duration,
+        sample_rate=resampled.info.sample_rate,
         labels=(recording.category,),
         extra={"fold": str(recording.fold)},
     )
@@ -361,27 +326,26 @@ def _clip(recording: Recording, checked: CheckedClip) -> Clip:
 
 def _report(
     corpus: Path,
+    published: Corpus,
     recordings: Sequence[Recording],
     classes: Sequence[str],
     manifests: dict[str, list[Clip]],
-    found: dict[str, CheckedClip],
+    found: dict[str, ResampledClip],
     rejected: dict[str, str],
 ) -> None:
     """Logs what was found beside what was published."""
-    num_classes = min((size for size in PUBLISHED if size >= len(classes)), default=50)
-    name, num_clips, clips_per_fold = PUBLISHED[num_classes]
     per_fold = Counter(recording.fold for recording in recordings)
     logger.info(
         "%s: %d of %s's %d clips (%d missing), %d of %d classes, clips per fold %s of %d",
         corpus,
         len(recordings),
-        name,
-        num_clips,
-        max(num_clips - len(recordings), 0),
+        published.name,
+        published.num_clips,
+        max(published.num_clips - len(recordings), 0),
         len(classes),
-        num_classes,
+        published.num_classes,
         "/".join(str(per_fold[fold]) for fold in FOLDS),
-        clips_per_fold,
+        published.clips_per_fold,
     )
     for split, clips in manifests.items():
         counts = Counter(clip.labels[0] for clip in clips)

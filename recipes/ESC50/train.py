@@ -49,14 +49,16 @@ def main(arguments: Sequence[str]) -> None:
 
 def run(hparams: dict[str, Any], run_options: RunOptions) -> None:
     """Prepares the data, trains and evaluates."""
-    run_on_main(
+    hparams["record"]["dataset"] = run_on_main(
         prepare_esc50,
         kwargs={
             "data_folder": hparams["data_folder"],
             "manifest_folder": hparams["manifest_folder"],
             "test_fold": hparams["test_fold"],
             "download": hparams["download"],
+            "download_sha256": hparams["download_sha256"],
             "sample_rate": hparams["sample_rate"],
+            "max_rejected": hparams["max_rejected"],
         },
     )
     datasets = dataio_prep(hparams)

@@ -1,6 +1,7 @@
 """What SpeechBrain's Brain needs mended, once, under both of our Brains."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -20,16 +21,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ssast_recipes.brains.window import LossWindow, NonFiniteLossError
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.sampling import EvaluationBatches, TrainingBatches
-from ssast_recipes.errors import RunError
 from ssast_recipes.results import write_results
 
 logger = logging.getLogger(__name__)
 
-
-class NonFiniteLossError(RunError):
-    """The loss became infinite or not a number."""
+# SpeechBrain's run options that belong to what is replaced here: better refused than ignored.
+_REFUSED_OPTIONS = {
+    "ckpt_interval_minutes": "use checkpoint_interval, in steps",
+    "ckpt_interval_steps": "use checkpoint_interval",
+    "skip_nonfinite_grads": "set max_grad_norm; a loss that is not finite ends the run",
+    "profile_training": "run torch.profiler around train.py",
+}
 
 
 @register_checkpoint_hooks
@@ -52,10 +57,19 @@ class BaseBrain(sb.Brain):
     #: Whether training runs across the ends of epochs; see `TrainingBatches`.
     continuous = False
     #: What the progress bar shows of what is logged.
-    shown_metrics = ("loss", "accuracy", "learning_rate", "clips_per_second")
+    shown_metrics = (
+        "loss",
+        "accuracy",
+        "masked_patch_accuracy",
+        "learning_rate",
+        "clips_per_second",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        for option in _REFUSED_OPTIONS:
+            if getattr(self, option):
+                raise ValueError(f"{option} has no effect here; {_REFUSED_OPTIONS[option]}")
         self.schedule = self.hparams.schedule
         self.log = self.hparams.training_log
         self.epoch = 1
@@ -64,10 +78,7 @@ class BaseBrain(sb.Brain):
             self.optimizer_step_limit = int(self.optimizer_step_limit)
         self._seconds_before, self._start = 0.0, time.perf_counter()
         self.metrics: dict[str, Tensor] = {}
-        self._window: list[Tensor] = []
-        self._window_steps: list[int] = []
-        self._window_clips = 0
-        self._window_start = time.perf_counter()
+        self.window = LossWindow(self.world_size)
         self._bar = tqdm(disable=True)
 
     @property
@@ -132,7 +143,10 @@ class BaseBrain(sb.Brain):
     # Optimisation
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns the optimiser's parameter groups; override for learning rates of their own."""
+        """Returns the optimiser's parameter groups.
+
+        An `lr_factor` in a group is the group's learning rate over the optimiser's.
+        """
         return [{"params": [p for p in self.modules.parameters() if p.requires_grad]}]
 
     def init_optimizers(self) -> None:
@@ -142,21 +156,24 @@ class BaseBrain(sb.Brain):
             groups = [part for group in groups for part in _split_vectors(group)]
         self.optimizer = self.opt_class(groups)
         for group in self.optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
+            group["initial_lr"] = group["lr"] = group["lr"] * group.pop("lr_factor", 1)
+        self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizers_dict = {"opt_class": self.optimizer}
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
     def fit_batch(self, batch: ClipBatch) -> Tensor:
         """Makes one forward and backward pass, and a step if enough gradients are accumulated."""
-        should_step = self.step % self.grad_accumulation_factor == 0
+        batch = batch.to(self.device)
+        clips_of_step, should_step = self.train_sampler.step_of(self.step - 1)
         self.on_fit_batch_start(batch, should_step)
         with self.no_sync(not should_step):
             with self.training_ctx:
                 outputs = self.compute_forward(batch, Stage.TRAIN)
                 loss = self.compute_objectives(outputs, batch, Stage.TRAIN)
-            self.scaler.scale(loss / self.grad_accumulation_factor).backward()
-        self._remember(loss, len(batch))
+            # Weighed by clips, a step's gradient is that of one large batch, the epoch's last too.
+            self.scaler.scale(loss * (len(batch) / clips_of_step)).backward()
+        self.window.add({"loss": loss, **self.metrics}, self.optimizer_step + 1, len(batch))
         if should_step:
             self.optimizers_step()
         self.on_fit_batch_end(batch, outputs, loss, should_step)
@@ -191,12 +208,6 @@ class BaseBrain(sb.Brain):
 
     # Logging
 
-    def _remember(self, loss: Tensor, num_clips: int) -> None:
-        row = [loss, *self.metrics.values()]
-        self._window.append(torch.stack([value.detach().float() for value in row]))
-        self._window_steps.append(self.optimizer_step + 1)
-        self._window_clips += num_clips * self.world_size
-
     def log_training(self) -> None:
         """Reads the losses since the last time from the device, checks them and writes them down.
 
@@ -205,28 +216,13 @@ class BaseBrain(sb.Brain):
         NonFiniteLossError
             If one of them is not finite.
         """
-        if not self._window:
+        if not self.window.rows:
             return
-        rows = torch.stack(self._window)  # [batches, metrics]
-        if self.distributed_launch:
-            torch.distributed.all_reduce(rows)
-            rows /= self.world_size
-        rows = rows.cpu()
-        steps = self._window_steps
-        bad = sorted({step for step, row in zip(steps, rows, strict=True) if not row[0].isfinite()})
-        if bad:
-            raise NonFiniteLossError(
-                f"the loss is not finite at step {', '.join(map(str, bad[:5]))} (epoch "
-                f"{self.epoch}); lower the learning rate, set max_grad_norm, or check the data"
-            )
-        means = dict(zip(["loss", *self.metrics], rows.mean(dim=0).tolist(), strict=True))
-        seconds = time.perf_counter() - self._window_start
         record = {
             "step": self.optimizer_step,
             "epoch": self.epoch,
-            **means,
+            **self.window.read(),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "clips_per_second": self._window_clips / seconds,
         }
         self.avg_train_loss = record["loss"]
         self.log.write("train", record)
@@ -234,18 +230,23 @@ class BaseBrain(sb.Brain):
             {key: f"{record[key]:.3g}" for key in self.shown_metrics if key in record},
             refresh=False,
         )
-        self._start_window()
-
-    def _start_window(self) -> None:
-        self._window, self._window_steps, self._window_clips = [], [], 0
-        self._window_start = time.perf_counter()
 
     # Training loop
 
     def on_fit_start(self) -> None:
         """Prepares modules and optimiser, and recovers the newest checkpoint."""
         super().on_fit_start()
+        self._check_learning_rates()
         self.log.rewind(self.optimizer_step)
+
+    def _check_learning_rates(self) -> None:
+        """Refuses to resume with other learning rates: the optimiser's own state would win."""
+        found = [group["initial_lr"] for group in self.optimizer.param_groups]
+        if found != self._learning_rates:
+            raise ValueError(
+                f"{self.checkpointer.checkpoints_dir} was trained with learning rates {found}, not "
+                f"{self._learning_rates}; give those, or choose another output_folder"
+            )
 
     def _fit_train(self, train_set: DataLoader, epoch: int, enable: bool) -> None:
         self.epoch = epoch
@@ -253,7 +254,7 @@ class BaseBrain(sb.Brain):
         self.modules.train()
         self.zero_grad(set_to_none=True)
         self.train_sampler.start_at(epoch, self.step)
-        self._start_window()
+        self.window.start()
         with self.progress_bar(train_set, enable) as self._bar:
             if not self._optimizer_step_limit_exceeded:
                 for batch in train_set:
@@ -269,7 +270,7 @@ class BaseBrain(sb.Brain):
 
     def progress_bar(self, train_set: DataLoader, enable: bool) -> tqdm:
         """Returns the bar that counts an epoch's optimiser steps."""
-        steps = len(train_set) // self.grad_accumulation_factor
+        steps = -(-len(train_set) // self.grad_accumulation_factor)
         return tqdm(total=steps, desc=f"epoch {self.epoch}", disable=not enable, dynamic_ncols=True)
 
     # Evaluation
@@ -289,10 +290,16 @@ class BaseBrain(sb.Brain):
         with torch.no_grad():
             outputs = []
             for batch in bar:
-                outputs.append(self.evaluate_batch(batch, stage))
+                outputs.append(self.evaluate_batch(batch.to(self.device), stage))
                 if self.debug and len(outputs) == self.debug_batches:
                     break
-            return self.summarise(outputs, stage)
+            metrics = self.summarise(outputs, stage)
+        if not math.isfinite(metrics["loss"]):
+            raise NonFiniteLossError(
+                f"the {stage.name.lower()} loss is not finite after step {self.optimizer_step}; "
+                "lower the learning rate, set max_grad_norm, or check the data"
+            )
+        return metrics
 
     def on_evaluate_start(
         self, max_key: str | None = None, min_key: str | None = None
@@ -314,7 +321,9 @@ class BaseBrain(sb.Brain):
     def write_results(self, metric: str, values: dict[str, float], **details: Any) -> None:
         """Writes `results.json`, on the main process; see `ssast_recipes.results`."""
         if if_main_process():
-            history = [record for record in self.log.read() if record["stage"] == "valid"]
+            valid = [record for record in self.log.read() if record["stage"] == "valid"]
+            # A kill between log line and checkpoint leaves the line of a step twice.
+            history = list({record["step"]: record for record in valid}.values())
             write_results(
                 self.hparams, metric, values, {**details, "history": history}, self.device
             )
@@ -323,11 +332,24 @@ class BaseBrain(sb.Brain):
 
     def save(self, meta: dict[str, Any], end_of_epoch: bool) -> None:
         """Saves a checkpoint and keeps the newest and the best `checkpoints_to_keep`."""
-        self.log_training()  # nothing that is not finite must be saved
+        self.log_training()
+        # A gradient may spoil the weights though the loss before it was finite.
+        weights = [parameter.detach() for parameter in self.modules.parameters()]
+        if not torch.stack([values.isfinite().all() for values in weights]).all():
+            raise NonFiniteLossError(
+                f"the weights are not finite after step {self.optimizer_step} and not saved; lower "
+                "the learning rate, set max_grad_norm, or check the data"
+            )
         self.checkpointer.save_checkpoint(meta=meta, end_of_epoch=end_of_epoch)
         self.checkpointer.delete_checkpoints(
             num_to_keep=self.hparams.checkpoints_to_keep, max_keys=["valid_score"]
         )
+
+    def _units(self) -> dict[str, int]:
+        """What a position in training counts in; a resumed run needs the same."""
+        if self.train_sampler is None:  # evaluating
+            return {}
+        return {"seed": self.hparams.seed, "clips_per_step": self.train_sampler.clips_per_step}
 
     @mark_as_saver
     def _save(self, path: str) -> None:
@@ -335,6 +357,7 @@ class BaseBrain(sb.Brain):
             "step": self.step,
             "optimizer_step": self.optimizer_step,
             "seconds": self.seconds,
+            "units": self._units(),
             "schedule": getattr(self.schedule, "state_dict", dict)(),
         }
         with open(path, "w", encoding="utf-8") as file:
@@ -344,6 +367,12 @@ class BaseBrain(sb.Brain):
     def _recover(self, path: str, end_of_epoch: bool) -> None:
         with open(path, encoding="utf-8") as file:
             state = yaml.safe_load(file)
+        for key, value in self._units().items():
+            if state["units"].get(key, value) != value:
+                raise ValueError(
+                    f"{key} was {state['units'][key]}, not {value} (clips_per_step = batch_size x "
+                    "processes x grad_accumulation_factor); training would not go on exactly"
+                )
         self.step, self.optimizer_step = state["step"], state["optimizer_step"]
         self._seconds_before, self._start = state["seconds"], time.perf_counter()
         if state["schedule"]:

@@ -114,6 +114,8 @@ class AtomicCheckpointer(Checkpointer):
         for checkpoint in self.find_checkpoints(*args, **kwargs):
             try:
                 self.load_checkpoint(checkpoint)
+            except (torch.OutOfMemoryError, PermissionError):
+                raise  # of the machine's making, not the checkpoint's
             except _BROKEN as error:
                 if "loading state_dict" in str(error):  # torch's words for other names or shapes
                     raise self._of_another_model(checkpoint, error) from error

@@ -21,7 +21,7 @@ class ClassificationBrain(BaseBrain):
     Validates and saves after every epoch, and every `checkpoint_interval` steps between if that
     is above 0. Needed in `hparams` besides the base's: `loss` (logits, targets), `metric` (logits,
     targets), `metric_name`, `spec_augment`, `noise_and_roll` (callables on spectrograms and a
-    `ClipGenerator`, or None), `lr`, `head_lr_factor`, `classes`; in `modules`: `front_end` and
+    `ClipGenerator`, or None), `head_lr_factor`, `classes`; in `modules`: `front_end` and
     `model` (a `ClassificationModel`).
     """
 
@@ -30,20 +30,16 @@ class ClassificationBrain(BaseBrain):
         self._outputs: dict[str, Any] = {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The encoder at `lr`, the classifier at `lr * head_lr_factor`."""
+        """The encoder at the optimiser's rate, the classifier at `head_lr_factor` times that."""
         model = getattr(self.modules.model, "module", self.modules.model)
         head = [p for p in model.classifier.parameters() if p.requires_grad]
         in_head = set(head)
         body = [p for p in model.parameters() if p.requires_grad and p not in in_head]
-        groups = [
-            {"params": body, "lr": self.hparams.lr},
-            {"params": head, "lr": self.hparams.lr * self.hparams.head_lr_factor},
-        ]
+        groups = [{"params": body}, {"params": head, "lr_factor": self.hparams.head_lr_factor}]
         return [group for group in groups if group["params"]]
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> Tensor:
         """Maps a batch of clips to logits [batch, classes]."""
-        batch = batch.to(self.device)
         front_end = self.modules.front_end
         spectrograms = front_end.raw(batch.waveforms, batch.num_samples)
         if stage != Stage.TRAIN:
@@ -58,7 +54,7 @@ class ClassificationBrain(BaseBrain):
 
     def compute_objectives(self, outputs: Tensor, batch: ClipBatch, stage: Stage) -> Tensor:
         """The loss of logits [batch, classes], in 32-bit."""
-        targets = batch.targets.to(self.device)
+        targets = batch.targets
         self.metrics = {}
         if stage == Stage.TRAIN:
             self.metrics = {
@@ -132,19 +128,22 @@ class ClassificationBrain(BaseBrain):
             The metric by selection: "last" and "best" (highest on the validation set).
         """
         loader = self.make_dataloader(test_set, Stage.TEST, **(test_loader_kwargs or {}))
-        values, selections, epochs, seconds = {}, {}, {}, 0.0
+        values, selections, epochs, steps, seconds = {}, {}, {}, {}, 0.0
         for selection, key in {"last": None, "best": "valid_score"}.items():
             checkpoint = self.on_evaluate_start(max_key=key)
             epochs[selection] = checkpoint.meta["epoch"]
+            steps[selection] = checkpoint.meta["step"]
             seconds = max(seconds, self.seconds)
             metrics = self.evaluate_set(loader, Stage.TEST, enable=not self.noprogressbar)
             values[selection] = metrics[self.hparams.metric_name]
             ids = [test_set.data_ids[index] for index in self._outputs["indices"].tolist()]
             selections[selection] = {**self._outputs, "ids": ids}
-        self.log.write("test", {"step": self.optimizer_step, **values})
+        self.log.write("test", {"step": steps["last"], **values})
         self.log.close()
         if if_main_process():
             path = Path(self.hparams.output_folder) / "predictions.csv"
             write_predictions(path, self.hparams.classes, selections)
-        self.write_results(self.hparams.metric_name, values, epochs=epochs, seconds=seconds)
+        self.write_results(
+            self.hparams.metric_name, values, epochs=epochs, steps=steps, seconds=seconds
+        )
         return values

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,22 @@ class TrainingLog:
         self.path = self.folder / "metrics.jsonl"
         self.tensorboard = tensorboard
         self._writer: SummaryWriter | None = None
+        self._purge_step: int | None = None  # TensorBoard forgets what lies behind
 
     def write(self, stage: str, record: dict[str, Any]) -> None:
         """Adds a record; `record["step"]` says when."""
         if not if_main_process():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        if stage == "test":  # only the last evaluation counts
+            self._keep(lambda record: record["stage"] != "test")
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, **record}) + "\n")
         if stage != "train":
-            values = ", ".join(f"{key} {_short(value)}" for key, value in record.items())
-            logger.info("%s: %s", stage, values)
+            line = _line({"stage": stage, **record})
+            logger.info(line)
             with open(self.folder / "train_log.txt", "a", encoding="utf-8") as file:
-                file.write(f"{stage}: {values}\n")
+                file.write(f"{line}\n")
         if self.tensorboard:
             for key, value in record.items():
                 if key != "step" and isinstance(value, float | int):
@@ -71,7 +75,8 @@ class TrainingLog:
     def writer(self) -> SummaryWriter:
         """The TensorBoard writer, opened when first needed."""
         if self._writer is None:
-            self._writer = SummaryWriter(str(self.folder / "tensorboard"))
+            folder = str(self.folder / "tensorboard")
+            self._writer = SummaryWriter(folder, purge_step=self._purge_step)
         return self._writer
 
     def read(self) -> list[dict[str, Any]]:
@@ -83,16 +88,32 @@ class TrainingLog:
 
     def rewind(self, step: int) -> None:
         """Forgets what came after a step: a run that resumes there writes it again."""
-        if not if_main_process() or not self.path.exists():
+        if not if_main_process():
             return
-        kept = [json.dumps(record) + "\n" for record in self.read() if record["step"] <= step]
-        write_text(self.path, "".join(kept))
+        self._keep(lambda record: record["step"] <= step)
+        self._purge_step = step + 1
+
+    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        records = list(filter(wanted, self.read()))
+        if not self.path.exists():
+            return
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        if text == self.path.read_text(encoding="utf-8"):
+            return
+        write_text(self.path, text)
+        lines = (f"{_line(record)}\n" for record in records if record["stage"] != "train")
+        write_text(self.folder / "train_log.txt", "".join(lines))
 
     def close(self) -> None:
         """Flushes the TensorBoard files."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _line(record: dict[str, Any]) -> str:
+    values = (f"{key} {_short(value)}" for key, value in record.items() if key != "stage")
+    return f"{record['stage']}: {', '.join(values)}"
 
 
 def _short(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Pretraining by masked spectrogram patch modeling."""
 
+import logging
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from ssast_recipes.patches import patchify, select_patches
 from ssast_recipes.pictures import draw_reconstructions
 from ssast_recipes.pretraining import MaskedPatchPredictions
 from ssast_recipes.randomness import ClipGenerator
+
+logger = logging.getLogger(__name__)
 
 
 class MaskedBatch(NamedTuple):
@@ -49,6 +52,9 @@ class PretrainingBrain(BaseBrain):
             limits.append(self.debug_batches)
         self.optimizer_step_limit = min(map(int, limits))
         self._example: MaskedBatch | None = None
+        heads = (self.modules.model.contrastive_head, self.modules.model.reconstruction_head)
+        if self.hparams.two_passes and None in heads:
+            raise ValueError("two_passes is for two objectives, one has no head; set it to False")
         self._check_masker()
 
     def _check_masker(self) -> None:
@@ -56,16 +62,17 @@ class PretrainingBrain(BaseBrain):
         masker, encoder = deepcopy(self.hparams.masker), self.hparams.encoder  # it may keep a state
         place = torch.zeros(1, dtype=torch.int64, device=self.device)
         try:
-            masker(ClipGenerator(self.hparams.seed, 0, place), encoder.grid_size)
+            masked = masker(ClipGenerator(self.hparams.seed, 0, place), encoder.grid_size)
         except ValueError as error:
             raise ValueError(
                 f"{error}; lower num_masked_patches, or make more patches: target_length is "
                 f"{encoder.target_length}, patch_size {encoder.patch_size}"
             ) from error
+        count, total = masked.shape[1], encoder.num_patches
+        logger.info("Masking %d of %d patches (%.0f %%)", count, total, 100 * count / total)
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> MaskedBatch:
         """Masks patches and predicts them."""
-        batch = batch.to(self.device)
         encoder, mask = self.hparams.encoder, self.hparams.masker
         # Validation masks each clip alike every time: step 0, place = the clip's own number.
         step = self.optimizer_step + 1 if stage == Stage.TRAIN else 0
@@ -96,7 +103,7 @@ class PretrainingBrain(BaseBrain):
             contrastive = self.hparams.contrastive_loss(predictions.contrastive, targets, **choice)
             loss = loss + contrastive
             self.metrics["contrastive_loss"] = contrastive
-            self.metrics["accuracy"] = masked_patch_accuracy(
+            self.metrics["masked_patch_accuracy"] = masked_patch_accuracy(
                 predictions.contrastive.detach(), targets, **choice
             )
         if predictions.reconstruction is not None:
@@ -165,7 +172,7 @@ class PretrainingBrain(BaseBrain):
             self.schedule.observe(metrics["valid_score"], step=self.optimizer_step)
         self.log.write("valid", {"step": self.optimizer_step, **metrics})
         self._show_example()
-        self._start_window()
+        self.window.start()
         return metrics
 
     def evaluate_batch(self, batch: ClipBatch, stage: Stage) -> Tensor:
@@ -208,24 +215,40 @@ class PretrainingBrain(BaseBrain):
         progressbar: bool | None = None,
         test_loader_kwargs: dict[str, Any] | None = None,
     ) -> dict[str, float]:
-        """Measures the pretext task with the best checkpoint and writes `results.json`."""
-        newest = self.on_evaluate_start()
-        seconds, steps = self.seconds, newest.meta["step"]
-        best = self.on_evaluate_start(max_key="valid_score")
+        """Measures the pretext task with the last and the best checkpoint; writes `results.json`.
+
+        Arguments
+        ---------
+        test_set : ClipDataset
+            The clips to mask.
+        max_key, min_key, progressbar
+            Unused; SpeechBrain's.
+        test_loader_kwargs : dict
+            Options of `make_dataloader`.
+
+        Returns
+        -------
+        dict[str, float]
+            By selection, "last" and "best" (highest `valid_score`): the masked-patch accuracy or,
+            without a contrastive head, the reconstruction loss.
+        """
         loader = self.make_dataloader(test_set, Stage.TEST, **(test_loader_kwargs or {}))
-        metrics = self.evaluate_set(loader, Stage.TEST, enable=not self.noprogressbar)
+        pretext, steps, seconds = {}, {}, 0.0
+        for selection, key in {"last": None, "best": "valid_score"}.items():
+            steps[selection] = self.on_evaluate_start(max_key=key).meta["step"]
+            seconds = max(seconds, self.seconds)
+            pretext[selection] = self.evaluate_set(
+                loader, Stage.TEST, enable=not self.noprogressbar
+            )
+        found = "masked_patch_accuracy" in pretext["last"]
+        name = "masked_patch_accuracy" if found else "reconstruction_loss"
+        values = {selection: metrics[name] for selection, metrics in pretext.items()}
+        self.log.write("test", {"step": steps["last"], **values})
         self.log.close()
-        name = "accuracy" if "accuracy" in metrics else "reconstruction_loss"
-        self.write_results(
-            f"masked_patch_{name}",
-            {"best": metrics[name]},
-            pretext=metrics,
-            steps={"last": steps, "best": best.meta["step"]},
-            seconds=seconds,
-        )
-        return metrics
+        self.write_results(name, values, pretext=pretext, steps=steps, seconds=seconds)
+        return values
 
 
 def _score(metrics: dict[str, float]) -> float:
     """What is higher for a better model: the accuracy or, without one, the negated error."""
-    return metrics["accuracy"] if "accuracy" in metrics else -metrics["reconstruction_loss"]
+    return metrics.get("masked_patch_accuracy", -metrics.get("reconstruction_loss", 0.0))

@@ -87,6 +87,38 @@ class TrainingBatches(Sampler[list[ClipKey]]):
         """
         self.epoch, self.first_batch = epoch, batch
 
+    @property
+    def clips_per_step(self) -> int:
+        """Clips of a whole step, over all processes and accumulated batches."""
+        return self.accumulation * self.world_size * self.batch_size
+
+    def step_of(self, number: int) -> tuple[int, bool]:
+        """Returns what a batch (counted from 0) is of its step.
+
+        Arguments
+        ---------
+        number : int
+            The batch, counted as in `start_at`.
+
+        Returns
+        -------
+        tuple[int, bool]
+            How many clips this process has in the whole step, fewer at an epoch's end; and
+            whether the batch is the step's last.
+
+        Example
+        -------
+        >>> batches = TrainingBatches(num_clips=10, batch_size=4, accumulation=2)
+        >>> [batches.step_of(number) for number in range(3)]
+        [(8, False), (8, True), (2, True)]
+        """
+        place = number % self.accumulation
+        clips = self.accumulation * self.batch_size
+        if not self.continuous:
+            before = (number - place) * self.batch_size
+            clips = min(clips, self.num_clips // self.world_size - before)
+        return clips, (place + 1) * self.batch_size >= clips
+
     def __len__(self) -> int:
         if self.continuous:
             raise TypeError("continuous batches have no end")

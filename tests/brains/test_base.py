@@ -219,7 +219,7 @@ def test_a_loss_that_is_not_finite_stops_training_at_the_next_look(tmp_path, val
     brain = pretraining_brain(
         tmp_path, reconstruction_loss=loss_that_fails_at(5, value), log_interval=4, num_steps=20
     )
-    with pytest.raises(NonFiniteLossError, match=r"not finite at step 5, 6, 7, 8 .*learning rate"):
+    with pytest.raises(NonFiniteLossError, match=r"not finite at step 5, 6, 7, 8; .*learning rate"):
         fit(brain, Clips(14))
     assert brain.optimizer_step == 8
     assert list(losses(brain)) == [4]
@@ -227,7 +227,7 @@ def test_a_loss_that_is_not_finite_stops_training_at_the_next_look(tmp_path, val
 
 def test_an_unusable_clip_is_told_by_its_step(tmp_path):
     brain = classification_brain(tmp_path, log_interval=100)
-    with pytest.raises(NonFiniteLossError, match=r"step 3, 4 \(epoch 1\)"):
+    with pytest.raises(NonFiniteLossError, match=r"step 3, 4;"):
         brain.fit(
             [1], Clips(16, spoiled=[9]), train_loader_kwargs={"batch_size": 4, "shuffle": False}
         )
@@ -382,3 +382,45 @@ def test_geometry_is_part_of_the_saved_weights(tmp_path):
     fit(pretraining_brain(tmp_path), Clips(8))
     saved = pretraining_brain(tmp_path).checkpointer.find_checkpoint().paramfiles["model"]
     assert torch.load(saved)["encoder._extra_state"] == tiny_encoder().geometry()
+
+
+def test_a_gradient_that_is_not_finite_spoils_no_checkpoint(tmp_path):
+    brain = pretraining_brain(tmp_path, num_steps=6, checkpoint_interval=2, log_interval=100)
+    spoil = brain.modules.model.encoder.norm.weight
+    spoil.register_hook(lambda grad: grad * float("nan") if brain.optimizer_step == 3 else grad)
+    with pytest.raises(NonFiniteLossError, match="weights are not finite after step 4"):
+        fit(brain, Clips(8))
+    saved = brain.checkpointer.find_checkpoint()
+    assert saved.meta["step"] == 2
+    weights = torch.load(saved.path / "model.ckpt", weights_only=True)
+    assert all(value.isfinite().all() for value in weights.values() if torch.is_tensor(value))
+
+
+def test_other_learning_rates_or_batches_are_refused_on_resuming(tmp_path):
+    fit(pretraining_brain(tmp_path, num_steps=2), Clips(8))
+    with pytest.raises(ValueError, match=r"learning rates \[0.01\], not \[0.5\]"):
+        fit(pretraining_brain(tmp_path, num_steps=4, lr=0.5), Clips(8))
+    with pytest.raises(ValueError, match="seed was 1, not 2"):
+        fit(pretraining_brain(tmp_path, num_steps=4, seed=2), Clips(8))
+    with pytest.raises(ValueError, match="clips_per_step was 4, not 8"):
+        brain = pretraining_brain(tmp_path, num_steps=4)
+        brain.fit([1], Clips(8), train_loader_kwargs={"batch_size": 8})
+
+
+@pytest.mark.parametrize("option", ["ckpt_interval_minutes", "ckpt_interval_steps"])
+def test_run_options_without_effect_are_refused(tmp_path, option):
+    with pytest.raises(ValueError, match=f"{option} has no effect here; use checkpoint_interval"):
+        pretraining_brain(tmp_path, run_opts={option: 5})
+
+
+def test_accumulated_steps_leave_no_clip_of_an_epoch_out(tmp_path):
+    weights = []
+    for name, batch_size, accumulation in (("one", 4, 1), ("two", 2, 2)):
+        run_opts = {"grad_accumulation_factor": accumulation}
+        brain = classification_brain(tmp_path / name, run_opts=run_opts, num_epochs=1, **descent())
+        loader = {"batch_size": batch_size}
+        brain.fit(brain.hparams.epoch_counter, Clips(11), train_loader_kwargs=loader)
+        assert brain.optimizer_step == 3
+        weights.append([value.clone() for value in brain.modules.model.parameters()])
+    for one, two in zip(*weights, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)

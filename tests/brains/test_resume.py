@@ -129,15 +129,6 @@ def test_a_run_whose_newest_checkpoint_broke_goes_on_from_the_one_before(tmp_pat
     assert len(train.asked) == 4 * 4  # steps 5 to 8
 
 
-def test_other_rates_of_the_command_line_do_not_change_a_resumed_run(tmp_path):
-    # The optimiser's state holds them. Who wants another rate starts another run.
-    options = {"checkpoint_interval": 1}
-    whole = fit(classification_brain(tmp_path / "whole", **options), Clips(8))
-    killed(classification_brain, tmp_path / "killed", 3, Clips(8), **options)
-    resumed = fit(classification_brain(tmp_path / "killed", lr=5.0, **options), Clips(8))
-    assert_same(resumed, whole)
-
-
 # ---- the recipe, killed
 
 STEPS = 60

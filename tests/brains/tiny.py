@@ -112,6 +112,7 @@ def classification_brain(
     freeze_encoder: bool = False,
     num_classes: int = NUM_CLASSES,
     num_epochs: int = 2,
+    lr: float = 0.01,
     **changes: Any,
 ) -> ClassificationBrain:
     """As `pretraining_brain`, of a classifier."""
@@ -129,7 +130,6 @@ def classification_brain(
         "metric_name": "accuracy",
         "spec_augment": None,
         "noise_and_roll": None,
-        "lr": 0.01,
         "head_lr_factor": 1,
         "classes": [f"pitch{number}" for number in range(num_classes)],
         "schedule": EpochDecay(first_epoch=1),
@@ -139,7 +139,7 @@ def classification_brain(
         folder,
         model,
         encoder,
-        torch.optim.Adam,
+        partial(torch.optim.Adam, lr=lr),
         hparams,
         {"epoch_counter": counter},
         run_opts,

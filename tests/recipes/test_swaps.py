@@ -1,6 +1,6 @@
-"""Every swap of docs/swapping.md, made and run through train.py, and seen to take effect.
+"""Every swap of README.md and docs/swapping.md, run through train.py and seen to take effect.
 
-The YAML comes from that page: `@block(heading)` hands a test the block below a heading.
+The YAML comes from those pages: `@block(heading)` hands a test the block below a heading.
 """
 
 import logging
@@ -20,11 +20,14 @@ from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker
 from ssast_recipes.positions import adapt_positions
 from ssast_recipes.randomness import ClipGenerator
 from ssast_recipes.released import ours_to_released
+from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES, Run
 
-DOCUMENT = RECIPES.parent / "docs" / "swapping.md"
+DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "docs" / "swapping.md"]
 HPARAMS = RECIPES / "ESC50" / "hparams"
-FILES = {"Pretraining": "pretrain_patch.yaml", "Fine-tuning": "finetune_patch.yaml"}
+# The sections that have blocks, and the file whose keys they replace.
+FILES = {"Swapping parts": "pretrain_patch.yaml", "Pretraining": "pretrain_patch.yaml"}
+FILES |= {"Fine-tuning": "finetune_patch.yaml"}
 INCLUDE = "!include:../../shared/model.yaml"
 # What makes a run quick; a block's own values go before.
 SMALL = {"embed_dim": 64, "depth": 1, "num_heads": 1, "target_length": 64, "batch_size": 4}
@@ -61,7 +64,7 @@ class Block(NamedTuple):
 
 
 def read_blocks(text: str) -> dict[str, Block]:
-    """All blocks of the page by their headings: one a heading."""
+    """All blocks of a page by their headings: one a heading."""
     blocks = {}
     for section, content in re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", text, flags=re.MULTILINE):
         for heading, below in re.findall(r"^### (.+)\n((?:(?!###).*\n)*)", content, re.MULTILINE):
@@ -71,7 +74,8 @@ def read_blocks(text: str) -> dict[str, Block]:
     return blocks
 
 
-BLOCKS = read_blocks(DOCUMENT.read_text(encoding="utf-8"))
+PAGES = [document.read_text(encoding="utf-8") for document in DOCUMENTS]
+BLOCKS = {heading: found for page in PAGES for heading, found in read_blocks(page).items()}
 TESTED = set()
 
 
@@ -133,12 +137,13 @@ def same(first, second, but=()) -> bool:
     return all(first[k].cpu().equal(second[k].cpu()) for k in first.keys() - set(but))
 
 
-# ---- the page itself
+# ---- the pages themselves
 
 
-def test_every_block_is_tested():
+def test_every_block_is_tested_and_stands_once():
     assert BLOCKS.keys() == TESTED
-    assert DOCUMENT.read_text(encoding="utf-8").count("```yaml") == len(BLOCKS)
+    assert sum(page.count("```yaml") for page in PAGES) == len(BLOCKS)
+    assert len({found.yaml for found in BLOCKS.values()}) == len(BLOCKS)
 
 
 def test_a_block_replaces_keys_with_all_that_is_indented_below_them():
@@ -162,8 +167,8 @@ def test_another_masker(block, run, pretrained):
     assert not masked.equal(before)
 
 
-@block("The paper's contrastive objective")
-def test_the_papers_contrastive_objective(block, run, pretrained):
+@block("The paper's InfoNCE axis")
+def test_the_papers_info_nce_axis(block, run, pretrained):
     for done, axis in ((run(block), "targets"), (pretrained, "predictions")):
         outputs = done.batches(Stage.TRAIN)[0].outputs
         losses = {
@@ -175,7 +180,7 @@ def test_the_papers_contrastive_objective(block, run, pretrained):
 
 
 def test_the_command_line_changes_a_plain_value_and_an_argument_of_a_part(run):
-    by_block = run(BLOCKS["The contrastive objective alone"])
+    by_block = run(BLOCKS["One objective alone"])
     options = {"reconstruction_head": "null", "schedule": "{stairs: 1}", "warmup_steps": 4}
     by_command_line = run("pretrain_patch.yaml", **options)
     first, second = (done.log("train")[0] for done in (by_block, by_command_line))
@@ -194,8 +199,8 @@ def test_the_command_line_refuses_to_name_another_object(run):
     )
 
 
-@block("The contrastive objective alone")
-def test_the_contrastive_objective_alone(block, run):
+@block("One objective alone")
+def test_one_objective_alone(block, run):
     done = run(block)
     assert not [name for name in done.saved if name.startswith("reconstruction_head")]
     assert [name for name in done.saved if name.startswith("contrastive_head")]
@@ -215,8 +220,9 @@ def test_the_generative_objective_alone(block, run):
         assert "contrastive_loss" not in record
     errors = [record["reconstruction_loss"] for record in done.log("valid")]
     assert len(set(errors)) == 2
-    assert done.results["value"] == {"best": pytest.approx(min(errors), rel=1e-6)}
-    assert done.results["metric"] == "masked_patch_reconstruction_loss"
+    values = {"last": errors[-1], "best": min(errors)}
+    assert done.results["value"] == pytest.approx(values, rel=1e-6)
+    assert done.results["metric"] == "reconstruction_loss"
 
 
 @block("Another reconstruction loss")
@@ -244,15 +250,22 @@ def test_another_optimiser_and_schedule(block, run):
     done = run(block, num_steps=4, lr=0.1, warmup_steps=2)
     optimizer = done.brain.optimizer
     assert type(optimizer) is torch.optim.AdamW
-    matrices, vectors = optimizer.param_groups
-    assert [group["weight_decay"] for group in (matrices, vectors)] == [0.05, 0]
-    assert [tuple(group["betas"]) for group in (matrices, vectors)] == [(0.9, 0.95)] * 2
+    (group,) = optimizer.param_groups
+    assert group["weight_decay"] == 0.05
+    trained = {id(p) for p in done.brain.modules.parameters() if p.requires_grad}
+    assert {id(p) for p in group["params"]} == trained
+    rates = [record["learning_rate"] for record in done.log("train")]
+    assert rates == pytest.approx([0.05, 0.1, 0.1, 0.05])  # half, full; cos 0, cos 90 degrees
+
+
+@block("No weight decay on biases and norms")
+def test_no_weight_decay_on_vectors(block, run):
+    matrices, vectors = (done := run(block)).brain.optimizer.param_groups
+    assert [group["weight_decay"] for group in (matrices, vectors)] == [5e-7, 0]
     assert {p.ndim > 1 for p in matrices["params"]} == {True}
     assert {p.ndim > 1 for p in vectors["params"]} == {False}
     trained = {id(p) for p in done.brain.modules.parameters() if p.requires_grad}
-    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == trained
-    rates = [record["learning_rate"] for record in done.log("train")]
-    assert rates == pytest.approx([0.05, 0.1, 0.1, 0.05])  # half, full; cos 0, cos 90 degrees
+    assert {id(p) for group in (matrices, vectors) for p in group["params"]} == trained
 
 
 @block("Two passes")
@@ -366,7 +379,7 @@ def test_released_weights(block, run, pretrained, weights_at):
 @block("From scratch")
 def test_from_scratch(block, run, pretrained):
     done = run(block)
-    assert "pretrained_from" not in done.results
+    assert done.results["pretrained_from"] is None
     positions = ["position_embedding"]
     assert not same(done.initial, encoder_weights(pretrained.saved), but=positions)
     # The seed alone says what it began with.

@@ -1,0 +1,76 @@
+"""What of a configuration decides what a run computes."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# Where a run's data lie and where it computes is no part of what it computes.
+FOLDER_KEYS = ("data_folder", "manifest_folder", "output_folder", "pretrained_encoder")
+PLACE_KEYS = (
+    "device",
+    "distributed_backend",
+    "download",
+    "download_sha256",
+    "noprogressbar",
+    "num_workers",
+    "param_file",
+)
+
+
+def configuration_sha256(path: Path, run_options: Mapping[str, Any] | None = None) -> str:
+    """Hashes a resolved YAML file without its comments, paths and device.
+
+    Arguments
+    ---------
+    path : Path
+        The `hyperparams.yaml` that a run keeps.
+    run_options : mapping, optional
+        Options of the command line that are no keys of that file.
+
+    Returns
+    -------
+    str
+        The same for runs that compute the same, wherever their data lie.
+
+    Example
+    -------
+    >>> first, second = (getfixture("tmp_path") / name for name in ("a.yaml", "b.yaml"))
+    >>> _ = first.write_text("# today\\noutput_folder: /a\\nlog: /a/log.txt\\nlr: 0.1")
+    >>> _ = second.write_text("output_folder: /b\\nlog: /b/log.txt\\nlr: 0.1")
+    >>> configuration_sha256(first) == configuration_sha256(second)
+    True
+    """
+    root = yaml.compose(path.read_text(encoding="utf-8"))
+    keys = {key.value for key, _ in root.value}
+    others = {key: value for key, value in (run_options or {}).items() if key not in keys}
+    folders = {
+        value.value: f"<{key.value}>"
+        for key, value in root.value
+        if key.value in FOLDER_KEYS and value.tag.endswith(":str") and len(value.value) > 1
+    }
+    # The longest first: one folder may hold another.
+    ordered = sorted(folders.items(), key=lambda item: -len(item[0]))
+    return hashlib.sha256(
+        json.dumps([_plain(root, ordered), sorted(others.items())], default=str).encode()
+    ).hexdigest()
+
+
+def _plain(node: yaml.Node, folders: Sequence[tuple[str, str]]) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        items = [
+            [_plain(key, folders), _plain(value, folders)]
+            for key, value in node.value
+            if key.value not in PLACE_KEYS
+        ]
+        return [node.tag, sorted(items, key=json.dumps)]
+    if isinstance(node, yaml.SequenceNode):
+        return [node.tag, [_plain(item, folders) for item in node.value]]
+    text = node.value
+    for folder, name in folders:
+        if text == folder or text.startswith(folder + "/"):
+            text = name + text[len(folder) :]
+    return [node.tag, text]
