@@ -3,13 +3,14 @@
 import dataclasses
 import difflib
 import logging
+import os
 import pydoc
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import speechbrain as sb
 import torch
@@ -49,9 +50,8 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
     threading.excepthook = _tell_of_thread
     try:
         main(arguments)
-        # Not after an error: the other processes may wait in a collective, and this for them.
         if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+            leave_together()
     except Exception as error:
         line = explain(error)
         if line is None:
@@ -62,6 +62,19 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
         # Unlike print, this does not write into a progress bar.
         tqdm.write(f"{Path(program).name}: error: {line}", file=sys.stderr)
         sys.exit(1)
+
+
+def leave_together() -> NoReturn:
+    """Ends this process with status 0, once all processes have come to their ends.
+
+    At once: the interpreter's own end tears down gloo's threads in an order in which, now and then,
+    they abort.
+    """
+    torch.distributed.barrier()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _tell_of_thread(raised: threading.ExceptHookArgs) -> None:

@@ -14,6 +14,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.augment import NoiseAndRoll
 from ssast_recipes.brains.base import NonFiniteLossError
+from ssast_recipes.experiment import leave_together
 from ssast_recipes.schedules import EpochDecay
 from tests.brains.tiny import Clips, classification_brain, fit, pretraining_brain, weights
 
@@ -72,4 +73,4 @@ if __name__ == "__main__":
         "error": stops_together(folder / "poisoned", rank),
     }
     torch.save(told, folder / f"rank{rank}.pt")
-    torch.distributed.destroy_process_group()
+    leave_together()
