@@ -19,6 +19,17 @@ PLACE_KEYS = (
     "num_workers",
     "param_file",
 )
+# How long a run goes on, how often it is looked at, and what only holds these.
+_LENGTH_KEYS = (
+    "num_steps",
+    "number_of_epochs",
+    "epoch_counter",
+    "checkpointer",
+    "valid_interval",
+    "checkpoint_interval",
+    "checkpoints_to_keep",
+    "log_interval",
+)
 
 
 def configuration_sha256(path: Path, run_options: Mapping[str, Any] | None = None) -> str:
@@ -57,6 +68,42 @@ def configuration_sha256(path: Path, run_options: Mapping[str, Any] | None = Non
     return hashlib.sha256(
         json.dumps([_plain(root, ordered), sorted(others.items())], default=str).encode()
     ).hexdigest()
+
+
+def changed_keys(before: str, now: str) -> list[str]:
+    """Names the keys that a run may not change when it goes on.
+
+    Where data lie and how long training goes on may change, and how often it is looked at.
+
+    Arguments
+    ---------
+    before, now : str
+        Texts of resolved YAML files.
+
+    Returns
+    -------
+    list[str]
+        The top-level keys whose values differ, sorted.
+
+    Example
+    -------
+    >>> changed_keys("lr: 0.1\\nnum_steps: 10\\nseed: 1", "lr: 0.2\\nnum_steps: 20\\nseed: 1")
+    ['lr']
+    """
+    first, second = _values(before), _values(now)
+    return sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
+
+
+def _values(text: str) -> dict[str, Any]:
+    items = yaml.compose(text).value
+    folders = [
+        (value.value, f"<{key.value}>")
+        for key, value in items
+        if key.value in FOLDER_KEYS and key.value != "pretrained_encoder" and value.value
+    ]
+    folders.sort(key=lambda item: -len(item[0]))
+    ignored = {*PLACE_KEYS, *_LENGTH_KEYS}
+    return {key.value: _plain(value, folders) for key, value in items if key.value not in ignored}
 
 
 def _plain(node: yaml.Node, folders: Sequence[tuple[str, str]]) -> Any:

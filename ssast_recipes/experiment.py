@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import speechbrain as sb
 import torch
 import yaml
-from hyperpyyaml import load_hyperpyyaml
+from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
@@ -138,6 +138,8 @@ def read_experiment(
         overrides = f"{overrides}\n{yaml.safe_dump(in_file)}".strip()
     hparams = _load(hparams_file, overrides)
     hparams["record"]["run_options"] = given
+    with open(hparams_file, encoding="utf-8") as file:
+        hparams["configuration"] = resolve_references(file, overrides).getvalue()
     return hparams_file, hparams, run_options, overrides
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from speechbrain.utils.distributed import if_main_process
 
+from ssast_recipes.configuration import changed_keys
 from ssast_recipes.errors import DISK_FULL, RunError
 from ssast_recipes.files import beside
 
@@ -23,7 +24,7 @@ _LEAST_FREE = 2**20  # bytes: enough for these, so that they are not lost to a f
 
 
 @contextmanager
-def run_folder(folder: str | Path) -> Iterator[None]:
+def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
     """Makes a run's output folder and keeps it from other runs until this one ends.
 
     `hyperparams.yaml` and its like tell how the checkpoints beside them were made. So if a run ends
@@ -33,6 +34,9 @@ def run_folder(folder: str | Path) -> Iterator[None]:
     ---------
     folder : str or Path
         The output folder.
+    configuration : str
+        The run's resolved YAML text. If the folder has checkpoints of a run with another one, that
+        run cannot go on as this one.
 
     Returns
     -------
@@ -45,6 +49,8 @@ def run_folder(folder: str | Path) -> Iterator[None]:
         If the folder cannot be written.
     RunError
         If another run is writing to it.
+    ValueError
+        If it holds checkpoints of a run with other values.
 
     Example
     -------
@@ -61,6 +67,14 @@ def run_folder(folder: str | Path) -> Iterator[None]:
         checkpoints = set(folder.glob("save/CKPT*"))
         paths = [folder / name for name in _RECORD if checkpoints]
         before = {path: path.read_bytes() for path in paths if path.is_file()}
+        earlier = before.get(folder / "hyperparams.yaml")
+        if earlier and configuration:
+            changed = changed_keys(earlier.decode("utf-8"), configuration)
+            if changed:
+                raise ValueError(
+                    f"output_folder {folder} holds a run with another {', '.join(changed[:6])}; "
+                    "choose another with --output_folder, or give the same values to go on"
+                )
         try:
             yield
         except BaseException as error:

@@ -42,7 +42,7 @@ def dataio_prep(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
 def main(arguments: Sequence[str]) -> None:
     """Runs the experiment of a command line."""
     hparams_file, hparams, run_options, overrides = read_experiment(arguments)
-    with run_folder(hparams["output_folder"]):
+    with run_folder(hparams["output_folder"], hparams["configuration"]):
         sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
         run(hparams, run_options)
 

@@ -324,9 +324,11 @@ class BaseBrain(sb.Brain):
             valid = [record for record in self.log.read() if record["stage"] == "valid"]
             # A kill between log line and checkpoint leaves the line of a step twice.
             history = list({record["step"]: record for record in valid}.values())
-            write_results(
+            path = write_results(
                 self.hparams, metric, values, {**details, "history": history}, self.device
             )
+            told = ", ".join(f"{name} checkpoint {value:.4g}" for name, value in values.items())
+            logger.info("%s: %s; written to %s", metric, told, path)
 
     # Checkpoints
 

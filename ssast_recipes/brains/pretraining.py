@@ -55,6 +55,12 @@ class PretrainingBrain(BaseBrain):
         heads = (self.modules.model.contrastive_head, self.modules.model.reconstruction_head)
         if self.hparams.two_passes and None in heads:
             raise ValueError("two_passes is for two objectives, one has no head; set it to False")
+        if getattr(self.schedule, "warmup_steps", 0) >= self.optimizer_step_limit:
+            logger.warning(
+                "The learning rate does not get through its warm-up: warmup_steps is %d, num_steps %d",
+                self.schedule.warmup_steps,
+                self.optimizer_step_limit,
+            )
         self._check_masker()
 
     def _check_masker(self) -> None:
