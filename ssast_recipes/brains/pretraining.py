@@ -57,7 +57,7 @@ class PretrainingBrain(BaseBrain):
             raise ValueError("two_passes is for two objectives, one has no head; set it to False")
         if getattr(self.schedule, "warmup_steps", 0) >= self.optimizer_step_limit:
             logger.warning(
-                "The learning rate does not get through its warm-up: warmup_steps is %d, num_steps %d",
+                "The learning rate stays in its warm-up: warmup_steps is %d, num_steps %d",
                 self.schedule.warmup_steps,
                 self.optimizer_step_limit,
             )
