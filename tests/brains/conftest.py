@@ -5,6 +5,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from . import tiny
+
+
+@pytest.fixture(autouse=True)
+def brains_on(device: torch.device) -> None:
+    """Tiny Brains live on the device of the command line."""
+    tiny.DEVICE = str(device)
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:

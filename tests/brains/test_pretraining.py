@@ -13,6 +13,7 @@ from ssast_recipes.metrics import masked_patch_accuracy
 from ssast_recipes.patches import patchify, select_patches
 from ssast_recipes.schedules import WarmupPlateau
 
+from . import tiny
 from .tiny import TARGET_LENGTH, Clips, fit, losses, pretraining_brain
 
 NO_PICTURES = {"reconstruction": False}
@@ -20,7 +21,8 @@ NO_PICTURES = {"reconstruction": False}
 
 def batch_of(indices, clips=None) -> ClipBatch:
     clips = clips or Clips(max(indices) + 1)
-    return collate([clips[ClipKey(1, index, place)] for place, index in enumerate(indices)])
+    keys = [ClipKey(1, index, place) for place, index in enumerate(indices)]
+    return collate([clips[key] for key in keys]).to(tiny.DEVICE)
 
 
 class WatchedMasker(RandomMasker):

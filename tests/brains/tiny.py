@@ -25,6 +25,7 @@ from ssast_recipes.pretraining import MaskedPatchModel
 from ssast_recipes.schedules import EpochDecay, WarmupPlateau
 
 NUM_CLASSES = 3
+DEVICE = "cpu"  # the command line's --device, which conftest.py puts here
 TARGET_LENGTH = 32  # frames: 16 patches of 16 x 16
 CLIP_SAMPLES = 5500
 
@@ -168,7 +169,7 @@ def _brain(
         modules={"front_end": front_end(), "model": model},
         opt_class=hparams.pop("opt_class", optimiser),
         hparams=hparams,
-        run_opts={"device": "cpu", "noprogressbar": True, **(run_opts or {})},
+        run_opts={"device": DEVICE, "noprogressbar": True, **(run_opts or {})},
         checkpointer=AtomicCheckpointer(folder / "save", {"model": model, **recoverables}),
     )
 
