@@ -88,8 +88,8 @@ def test_the_order_of_the_keys_does_not_matter(tmp_path):
 
 
 def test_a_folder_is_only_recognised_whole(tmp_path):
-    for name, other in (("a", "/data2/x"), ("b", "/data2/y")):
-        (tmp_path / name).write_text(f"data_folder: /data\nother: {other}\n")
+    for name, folder in (("a", "/data"), ("b", "/elsewhere")):
+        (tmp_path / name).write_text(f"data_folder: {folder}\nother: {folder}2/x\n")
     assert configuration_sha256(tmp_path / "a") != configuration_sha256(tmp_path / "b")
 
 

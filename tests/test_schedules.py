@@ -70,6 +70,14 @@ def test_the_third_validation_without_a_new_best_halves():
     assert observed(WarmupPlateau(warmup_steps=0), scores) == factors
 
 
+@pytest.mark.parametrize(("first_step", "factor"), [(1, 1.0), (2, 0.5)])
+def test_what_the_last_step_of_warm_up_would_halve_is_overridden(first_step, factor):
+    schedule = WarmupPlateau(warmup_steps=4, stairs=1)
+    for step, score in enumerate([0.5, 0.4, 0.3, 0.2], first_step):
+        schedule.observe(score, step=step)
+    assert schedule.factor(step=5) == factor
+
+
 def test_a_best_must_be_better_by_a_share_of_the_best_whatever_its_sign():
     # The errors of a reconstruction, negated: torch's rule would take a worse one for a best.
     for scores in ([-0.5, -0.50001, -0.50002, -0.50003], [-0.5, -0.49999, -0.49998, -0.49997]):

@@ -352,8 +352,10 @@ def test_evaluation_leaves_no_trace_in_training(tmp_path):
 @pytest.mark.parametrize("make", BRAINS)
 def test_debugging_runs_a_few_batches_to_the_end(tmp_path, make):
     brain = make(tmp_path, run_opts={"debug": True})
-    fit(brain, Clips(20), Clips(20))
-    brain.evaluate(Clips(20), test_loader_kwargs={"batch_size": 4})
+    train, test = Clips(20), Clips(20)
+    fit(brain, train, Clips(20))
+    brain.evaluate(test, test_loader_kwargs={"batch_size": 4})
+    assert len({key.index for key in test.asked}) == 8  # two batches
     assert brain.checkpointer.checkpoints_dir != tmp_path / "save"
     assert (tmp_path / "results.json").exists()
 

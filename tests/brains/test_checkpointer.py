@@ -103,6 +103,20 @@ def test_a_kill_while_saving_costs_only_that_checkpoint(tmp_path):
     assert folders(tmp_path) == [kept.path.name]
 
 
+def test_a_save_that_fails_says_so_and_leaves_nothing(tmp_path):
+    number = Number(1)
+    checkpointer = AtomicCheckpointer(tmp_path, {"number": number})
+    kept = checkpointer.save_checkpoint()
+
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    number.while_saving = fail
+    with pytest.raises(OSError, match=f"{tmp_path}: a checkpoint cannot be written"):
+        checkpointer.save_checkpoint()
+    assert folders(tmp_path) == [kept.path.name]
+
+
 def test_recovers_nothing_where_nothing_is(tmp_path):
     assert AtomicCheckpointer(tmp_path, {"number": Number()}).recover_if_possible() is None
 

@@ -58,6 +58,17 @@ def test_evaluation_is_untouched_by_augmentation(tmp_path):
         assert torch.equal(plain._outputs["logits"], augmented._outputs["logits"])
 
 
+def test_the_loss_gets_logits_of_32_bits(tmp_path):
+    seen = []
+
+    def loss(logits, targets):
+        seen.append(logits.dtype)
+        return torch.nn.functional.cross_entropy(logits, targets)
+
+    fit(classification_brain(tmp_path, loss=loss, precision="bf16", num_epochs=1), Clips(4))
+    assert seen == [torch.float32]
+
+
 def test_a_linear_probe_trains_the_classifier_alone(tmp_path):
     before = weights(classification_brain(tmp_path, freeze_encoder=True))
     brain = fit(classification_brain(tmp_path, freeze_encoder=True), Clips(8), Clips(4))

@@ -77,6 +77,14 @@ def test_of_long_clips_the_start_is_read(tmp_path):
     assert torch.equal(places(short), torch.arange(16000, 48000))
 
 
+def test_a_stretch_is_sought_at_the_files_own_rate(tmp_path):
+    path = write(tmp_path / "a.wav", counting(2.0, rate=8000), rate=8000)
+    waveform = WaveformReader(sample_rate=RATE)(path, 0.5, 0.25, 1, "a")
+    samples = torch.arange(4000, 6000) / 2**20
+    expected = torchaudio.functional.resample(samples, 8000, RATE)
+    torch.testing.assert_close(waveform, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("crop", ["start", "random"])
 def test_only_the_seconds_needed_are_read(tmp_path, monkeypatch, crop):
     path = write(tmp_path / "a.wav", counting(5.0))
