@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,13 @@ def configuration_sha256(path: Path, run_options: Mapping[str, Any] | None = Non
     root = yaml.compose(path.read_text(encoding="utf-8"))
     keys = {key.value for key, _ in root.value}
     others = {key: value for key, value in (run_options or {}).items() if key not in keys}
-    folders = {
-        value.value: f"<{key.value}>"
+    folders = _placeholders(
+        (key, value)
         for key, value in root.value
-        if key.value in FOLDER_KEYS and value.tag.endswith(":str") and len(value.value) > 1
-    }
-    # The longest first: one folder may hold another.
-    ordered = sorted(folders.items(), key=lambda item: -len(item[0]))
+        if key.value in FOLDER_KEYS and len(value.value) > 1
+    )
     return hashlib.sha256(
-        json.dumps([_plain(root, ordered), sorted(others.items())], default=str).encode()
+        json.dumps([_plain(root, folders), sorted(others.items())], default=str).encode()
     ).hexdigest()
 
 
@@ -96,14 +94,19 @@ def changed_keys(before: str, now: str) -> list[str]:
 
 def _values(text: str) -> dict[str, Any]:
     items = yaml.compose(text).value
-    folders = [
-        (value.value, f"<{key.value}>")
+    folders = _placeholders(
+        (key, value)
         for key, value in items
         if key.value in FOLDER_KEYS and key.value != "pretrained_encoder" and value.value
-    ]
-    folders.sort(key=lambda item: -len(item[0]))
+    )
     ignored = {*PLACE_KEYS, *_LENGTH_KEYS}
     return {key.value: _plain(value, folders) for key, value in items if key.value not in ignored}
+
+
+def _placeholders(folders: Iterable[tuple[yaml.Node, yaml.Node]]) -> list[tuple[str, str]]:
+    """What stands for each folder that has a path, the longest first: one may hold another."""
+    names = {value.value: f"<{key.value}>" for key, value in folders if value.tag.endswith(":str")}
+    return sorted(names.items(), key=lambda item: -len(item[0]))
 
 
 def _plain(node: yaml.Node, folders: Sequence[tuple[str, str]]) -> Any:

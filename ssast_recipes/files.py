@@ -87,8 +87,8 @@ def write_csv(path: str | os.PathLike, header: Iterable[str], rows: Iterable[Ite
         writer.writerows(rows)
 
 
-def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's content in hexadecimal digits.
+def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
+    """Checksum of a file's content in hexadecimal digits, by an algorithm that hashlib names.
 
     Example
     -------
@@ -98,4 +98,4 @@ def file_digest(path: str | os.PathLike) -> str:
     'e3b0c442'
     """
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()

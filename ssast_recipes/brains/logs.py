@@ -94,9 +94,9 @@ class TrainingLog:
         self._purge_step = step + 1
 
     def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        records = list(filter(wanted, self.read()))
         if not self.path.exists():
             return
+        records = list(filter(wanted, self.read()))
         text = "".join(json.dumps(record) + "\n" for record in records)
         if text == self.path.read_text(encoding="utf-8"):
             return

@@ -1,6 +1,5 @@
 """Downloads that can be interrupted, and archives that cannot write where they should not."""
 
-import hashlib
 import os
 import shutil
 import stat
@@ -18,6 +17,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from tqdm import tqdm
+
+from ssast_recipes.files import file_digest
 
 ATTEMPTS = 5
 PAUSE = 1.0  # seconds before the second attempt, doubled with every further one
@@ -150,8 +151,7 @@ def _mismatch(path: Path, checksums: dict[str, str | None]) -> str | None:
     """Says which checksum differs, if one does."""
     for algorithm, expected in checksums.items():
         if expected is not None:
-            with open(path, "rb") as file:
-                actual = hashlib.file_digest(file, algorithm).hexdigest()
+            actual = file_digest(path, algorithm)
             if actual != expected.lower():
                 return f"its {algorithm} is {actual}, not {expected}"
     return None
