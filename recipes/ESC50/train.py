@@ -34,6 +34,8 @@ def dataio_prep(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
             hparams["read_waveform"],
             encode_labels,
             hparams["output_keys"],
+            hparams.get("clips_per_class") if split == "train" else None,
+            hparams["seed"],
         )
         for split in ("train", "valid", "test")
     }

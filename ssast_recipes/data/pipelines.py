@@ -1,6 +1,7 @@
 """From manifests to batches of waveforms."""
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -140,6 +141,21 @@ class ClipDataset(DynamicItemDataset):
         super().__init__(data)
         self.pipeline.add_static_keys(list(ClipKey._fields))
 
+    def keep_per_class(self, num_clips: int, seed: int) -> None:
+        """Keeps `num_clips` clips of each class, drawn from the seed; their order stays."""
+        by_label: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for clip_id in self.data_ids:
+            by_label[self.data[clip_id]["labels"]].append(clip_id)
+        kept: set[str] = set()
+        for labels, ids in sorted(by_label.items()):
+            if not 0 < num_clips <= len(ids):
+                raise ValueError(
+                    f"clips_per_class is {num_clips}, but class {';'.join(labels)} has {len(ids)} "
+                    "clips; choose from 1 to that"
+                )
+            kept.update(random.Random(f"{seed} {labels}").sample(ids, num_clips))
+        self.data_ids = [clip_id for clip_id in self.data_ids if clip_id in kept]
+
     def __getitem__(self, key: ClipKey | int) -> dict[str, Any]:
         key = key if isinstance(key, ClipKey) else ClipKey(epoch=0, index=key, place=key)
         clip_id = self.data_ids[key.index]
@@ -151,6 +167,8 @@ def make_dataset(
     read_waveform: Callable[..., Tensor],
     encode_labels: Callable[[Sequence[str]], Tensor] | None = None,
     output_keys: Sequence[str] = ("id", "index", "place", "waveform", "target"),
+    clips_per_class: int | None = None,
+    seed: int = 0,
 ) -> ClipDataset:
     """Makes a data set of waveforms and, if `target` is among the output keys, targets.
 
@@ -164,13 +182,24 @@ def make_dataset(
         Labels to a target tensor, such as a `ClassEncoder`.
     output_keys : sequence of str
         What each clip yields; `id`, `index`, `place` and `waveform` at least.
+    clips_per_class : int, optional
+        Keeps so many clips of each class, to see what a classifier makes of fewer labels.
+    seed : int
+        Which ones: they are drawn from the seed.
 
     Returns
     -------
     ClipDataset
         The data set.
+
+    Raises
+    ------
+    ValueError
+        If a class has fewer clips than `clips_per_class`.
     """
     dataset = ClipDataset(manifests)
+    if clips_per_class is not None:
+        dataset.keep_per_class(clips_per_class, seed)
     dataset.add_dynamic_item(
         read_waveform, takes=["path", "start", "duration", "epoch", "id"], provides="waveform"
     )

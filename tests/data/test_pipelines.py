@@ -253,6 +253,25 @@ def test_a_data_set_without_clips_is_refused(tmp_path):
         ClipDataset([tmp_path / "empty.csv"])
 
 
+def test_few_clips_of_each_class_are_drawn_from_the_seed(tmp_path):
+    write_manifest(tmp_path / "a.csv", long_clips(tmp_path, 20))
+
+    def kept(num_clips, seed):
+        keys = ("id", "index", "place", "waveform")
+        dataset = make_dataset([tmp_path / "a.csv"], WaveformReader(), None, keys, num_clips, seed)
+        assert len(dataset) == len(dataset.data_ids)
+        return dataset.data_ids
+
+    assert kept(3, seed=1) == kept(3, seed=1) == sorted(kept(3, seed=1), key=lambda id: int(id[4:]))
+    assert kept(10, seed=1) == [f"clip{number}" for number in range(20)]
+    draws = [kept(3, seed) for seed in range(40)]
+    assert all(sum(int(id[4:]) % 2 for id in ids) == 3 for ids in draws)
+    assert set().union(*draws) == {f"clip{number}" for number in range(20)}
+    for num_clips in (0, 11):
+        with pytest.raises(ValueError, match=f"clips_per_class is {num_clips}, but class label0"):
+            kept(num_clips, seed=1)
+
+
 # ---- labels
 
 
