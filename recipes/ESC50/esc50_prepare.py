@@ -6,32 +6,24 @@ the fifth, report the mean of five.
 """
 
 import csv
-import hashlib
-import logging
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import soundfile
-
-from ssast_recipes.data.download import download as download_file
-from ssast_recipes.data.download import extract
-from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
-from ssast_recipes.data.preparation import mark_prepared, prepared
-from ssast_recipes.data.resampling import ResampledClip, resample_clip
-from ssast_recipes.data.scanning import check_rejected, scan_audio, write_rejected
-from ssast_recipes.files import file_digest, write_text
-
-logger = logging.getLogger(__name__)
+from ssast_recipes.data.archives import Archive, fetch
+from ssast_recipes.data.preparation import Entry, prepare_manifests
+from ssast_recipes.data.report import Published
+from ssast_recipes.data.resampling import resample_clip
+from ssast_recipes.data.scanning import is_audio_name, scan_audio
+from ssast_recipes.files import file_digest
 
 URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
 ARCHIVE_FOLDER = "ESC-50-master"
+ARCHIVE_SIZE = 645_000_000  # bytes, about
 FOLDS = (1, 2, 3, 4, 5)
-CLIP_SECONDS = 5.0
 HOLD_OUT_EVERY = 10  # training clips: enough to watch pretraining by
 
 
@@ -40,12 +32,11 @@ class Corpus(NamedTuple):
 
     name: str
     num_classes: int
-    num_clips: int
     clips_per_fold: int
 
 
-ESC10 = Corpus("ESC-10", num_classes=10, num_clips=400, clips_per_fold=80)
-ESC50 = Corpus("ESC-50", num_classes=50, num_clips=2000, clips_per_fold=400)
+ESC10 = Corpus("ESC-10", num_classes=10, clips_per_fold=80)
+ESC50 = Corpus("ESC-50", num_classes=50, clips_per_fold=400)
 
 
 class Recording(NamedTuple):
@@ -110,6 +101,7 @@ def prepare_esc50(
 
     Example
     -------
+    >>> from ssast_recipes.data.manifest import read_manifest
     >>> from ssast_recipes.data.synthetic import make_esc50
     >>> folder = getfixture("tmp_path")
     >>> corpus = make_esc50(folder / "corpus", duration=0.1)
@@ -120,99 +112,65 @@ def prepare_esc50(
     """
     if test_fold not in FOLDS:
         raise ValueError(f"test_fold: ESC-50 has no fold {test_fold!r}; choose from 1 to 5")
-    splits = {"train": [fold for fold in FOLDS if fold != test_fold], "test": [test_fold]}
+    folds = {"train": [fold for fold in FOLDS if fold != test_fold], "test": [test_fold]}
 
     corpus = _find_corpus(Path(data_folder).absolute(), download, download_sha256)
     recordings, classes = _read_meta(corpus)
-    for split, folds in splits.items():
-        if not any(recording.fold in folds for recording in recordings):
-            raise ValueError(f"{corpus}/meta/esc50.csv lists no clip of folds {folds} ({split})")
-    manifest_folder = Path(manifest_folder).absolute()
-    folder = manifest_folder / f"fold{test_fold}"
-    published = ESC10 if len(classes) <= ESC10.num_classes else ESC50
-    fingerprint = {
-        "sample_rate": sample_rate,
-        "max_rejected": max_rejected,
-        "hold_out_every": HOLD_OUT_EVERY,
-        "corpus": str(corpus),
-        "meta": file_digest(corpus / "meta" / "esc50.csv"),
-        "num_files": len(recordings),
-        "audio": _audio_digest(recordings),
+    entries = {
+        split: [_entry(recording) for recording in recordings if recording.fold in folds[split]]
+        for split in folds
     }
-    if prepared(folder, fingerprint) and _audio_is_there(folder, splits):
-        logger.info("%s is prepared already", folder)
-        return published.name
+    train = entries["train"]
+    entries["pretrain"] = [entry for i, entry in enumerate(train) if i % HOLD_OUT_EVERY]
+    entries["held_out"] = train[::HOLD_OUT_EVERY]
 
+    published = ESC10 if len(classes) <= ESC10.num_classes else ESC50
+    num_clips = {split: published.clips_per_fold * len(folds[split]) for split in folds}
+    manifest_folder = Path(manifest_folder).absolute()
     audio_folder = manifest_folder / f"audio_{sample_rate}"
-    found, rejected = scan_audio(
-        (recording.path for recording in recordings),
-        inspect=partial(resample_clip, folder=audio_folder, sample_rate=sample_rate),
+    prepare_manifests(
+        manifest_folder / f"fold{test_fold}",
+        entries,
+        Published(published.name, num_clips, published.num_classes),
+        classes,
+        options={
+            "sample_rate": sample_rate,
+            "hold_out_every": HOLD_OUT_EVERY,
+            "meta": file_digest(corpus / "meta" / "esc50.csv"),
+        },
+        max_rejected=max_rejected,
+        copy=partial(resample_clip, folder=audio_folder, sample_rate=sample_rate),
     )
-    write_rejected(folder / "rejected.csv", rejected)
-    check_rejected(rejected, len(recordings), max_rejected, folder / "rejected.csv")
-    if all(clip.is_silent for clip in found.values()):
-        raise ValueError(
-            f"all {len(found)} clips in {corpus / 'audio'} are silent from end to end: there is "
-            "nothing to learn; copy or convert the corpus anew"
-        )
-    manifests = {}
-    for split, folds in splits.items():
-        manifests[split] = [
-            _clip(recording, found[recording.path])
-            for recording in recordings
-            if recording.fold in folds and recording.path in found
-        ]
-    train = manifests["train"]
-    manifests["pretrain"] = [clip for i, clip in enumerate(train) if i % HOLD_OUT_EVERY]
-    manifests["held_out"] = train[::HOLD_OUT_EVERY]
-    for split, clips in manifests.items():
-        write_manifest(folder / f"{split}.csv", clips)
-    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
-    _report(corpus, published, recordings, classes, manifests, found, rejected)
-    files = (*(f"{split}.csv" for split in manifests), "classes.txt", "rejected.csv")
-    mark_prepared(folder, fingerprint, files)
     return published.name
 
 
 def _find_corpus(data_folder: Path, download: bool, sha256: str | None) -> Path:
     """The folder that holds ``meta/esc50.csv`` and ``audio``, downloaded if need be."""
     inner = data_folder / ARCHIVE_FOLDER
+    if download and not _is_corpus(data_folder) and not _is_corpus(inner):
+        archive = Archive(URL, ARCHIVE_FOLDER, ARCHIVE_SIZE, top=ARCHIVE_FOLDER, sha256=sha256)
+        fetch([archive], data_folder, _check_download)
+        if not _is_corpus(inner):
+            raise FileExistsError(
+                f"{inner} holds another thing than ESC-50: move it to download anew"
+            )
     for folder in (data_folder, inner):
-        if (folder / "meta" / "esc50.csv").is_file() and (folder / "audio").is_dir():
+        if _is_corpus(folder):
             return folder
-    if not download:
-        what = "is not ESC-50" if data_folder.exists() else "does not exist"
-        raise FileNotFoundError(
-            f"data_folder {data_folder} {what}: expected meta/esc50.csv and audio/ in it or in its "
-            f"{ARCHIVE_FOLDER}/; --download True fetches them there, or unpack {URL}"
-        )
-    _download(inner, sha256)
-    return inner
+    what = "is not ESC-50" if data_folder.exists() else "does not exist"
+    raise FileNotFoundError(
+        f"data_folder {data_folder} {what}: expected meta/esc50.csv and audio/ in it or in its "
+        f"{ARCHIVE_FOLDER}/; --download True fetches them there, or unpack {URL}"
+    )
 
 
-def _download(folder: Path, sha256: str | None) -> None:
-    """Makes ``folder`` hold the corpus, or leaves nothing: the next attempt begins anew."""
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} holds another thing than ESC-50: move it to download anew")
-    archive = download_file(URL, folder.with_name(f"{ARCHIVE_FOLDER}.zip"), sha256)
-    unchecked = folder.with_name(f"{ARCHIVE_FOLDER}.unchecked")
-    shutil.rmtree(unchecked, ignore_errors=True)  # of an attempt that was killed
-    try:
-        _check_download(extract(archive, unchecked, top=ARCHIVE_FOLDER))
-        os.replace(unchecked, folder)
-    except (ValueError, FileNotFoundError) as error:
-        archive.unlink()
-        raise ValueError(
-            f"what {URL} sent is not ESC-50 and was deleted, try again: {error}"
-        ) from None
-    finally:
-        shutil.rmtree(unchecked, ignore_errors=True)
-    archive.unlink()
+def _is_corpus(folder: Path) -> bool:
+    return (folder / "meta" / "esc50.csv").is_file() and (folder / "audio").is_dir()
 
 
 def _check_download(corpus: Path) -> None:
     """Compares a corpus with what was published."""
-    if not (corpus / "meta" / "esc50.csv").is_file() or not (corpus / "audio").is_dir():
+    if not _is_corpus(corpus):
         raise FileNotFoundError("meta/esc50.csv or audio/ is missing")
     recordings, classes = _read_meta(corpus)
     per_fold = Counter(recording.fold for recording in recordings)
@@ -234,7 +192,7 @@ def _read_meta(corpus: Path) -> tuple[list[Recording], list[str]]:
     meta = corpus / "meta" / "esc50.csv"
     audio = {entry.name: entry.path for entry in os.scandir(corpus / "audio")}
     # A corpus may have been converted (to FLAC, say) and its list left as it was.
-    converted = {Path(name).stem: audio[name] for name in sorted(audio) if _is_audio(name)}
+    converted = {Path(name).stem: audio[name] for name in sorted(audio) if is_audio_name(name)}
     recordings, absent, targets, stems = [], [], {}, set()
     for where, row in _rows(meta):
         name, category = row["filename"], row["category"]
@@ -290,74 +248,10 @@ def _rows(meta: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
         ) from None
 
 
-def _is_audio(name: str) -> bool:
-    return Path(name).suffix[1:].upper() in soundfile.available_formats()
-
-
-def _audio_digest(recordings: Sequence[Recording]) -> str:
-    """Changes whenever one of the files does, without reading them."""
-    digest = hashlib.sha256()
-    for recording in recordings:
-        status = os.stat(recording.path)
-        digest.update(f"{recording.path} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _audio_is_there(folder: Path, splits: dict[str, list[int]]) -> bool:
-    """Whether nobody deleted the resampled files to which the manifests point."""
-    return all(
-        os.path.exists(clip.path)
-        for split in splits
-        for clip in read_manifest(folder / f"{split}.csv")
-    )
-
-
-def _clip(recording: Recording, resampled: ResampledClip) -> Clip:
-    return Clip(
+def _entry(recording: Recording) -> Entry:
+    return Entry(
         id=Path(recording.path).stem,
-        path=resampled.path,
-        start=0.0,
-        duration=resampled.info.duration,
-        sample_rate=resampled.info.sample_rate,
+        path=recording.path,
         labels=(recording.category,),
         extra={"fold": str(recording.fold)},
     )
-
-
-def _report(
-    corpus: Path,
-    published: Corpus,
-    recordings: Sequence[Recording],
-    classes: Sequence[str],
-    manifests: dict[str, list[Clip]],
-    found: dict[str, ResampledClip],
-    rejected: dict[str, str],
-) -> None:
-    """Logs what was found beside what was published."""
-    per_fold = Counter(recording.fold for recording in recordings)
-    logger.info(
-        "%s: %d of %s's %d clips (%d missing), %d of %d classes, clips per fold %s of %d",
-        corpus,
-        len(recordings),
-        published.name,
-        published.num_clips,
-        max(published.num_clips - len(recordings), 0),
-        len(classes),
-        published.num_classes,
-        "/".join(str(per_fold[fold]) for fold in FOLDS),
-        published.clips_per_fold,
-    )
-    for split, clips in manifests.items():
-        counts = Counter(clip.labels[0] for clip in clips)
-        per_class = ", ".join(f"{label} {counts[label]}" for label in classes)
-        logger.info("%s: %d clips (%s)", split, len(clips), per_class)
-    silent = [path for path, clip in found.items() if clip.is_silent]
-    other = [path for path, clip in found.items() if abs(clip.info.duration - CLIP_SECONDS) > 0.01]
-    for paths, what in (
-        (silent, "kept though silent throughout"),
-        (other, f"kept though not {CLIP_SECONDS:g} s long"),
-        (list(rejected), "left out as unusable, see rejected.csv"),
-    ):
-        if paths:
-            first = ", ".join(Path(path).name for path in paths[:3])
-            logger.warning("%d of %d clips %s: %s", len(paths), len(recordings), what, first)

@@ -5,7 +5,6 @@ python train.py hparams/finetune_patch.yaml --data_folder /data/ESC-50-master \
         --pretrained_encoder results/ESC50/pretrain_patch/fold1/1
 """
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,31 +13,9 @@ from esc50_prepare import prepare_esc50
 from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.run_opts import RunOptions
 
-from ssast_recipes.checkpoints import load_pretrained_encoder
-from ssast_recipes.data.pipelines import ClassEncoder, ClipDataset, make_dataset
 from ssast_recipes.experiment import read_experiment, run_experiment
+from ssast_recipes.recipe import load_pretrained, make_datasets
 from ssast_recipes.run_folder import run_folder
-
-logger = logging.getLogger(__name__)
-
-
-def dataio_prep(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
-    """Makes the train, valid and test sets; `output_keys` decide whether labels exist."""
-    encode_labels = None
-    if "target" in hparams["output_keys"]:
-        encode_labels = ClassEncoder.from_file(hparams["classes_file"], hparams["num_classes"])
-        hparams["classes"] = encode_labels.classes
-    return {
-        split: make_dataset(
-            hparams[f"{split}_manifests"],
-            hparams["read_waveform"],
-            encode_labels,
-            hparams["output_keys"],
-            hparams.get("clips_per_class") if split == "train" else None,
-            hparams["seed"],
-        )
-        for split in ("train", "valid", "test")
-    }
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -63,13 +40,8 @@ def run(hparams: dict[str, Any], run_options: RunOptions) -> None:
             "max_rejected": hparams["max_rejected"],
         },
     )
-    datasets = dataio_prep(hparams)
-    hparams["record"]["num_clips"] = {split: len(data) for split, data in datasets.items()}
-    if hparams.get("pretrained_encoder"):
-        source = load_pretrained_encoder(hparams["encoder"], hparams["pretrained_encoder"])
-        hparams["record"]["pretrained_from"] = source
-        logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
-
+    datasets = make_datasets(hparams)
+    load_pretrained(hparams)
     brain = hparams["brain_class"](
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],

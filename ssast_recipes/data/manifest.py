@@ -9,15 +9,17 @@ import csv
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
 
 from ssast_recipes.files import write_csv
 
 COLUMNS = ("ID", "path", "start", "duration", "sample_rate", "labels")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """One row of a manifest: a stretch of an audio file and its labels.
 
@@ -100,26 +102,31 @@ def write_manifest(path: str | os.PathLike, clips: Iterable[Clip]) -> None:
     ID,path,start,duration,sample_rate,labels,fold
     a,/a.wav,0.0,5.0,44100,dog,1
     """
-    clips = list(clips)
-    extra = tuple(clips[0].extra) if clips else ()
+    clips = iter(clips)
+    first = next(clips, None)
+    extra = tuple(first.extra) if first is not None else ()
     if set(extra) & set(COLUMNS):
         raise ValueError(f"{path}: the extra columns {extra} repeat one of {COLUMNS}")
+    rows = _rows(path, chain([first], clips), extra) if first is not None else ()
+    write_csv(path, COLUMNS + extra, rows)
+
+
+def _rows(
+    path: str | os.PathLike, clips: Iterable[Clip], extra: tuple[str, ...]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of a manifest, one by one: two million clips at once take gigabytes."""
     seen = set()
     for clip in clips:
         if clip.id in seen:
             raise ValueError(f"{path}: two clips have the ID {clip.id}, the second is {clip.path}")
-        if set(clip.extra) != set(extra):
+        if clip.extra.keys() != set(extra):
             raise ValueError(
                 f"{path}: clip {clip.id} has the extra columns {tuple(clip.extra)}, "
                 f"the first clip has {extra}"
             )
         seen.add(clip.id)
-    rows = (
-        (clip.id, clip.path, clip.start, clip.duration, clip.sample_rate, ";".join(clip.labels))
-        + tuple(clip.extra[name] for name in extra)
-        for clip in clips
-    )
-    write_csv(path, COLUMNS + extra, rows)
+        values = (clip.id, clip.path, clip.start, clip.duration, clip.sample_rate)
+        yield *values, ";".join(clip.labels), *(clip.extra[name] for name in extra)
 
 
 def read_manifest(path: str | os.PathLike) -> list[Clip]:

@@ -3,28 +3,19 @@
 import io
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import soundfile
 import torch
 import torchaudio
 from torch import Tensor
 
-from ssast_recipes.data.scanning import AudioInfo, audio_info
+from ssast_recipes.data.scanning import AudioCopy, AudioInfo, audio_info
 from ssast_recipes.files import beside
 
 SMALLEST_STEP = 2**-15  # of 16-bit samples
 
 
-class ResampledClip(NamedTuple):
-    """An audio file that was decoded, found good and resampled."""
-
-    path: str  # of the resampled copy
-    info: AudioInfo  # likewise
-    is_silent: bool  # from end to end
-
-
-def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> ResampledClip:
+def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> AudioCopy:
     """Decodes an audio file and writes it as 16-bit mono WAV at another sample rate.
 
     The copy gets the file's modification time. One that has it already, and its length, was made of
@@ -41,7 +32,7 @@ def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> Re
 
     Returns
     -------
-    ResampledClip
+    AudioCopy
 
     Raises
     ------
@@ -74,7 +65,7 @@ def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> Re
             os.utime(part, ns=(modified, modified))
     info = audio_info(target)
     is_silent = _decode(target, info).abs().max().item() < SMALLEST_STEP
-    return ResampledClip(str(target), info, is_silent)
+    return AudioCopy(str(target), info, is_silent)
 
 
 def _is_current(target: Path, modified: int, num_samples: int) -> bool:

@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 from ssast_recipes.files import write_csv
 
+_FORMATS = frozenset(soundfile.available_formats()) - {"RAW"}  # which has no header
+
 
 class AudioInfo(NamedTuple):
     """What the header of an audio file says."""
@@ -23,6 +25,14 @@ class AudioInfo(NamedTuple):
     def duration(self) -> float:
         """Length in seconds."""
         return self.num_samples / self.sample_rate
+
+
+class AudioCopy(NamedTuple):
+    """A good copy that was made of an audio file, to be read instead of it."""
+
+    path: str
+    info: AudioInfo  # of the copy
+    is_silent: bool  # from end to end
 
 
 def audio_info(path: str | os.PathLike) -> AudioInfo:
@@ -81,6 +91,59 @@ def _ends_with_last_page(path: str | os.PathLike) -> bool:
     # follow, of the pieces of which the rest consists.
     sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
     return bool(sizes) and bool(page[5] & 4) and len(page) >= 27 + len(sizes) + sum(sizes)
+
+
+def audio_files(folder: str | os.PathLike) -> list[str]:
+    """Lists the audio files in a folder and below it, by their extensions.
+
+    Folders are read once each, links to folders followed, and no file is looked at.
+
+    Arguments
+    ---------
+    folder : str or path
+        Where to look.
+
+    Returns
+    -------
+    list of str
+        Absolute paths, sorted.
+
+    Raises
+    ------
+    OSError
+        If a folder is not there or cannot be read.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> for name in ("b.WAV", "a.flac", "notes.txt"):
+    ...     (folder / name).touch()
+    >>> [os.path.basename(path) for path in audio_files(folder)]
+    ['a.flac', 'b.WAV']
+    """
+
+    def fail(error: OSError) -> None:
+        raise error  # os.walk would pass over a folder that it cannot read
+
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(os.path.abspath(folder), onerror=fail, followlinks=True)
+        for name in names
+        if is_audio_name(name)
+    )
+
+
+def is_audio_name(name: str) -> bool:
+    """Whether a file's extension is that of a format that soundfile reads.
+
+    Example
+    -------
+    >>> is_audio_name("a.flac"), is_audio_name("a.txt"), is_audio_name("._a.wav")
+    (True, False, False)
+    """
+    # "._a.wav" is what macOS leaves beside a.wav on foreign disks and in archives.
+    stem, _, extension = name.rpartition(".")
+    return bool(stem) and extension.upper() in _FORMATS and not name.startswith("._")
 
 
 def scan_audio(

@@ -92,3 +92,21 @@ def test_errors_of_reading_name_file_and_line(tmp_path, content, message):
     (tmp_path / "m.csv").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_manifest(tmp_path / "m.csv")
+
+
+def test_clips_are_written_as_they_come(tmp_path):
+    path = tmp_path / "train.csv"
+    write_manifest(path, clips())
+
+    def breaking():
+        yield clips()[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_manifest(path, breaking())
+    assert read_manifest(path) == clips()
+    write_manifest(path, iter(clips()[:2]))
+    assert read_manifest(path) == clips()[:2]
+    assert [item.name for item in tmp_path.iterdir()] == ["train.csv"]
+    write_manifest(path, [])
+    assert path.read_text() == HEADER

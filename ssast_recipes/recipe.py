@@ -1,0 +1,78 @@
+"""Steps that every `train.py` takes, between what its YAML file names and what its data set needs.
+
+Code of the experiments: unlike the parts, it reads `hparams`.
+"""
+
+import logging
+from typing import Any
+
+from ssast_recipes.checkpoints import load_pretrained_encoder
+from ssast_recipes.data.pipelines import ClipDataset, make_dataset
+
+logger = logging.getLogger(__name__)
+
+
+def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
+    """Makes the train, valid and test sets, once preparation has written their manifests.
+
+    Notes the numbers of clips in the run's record and, if labels are read, the `classes`.
+
+    Arguments
+    ---------
+    hparams : dict
+        `{train,valid,test}_manifests`, lists of files; `read_waveform`, or for one split
+        `{train,valid,test}_read_waveform`; `output_keys`, `seed`, `record`. If `target` is among
+        the output keys, `label_encoder`, a callable (classes_file, num_classes) to an object with
+        `classes` that turns labels into a tensor, and its `classes_file` and `num_classes`.
+        Optionally `clips_per_class` and `mixup`, of training.
+
+    Returns
+    -------
+    dict of str to ClipDataset
+        By split.
+
+    Raises
+    ------
+    ValueError
+        If the manifests or the classes are not what they should be.
+    """
+    encode_labels = None
+    if "target" in hparams["output_keys"]:
+        encode_labels = hparams["label_encoder"](hparams["classes_file"], hparams["num_classes"])
+        hparams["classes"] = encode_labels.classes
+    datasets = {
+        split: make_dataset(
+            hparams[f"{split}_manifests"],
+            hparams.get(f"{split}_read_waveform", hparams["read_waveform"]),
+            encode_labels,
+            hparams["output_keys"],
+            hparams.get("clips_per_class") if split == "train" else None,
+            hparams["seed"],
+            hparams.get("mixup") if split == "train" else None,
+        )
+        for split in ("train", "valid", "test")
+    }
+    hparams["record"]["num_clips"] = {split: len(clips) for split, clips in datasets.items()}
+    return datasets
+
+
+def load_pretrained(hparams: dict[str, Any]) -> None:
+    """Fills the encoder with the pretrained weights that the YAML file names, if it names some.
+
+    Arguments
+    ---------
+    hparams : dict
+        `encoder`, `record` and, optionally, `pretrained_encoder`: a path or nothing. The record
+        gets `pretrained_from`, the name and checksum of the weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no such weights.
+    ValueError
+        If they do not fit the encoder.
+    """
+    if hparams.get("pretrained_encoder"):
+        source = load_pretrained_encoder(hparams["encoder"], hparams["pretrained_encoder"])
+        hparams["record"]["pretrained_from"] = source
+        logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
