@@ -50,11 +50,7 @@ class ClassificationModel(nn.Module):
         self.classifier = classifier
         self.pooling = pooling
         self.freeze_encoder = freeze_encoder
-        # Nothing is masked here, so this token gets no gradient; DistributedDataParallel would
-        # wait for one.
-        encoder.mask_token.requires_grad_(False)
-        if freeze_encoder:
-            encoder.requires_grad_(False)
+        keep_from_training(encoder, freeze_encoder)
 
     def embed(self, spectrograms: Tensor) -> Tensor:
         """Maps spectrograms [batch, frames, mel bins] to clip embeddings [batch, width]."""
@@ -63,6 +59,35 @@ class ClassificationModel(nn.Module):
         tokens = output.patch_tokens if self.pooling == "mean" else output.prefix_tokens
         return tokens.mean(dim=1)
 
-    def forward(self, spectrograms: Tensor) -> Tensor:
-        """Maps spectrograms [batch, frames, mel bins] to logits [batch, classes]."""
+    def forward(self, spectrograms: Tensor, num_frames: Tensor | None = None) -> Tensor:
+        """Maps spectrograms [batch, frames, mel bins] to logits [batch, classes].
+
+        The clips' lengths [batch] are for models that mask padding: here it is like sound.
+        """
         return self.classifier(self.embed(spectrograms))
+
+
+def keep_from_training(encoder: AudioSpectrogramTransformer, whole: bool) -> None:
+    """Takes the gradient from an encoder's mask token, or from the whole encoder.
+
+    A classifier's clips are not masked: their mask token gets no gradient, and
+    DistributedDataParallel would wait for one.
+
+    Arguments
+    ---------
+    encoder : AudioSpectrogramTransformer
+        The encoder; changed in place.
+    whole : bool
+        Freeze all of it.
+
+    Example
+    -------
+    >>> from ssast_recipes.builders import ast_encoder
+    >>> encoder = ast_encoder("tiny", depth=1, target_length=128)
+    >>> keep_from_training(encoder, whole=False)
+    >>> [name for name, weight in encoder.named_parameters() if not weight.requires_grad]
+    ['mask_token']
+    """
+    encoder.mask_token.requires_grad_(False)
+    if whole:
+        encoder.requires_grad_(False)

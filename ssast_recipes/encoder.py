@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from ssast_recipes.patches import PatchEmbedding, compute_grid_size
@@ -124,6 +125,7 @@ class AudioSpectrogramTransformer(nn.Module):
         spectrograms: Tensor,
         masked_indices: Tensor | None = None,
         return_hidden_states: bool = False,
+        visible_patches: Tensor | None = None,
     ) -> EncoderOutput:
         """Encodes a batch of spectrograms.
 
@@ -135,6 +137,9 @@ class AudioSpectrogramTransformer(nn.Module):
             Patches to hide behind the mask token, [batch, masked], int64.
         return_hidden_states : bool
             Whether to keep what each block puts out.
+        visible_patches : Tensor, optional
+            Which patches are attended to, [batch, patches] bool, such as `patches_within` a clip;
+            by default all, with faster kernels. The tokens of the others are of no use.
 
         Returns
         -------
@@ -157,13 +162,16 @@ class AudioSpectrogramTransformer(nn.Module):
         prefix = torch.cat([self.class_token, self.distillation_token], dim=1)
         tokens = torch.cat([prefix.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
         tokens = tokens + self.position_embedding  # [batch, 2 + patches, width]
+        visible = visible_patches
+        if visible is not None:  # the prefix tokens always are: [batch, 2 + patches]
+            visible = pad(visible, (NUM_PREFIX_TOKENS, 0), value=True)
 
         hidden_states = []
         for block in self.blocks:
             if self.activation_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False)
+                tokens = checkpoint(block, tokens, visible, use_reentrant=False)
             else:
-                tokens = block(tokens)
+                tokens = block(tokens, visible)
             if return_hidden_states:
                 hidden_states.append(tokens)
         tokens = self.norm(tokens)

@@ -42,6 +42,11 @@ class ClassificationHead(nn.Module):
     num_classes : int
         Number of classes.
 
+    Raises
+    ------
+    ValueError
+        If `num_classes` is not a whole number above 0.
+
     Example
     -------
     >>> ClassificationHead(192, num_classes=50)(torch.zeros(2, 192)).shape
@@ -51,8 +56,50 @@ class ClassificationHead(nn.Module):
     def __init__(self, embed_dim: int, num_classes: int):
         super().__init__()
         self.norm = nn.LayerNorm(embed_dim, eps=1e-5)
-        self.linear = nn.Linear(embed_dim, num_classes)
+        self.linear = nn.Linear(embed_dim, _checked(num_classes))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Maps embeddings [batch, width] to logits [batch, classes]."""
         return self.linear(self.norm(embeddings))
+
+
+class ProjectionHead(nn.Module):
+    """Two linear layers with nothing between: SUPERB's head for utterances.
+
+    SUPERB has the mean over time between the two (Yang et al., SUPERB, Interspeech 2021). A mean
+    and a linear layer commute, so here the mean, of fewer values, comes first.
+
+    Arguments
+    ---------
+    embed_dim : int
+        Width of an embedding.
+    num_classes : int
+        Number of classes.
+    hidden_dim : int
+        Width between the layers.
+
+    Raises
+    ------
+    ValueError
+        If `num_classes` is not a whole number above 0.
+
+    Example
+    -------
+    >>> ProjectionHead(768, num_classes=12)(torch.zeros(2, 768)).shape
+    torch.Size([2, 12])
+    """
+
+    def __init__(self, embed_dim: int, num_classes: int, hidden_dim: int = 256):
+        super().__init__()
+        self.projection = nn.Linear(embed_dim, hidden_dim)
+        self.linear = nn.Linear(hidden_dim, _checked(num_classes))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Maps embeddings [batch, width] to logits [batch, classes]."""
+        return self.linear(self.projection(embeddings))
+
+
+def _checked(num_classes: int) -> int:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        raise ValueError(f"num_classes is a whole number above 0, not {num_classes!r}")
+    return num_classes

@@ -27,11 +27,16 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
         self.projection = nn.Linear(embed_dim, embed_dim)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Maps tokens [batch, tokens, width] to tokens of the same shape."""
+    def forward(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Maps tokens [batch, tokens, width] to tokens of the same shape.
+
+        `visible` [batch, tokens] bool says which of them are attended to; by default all are.
+        """
+        # [batch, heads, queries, keys]; without a mask, kernels that take none can be chosen.
+        mask = None if visible is None else visible[:, None, None, :]
         heads = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each [batch, heads, tokens, head width]
-        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.projection(attended.transpose(1, 2).flatten(2))
 
 
@@ -88,7 +93,10 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(embed_dim, eps=1e-6)
         self.mlp = FeedForward(embed_dim, int(embed_dim * mlp_ratio))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Maps tokens [batch, tokens, width] to tokens of the same shape."""
-        tokens = tokens + self.attention(self.norm1(tokens))
+    def forward(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Maps tokens [batch, tokens, width] to tokens of the same shape.
+
+        `visible` [batch, tokens] bool says which of them are attended to; by default all are.
+        """
+        tokens = tokens + self.attention(self.norm1(tokens), visible)
         return tokens + self.mlp(self.norm2(tokens))

@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from ssast_recipes.augment import NoiseAndRoll, SpecAugment
+from ssast_recipes.augment import Mixup, NoiseAndRoll, SpecAugment, mix_waveforms
 from ssast_recipes.randomness import ClipGenerator
+from tests.reference import formulas
 
 CLIPS = 20_000
 
@@ -133,3 +134,121 @@ def test_a_clip_is_augmented_alike_in_whatever_batch(device, augment):
     assert torch.equal(part, whole[4:])
     other = augment(spectrograms, ClipGenerator(3, 6, places))
     assert not torch.equal(other, whole)
+
+
+# ---- mixup
+
+
+def one_hot_clip(index, num_clips, length=4):
+    target = torch.zeros(num_clips)
+    target[index] = 1.0
+    return {"id": f"clip{index}", "waveform": torch.randn(length), "target": target}
+
+
+def draw_mixtures(mixup, draws, num_clips=50, index=0):
+    """Partner and share of every draw; a partner of None is a clip left alone."""
+    clips = [one_hot_clip(number, num_clips) for number in range(num_clips)]
+    found = []
+    for occasion in range(draws):
+        asked = []
+        mixed = mixup(
+            clips[index], occasion, num_clips, lambda n, asked=asked: asked.append(n) or clips[n]
+        )
+        assert len(asked) <= 1
+        assert (mixed is clips[index]) == (not asked)
+        found.append((asked[0] if asked else None, mixed["target"][index].item()))
+    return found
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.6, 1.0])
+def test_clips_are_mixed_at_the_rate(rate):
+    draws = 4000
+    mixed = sum(partner is not None for partner, _ in draw_mixtures(Mixup(rate, seed=1), draws))
+    assert abs(mixed - rate * draws) <= 4 * math.sqrt(draws * rate * (1 - rate))
+
+
+def test_partners_are_uniform_and_shares_are_beta_distributed():
+    draws, num_clips = 20_000, 50
+    found = draw_mixtures(Mixup(rate=1.0, seed=1), draws, num_clips)
+    counts = torch.bincount(torch.tensor([partner for partner, _ in found]), minlength=num_clips)
+    assert len(counts) == num_clips  # the clip itself among them
+    chi_square = ((counts - draws / num_clips) ** 2 / (draws / num_clips)).sum().item()
+    assert abs(chi_square - (num_clips - 1)) < 4 * math.sqrt(2 * (num_clips - 1))
+    shares = torch.tensor([share for partner, share in found if partner != 0]).double()
+    # Of Beta(a, a): mean 1/2, variance 1 / (4 (2 a + 1)), kurtosis 3 - 6 / (2 a + 3).
+    variance = 1 / (4 * 21)
+    assert abs(shares.mean().item() - 0.5) < 4 * math.sqrt(variance / len(shares))
+    assert shares.var().item() == pytest.approx(variance, rel=0.04)
+    kurtosis = ((shares - 0.5) ** 4).mean().item() / variance**2
+    assert kurtosis == pytest.approx(3 - 6 / 23, rel=0.06)
+    # Partner and share are drawn apart from each other.
+    partners = torch.tensor([float(partner) for partner, _ in found if partner != 0]).double()
+    correlation = torch.corrcoef(torch.stack([partners, shares]))[0, 1]
+    assert abs(correlation.item()) < 4 / math.sqrt(len(shares))
+
+
+def test_targets_mix_as_the_waveforms_do():
+    first = {
+        "id": "a",
+        "waveform": torch.tensor([1.0, -1.0, 1.0, -1.0]),
+        "target": torch.tensor([1.0, 0.0, 1.0, 0.0]),
+    }
+    second = {
+        "id": "b",
+        "waveform": torch.tensor([1.0, 1.0, -1.0, -1.0]),
+        "target": torch.tensor([0.0, 0.0, 1.0, 1.0]),
+    }
+    mixed = Mixup(rate=1.0, seed=1)(first, 1, 1, lambda _: second)
+    share = mixed["target"][0].item()
+    assert 0.1 < share < 0.9
+    expected = torch.tensor([share, 0.0, 1.0, 1 - share])
+    torch.testing.assert_close(mixed["target"], expected)
+    # The two waveforms are orthogonal, so the mixture tells what each contributes.
+    assert mixed["waveform"].dot(first["waveform"]).item() / 4 == pytest.approx(share)
+    assert mixed["waveform"].dot(second["waveform"]).item() / 4 == pytest.approx(1 - share)
+    assert first["target"].tolist() == [1, 0, 1, 0] and second["target"].tolist() == [0, 0, 1, 1]
+    assert torch.equal(first["waveform"], torch.tensor([1.0, -1.0, 1.0, -1.0]))
+
+
+@pytest.mark.parametrize("lengths", [(500, 500), (500, 300), (500, 900), (1, 3)])
+def test_mixtures_have_the_first_waveforms_length_and_no_mean(device, lengths):
+    first, second = (torch.rand(length, device=device) + 3 for length in lengths)
+    mixture = mix_waveforms(first, second, 0.3)
+    torch.testing.assert_close(mixture, formulas.mix(first, second, 0.3))
+    assert len(mixture) == lengths[0]
+    assert abs(mixture.mean().item()) < 1e-6
+    assert (mixture.abs() < 2).all()  # without the offsets, those of the padding too
+
+
+def test_draws_are_a_function_of_seed_occasion_and_clip():
+    def mix(seed=1, occasion="1 0", clip_id="a"):
+        clip = {"id": clip_id, "waveform": torch.ones(2), "target": torch.ones(1)}
+        partner = {"id": "b", "waveform": torch.ones(2), "target": torch.zeros(1)}
+        return Mixup(1.0, seed)(clip, occasion, 9, lambda _: partner)["target"].item()
+
+    first = mix()
+    torch.manual_seed(3)
+    assert mix() == first
+    others = [mix(seed=2), mix(occasion="2 0"), mix(occasion="1 1"), mix(clip_id="c"), first]
+    assert len(set(others)) == 5
+
+
+@pytest.mark.parametrize("clip", [{"target": torch.tensor(3)}, {}])
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_targets_that_cannot_be_mixed_are_refused(clip, rate):
+    clip = {"id": "a", "waveform": torch.ones(2), **clip}
+    with pytest.raises(ValueError, match="mixup mixes targets of one number a class.*MultiHot"):
+        Mixup(rate)(clip, 1, 1, lambda _: clip)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"rate": 1.5}, "rate of mixup is from 0 to 1, not 1.5"),
+        ({"rate": -0.1}, "rate of mixup is from 0 to 1, not -0.1"),
+        ({"concentration": 0}, "concentration of mixup is above 0, not 0"),
+    ],
+)
+def test_impossible_mixups_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Mixup(**arguments)

@@ -133,6 +133,58 @@ def test_a_clip_is_encoded_alike_in_every_batch(device):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+def test_attention_to_visible_tokens_is_as_if_the_others_were_not_there(device):
+    attention = SelfAttention(12, num_heads=3).to(device).double()
+    tokens = torch.randn(3, 7, 12, device=device, dtype=torch.float64)
+    visible = torch.rand(3, 7, device=device) < 0.6
+    visible[:, 0] = True
+    attended = attention(tokens, visible)
+    assert not torch.allclose(attended, attention(tokens))
+    for clip in range(3):
+        there = visible[clip]
+        expected = attention(tokens[clip, there].unsqueeze(0))[0]
+        torch.testing.assert_close(attended[clip, there], expected)
+    torch.testing.assert_close(attention(tokens, visible | True), attention(tokens))
+
+
+def test_prefix_tokens_and_visible_patches_alone_are_attended_to(device):
+    encoder = small_encoder(device, depth=3).double()
+    spectrograms = torch.randn(2, 64, 128, device=device, dtype=torch.float64)
+    visible = torch.rand(2, 32, device=device) < 0.5
+    patches = patchify(spectrograms, (16, 16))
+    changed = torch.where(visible.unsqueeze(2), patches, 1e3)
+    before = encoder(spectrograms, visible_patches=visible)
+    after = encoder(unpatchify(changed, (16, 16), GRID), visible_patches=visible)
+    torch.testing.assert_close(before.patch_tokens[visible], after.patch_tokens[visible])
+    torch.testing.assert_close(before.prefix_tokens, after.prefix_tokens)
+    assert not torch.allclose(before.patch_tokens[~visible], after.patch_tokens[~visible])
+    plain = encoder(spectrograms)
+    torch.testing.assert_close(
+        encoder(spectrograms, visible_patches=visible | True).patch_tokens, plain.patch_tokens
+    )
+    with torch.no_grad():
+        encoder.class_token.neg_()
+    moved = encoder(spectrograms, visible_patches=visible)
+    assert not torch.allclose(moved.patch_tokens, before.patch_tokens)
+
+
+def test_attention_gets_no_mask_unless_one_is_asked_for(device, monkeypatch):
+    """Without one, the fused kernels that take none can be chosen."""
+    masks, attend = [], F.scaled_dot_product_attention
+
+    def spy(*arguments, attn_mask=None, **options):
+        masks.append(attn_mask)
+        return attend(*arguments, attn_mask=attn_mask, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    encoder = small_encoder(device)
+    spectrograms = torch.randn(2, 64, 128, device=device)
+    encoder(spectrograms, return_hidden_states=True)
+    assert masks == [None, None]
+    encoder(spectrograms, visible_patches=torch.ones(2, 32, dtype=torch.bool, device=device))
+    assert masks[2].shape == (2, 1, 1, 34) and masks[2].dtype == torch.bool
+
+
 def test_activation_checkpointing_changes_no_gradient(device):
     plain = small_encoder(device)
     thrifty = small_encoder(device, activation_checkpointing=True)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ssast_recipes.builders import SIZES, ast_encoder
-from ssast_recipes.heads import ClassificationHead, PatchPredictionHead
+from ssast_recipes.heads import ClassificationHead, PatchPredictionHead, ProjectionHead
 
 
 def count(*modules: nn.Module) -> int:
@@ -32,6 +32,23 @@ def test_classification_head_normalises_then_projects(device):
     normalised = normalised * head.norm.weight + head.norm.bias
     expected = normalised @ head.linear.weight.T + head.linear.bias
     torch.testing.assert_close(head(embeddings), expected)
+
+
+def test_projection_head_is_two_layers_and_nothing_between(device):
+    head = ProjectionHead(24, num_classes=7, hidden_dim=10).to(device)
+    embeddings = torch.randn(4, 24, device=device)
+    hidden = embeddings @ head.projection.weight.T + head.projection.bias
+    assert hidden.shape == (4, 10) and (hidden < 0).any()
+    torch.testing.assert_close(head(embeddings), hidden @ head.linear.weight.T + head.linear.bias)
+    assert ProjectionHead(24, 7).projection.weight.shape == (256, 24)
+
+
+@pytest.mark.parametrize("head", [ClassificationHead, ProjectionHead])
+@pytest.mark.parametrize("num_classes", ["ten", 0, -1, 2.0, True, None])
+def test_numbers_of_classes_that_are_none_are_refused(head, num_classes):
+    message = f"num_classes is a whole number above 0, not {num_classes!r}"
+    with pytest.raises(ValueError, match=message):
+        head(24, num_classes)
 
 
 @pytest.mark.parametrize("size, millions", [("tiny", 6), ("small", 23), ("base", 89)])

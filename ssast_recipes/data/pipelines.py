@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor
 from torchaudio.transforms import Resample
 
+from ssast_recipes.augment import Mixup
 from ssast_recipes.data.manifest import read_manifest
 from ssast_recipes.data.sampling import ClipKey
 
@@ -27,7 +28,8 @@ class WaveformReader:
     max_duration : float, optional
         Seconds at most; of longer clips a stretch is read. By default clips are read whole.
     crop : str
-        Which stretch of a longer clip: "start", or "random", drawn from (seed, epoch, clip).
+        Which stretch of a longer clip: "start", or "random", drawn from (seed, epoch, clip) and,
+        where clips are drawn with replacement, anew each time; evaluating, always the same.
     seed : int
         Seed of random crops.
 
@@ -60,7 +62,13 @@ class WaveformReader:
         self.crop, self.seed = crop, seed
 
     def __call__(
-        self, path: str | Path, start: float, duration: float, epoch: int, clip_id: str
+        self,
+        path: str | Path,
+        start: float,
+        duration: float,
+        epoch: int,
+        clip_id: str,
+        draw: int = 0,
     ) -> Tensor:
         """Reads a clip.
 
@@ -74,6 +82,8 @@ class WaveformReader:
             Epoch, for random crops.
         clip_id : str
             Name of the clip, for random crops.
+        draw : int
+            How often the epoch has shown the clip before, for random crops.
 
         Returns
         -------
@@ -82,7 +92,7 @@ class WaveformReader:
         """
         surplus = 0.0 if self.max_duration is None else max(0.0, duration - self.max_duration)
         if self.crop == "random" and surplus:
-            start += surplus * random.Random(f"{self.seed} {epoch} {clip_id}").random()
+            start += surplus * random.Random(f"{self.seed} {epoch} {draw} {clip_id}").random()
         try:
             with soundfile.SoundFile(path) as audio:
                 rate = audio.samplerate
@@ -110,8 +120,9 @@ def _resampler(from_rate: int, to_rate: int) -> Resample:
 class ClipDataset(DynamicItemDataset):
     """The clips of one or several manifests, asked for by `ClipKey`.
 
-    A SpeechBrain data set whose pipelines may also take `epoch`, `index` and `place`, so that
-    random processing can be a function of the epoch and the clip.
+    A SpeechBrain data set whose pipelines may also take `epoch`, `index`, `place` and `draw`, so
+    that random processing can be a function of the epoch and the clip. `mixup`, if set, mixes
+    clips with each other; not in epoch 0, which is evaluation's.
 
     Arguments
     ---------
@@ -139,6 +150,7 @@ class ClipDataset(DynamicItemDataset):
         if not data:
             raise ValueError(f"there are no clips in {', '.join(map(str, manifests))}")
         super().__init__(data)
+        self.mixup: Mixup | None = None
         self.pipeline.add_static_keys(list(ClipKey._fields))
 
     def keep_per_class(self, num_clips: int, seed: int) -> None:
@@ -158,6 +170,16 @@ class ClipDataset(DynamicItemDataset):
 
     def __getitem__(self, key: ClipKey | int) -> dict[str, Any]:
         key = key if isinstance(key, ClipKey) else ClipKey(epoch=0, index=key, place=key)
+        if self.mixup is None or key.epoch == 0:
+            return self._read(key)
+        return self.mixup(
+            self._read(key),
+            occasion=f"{key.epoch} {key.draw}",
+            num_clips=len(self),
+            read=lambda index: self._read(key._replace(index=index)),
+        )
+
+    def _read(self, key: ClipKey) -> dict[str, Any]:
         clip_id = self.data_ids[key.index]
         return self.pipeline.compute_outputs({"id": clip_id, **self.data[clip_id], **key._asdict()})
 
@@ -169,6 +191,7 @@ def make_dataset(
     output_keys: Sequence[str] = ("id", "index", "place", "waveform", "target"),
     clips_per_class: int | None = None,
     seed: int = 0,
+    mixup: Mixup | None = None,
 ) -> ClipDataset:
     """Makes a data set of waveforms and, if `target` is among the output keys, targets.
 
@@ -177,7 +200,8 @@ def make_dataset(
     manifests : sequence of paths
         Manifest files.
     read_waveform : callable
-        (path, start, duration, epoch, id) to samples, such as a `WaveformReader`.
+        (path, start, duration, epoch, id, draw) to samples, such as a `WaveformReader`. Training
+        and evaluation may have readers of their own: random crops here, whole clips there.
     encode_labels : callable, optional
         Labels to a target tensor, such as a `ClassEncoder`.
     output_keys : sequence of str
@@ -186,6 +210,8 @@ def make_dataset(
         Keeps so many clips of each class, to see what a classifier makes of fewer labels.
     seed : int
         Which ones: they are drawn from the seed.
+    mixup : Mixup, optional
+        Mixes clips with each other, in training.
 
     Returns
     -------
@@ -195,74 +221,30 @@ def make_dataset(
     Raises
     ------
     ValueError
-        If a class has fewer clips than `clips_per_class`.
+        If a class has fewer clips than `clips_per_class`; when a clip is read, if its audio or its
+        labels are not as they should be, or mixup is given targets that it cannot mix.
     """
     dataset = ClipDataset(manifests)
+    dataset.mixup = mixup
     if clips_per_class is not None:
         dataset.keep_per_class(clips_per_class, seed)
     dataset.add_dynamic_item(
-        read_waveform, takes=["path", "start", "duration", "epoch", "id"], provides="waveform"
+        read_waveform,
+        takes=["path", "start", "duration", "epoch", "id", "draw"],
+        provides="waveform",
     )
     if encode_labels is not None:
-        dataset.add_dynamic_item(encode_labels, takes="labels", provides="target")
+        dataset.add_dynamic_item(
+            partial(_encode, encode_labels), takes=["labels", "id", "path"], provides="target"
+        )
     dataset.set_output_keys(list(output_keys))
     return dataset
 
 
-class ClassEncoder:
-    """Turns the one label of a clip into its class index.
-
-    Arguments
-    ---------
-    classes : sequence of str
-        Class names, in the order of their indices.
-
-    Raises
-    ------
-    ValueError
-        When called, if a clip has no label or several, or one that is not a class.
-
-    Example
-    -------
-    >>> ClassEncoder(["dog", "rain"])(("rain",))
-    tensor(1)
-    """
-
-    def __init__(self, classes: Sequence[str]):
-        self.classes = list(classes)
-        self._index = {name: index for index, name in enumerate(self.classes)}
-
-    @classmethod
-    def from_file(cls, path: str | Path, num_classes: int) -> "ClassEncoder":
-        """Reads the classes from a text file, one a line.
-
-        Arguments
-        ---------
-        path : str or Path
-            The file that preparation wrote.
-        num_classes : int
-            How many there are to be: the size of the classifier.
-
-        Returns
-        -------
-        ClassEncoder
-            The encoder.
-
-        Raises
-        ------
-        ValueError
-            If there are more or fewer.
-        """
-        classes = Path(path).read_text(encoding="utf-8").splitlines()
-        if len(classes) != num_classes:
-            raise ValueError(
-                f"num_classes is {num_classes}, but {path} lists {len(classes)}; "
-                f"pass --num_classes {len(classes)}"
-            )
-        return cls(classes)
-
-    def __call__(self, labels: Sequence[str]) -> Tensor:
-        """Maps one label to its class index, a 0-dimensional int64 tensor."""
-        if len(labels) != 1 or labels[0] not in self._index:
-            raise ValueError(f"labels {list(labels)} are not one of {len(self.classes)} classes")
-        return torch.tensor(self._index[labels[0]])
+def _encode(
+    encode: Callable[..., Tensor], labels: Sequence[str], clip_id: str, path: str
+) -> Tensor:
+    try:
+        return encode(labels)
+    except ValueError as error:
+        raise ValueError(f"clip {clip_id} ({path}): {error}; prepare again") from None

@@ -7,9 +7,11 @@ import torch
 import torchaudio
 from torch.utils.data import DataLoader
 
+from ssast_recipes.augment import Mixup, mix_waveforms
 from ssast_recipes.data.batches import ClipBatch, collate
+from ssast_recipes.data.labels import ClassEncoder, MultiHotEncoder
 from ssast_recipes.data.manifest import Clip, write_manifest
-from ssast_recipes.data.pipelines import ClassEncoder, ClipDataset, WaveformReader, make_dataset
+from ssast_recipes.data.pipelines import ClipDataset, WaveformReader, make_dataset
 from ssast_recipes.data.sampling import ClipKey
 
 RATE = 16000
@@ -272,32 +274,121 @@ def test_few_clips_of_each_class_are_drawn_from_the_seed(tmp_path):
             kept(num_clips, seed=1)
 
 
-# ---- labels
+def test_wrong_labels_are_told_with_the_clip(tmp_path):
+    write_manifest(tmp_path / "a.csv", long_clips(tmp_path, 2))
+    dataset = make_dataset([tmp_path / "a.csv"], WaveformReader(), MultiHotEncoder(["label0"]))
+    assert dataset[0]["target"].tolist() == [1.0]
+    message = r"clip clip1 \(.*1.wav\): labels \['label1'\] are not among 1 classes; prepare again"
+    with pytest.raises(ValueError, match=message):
+        dataset[1]
 
 
-def test_classes_are_numbered_in_the_files_order(tmp_path):
-    (tmp_path / "classes.txt").write_text("sea\ndog\nrain\n")
-    encoder = ClassEncoder.from_file(tmp_path / "classes.txt", 3)
-    assert encoder.classes == ["sea", "dog", "rain"]
-    encoded = [encoder([name]) for name in encoder.classes]
-    assert [(index.item(), index.dtype, index.ndim) for index in encoded] == [
-        (number, torch.int64, 0) for number in range(3)
+# ---- other windows in evaluation, and of clips shown again
+
+
+def test_training_and_evaluation_may_read_other_stretches(tmp_path):
+    """As for SID: random crops in training, the first so many seconds in evaluation."""
+    write_manifest(tmp_path / "a.csv", long_clips(tmp_path, 1))
+    training, evaluation = (
+        make_dataset([tmp_path / "a.csv"], reader, output_keys=("id", "waveform"))
+        for reader in (
+            WaveformReader(max_duration=0.25, crop="random", seed=1),
+            WaveformReader(max_duration=0.5),
+        )
+    )
+    starts = {int(places(training[ClipKey(epoch, 0, 0)]["waveform"])[0]) for epoch in range(1, 9)}
+    assert len(starts) == 8
+    whole = places(evaluation[0]["waveform"])
+    assert torch.equal(whole, torch.arange(8000))
+
+
+def test_a_clip_drawn_again_in_an_epoch_shows_another_stretch(tmp_path):
+    """As KS1's few long noise files, of which an epoch shows thousands of windows."""
+    write_manifest(tmp_path / "a.csv", long_clips(tmp_path, 1))
+    reader = WaveformReader(max_duration=0.05, crop="random", seed=1)
+    dataset = make_dataset([tmp_path / "a.csv"], reader, output_keys=("id", "waveform"))
+
+    def starts(epoch):
+        keys = [ClipKey(epoch, 0, place=3, draw=draw) for draw in range(300)]
+        return [int(places(dataset[key]["waveform"])[0]) for key in keys]
+
+    first = starts(1)
+    assert starts(1) == first
+    assert len(set(first)) > 290
+    assert abs(np.mean(first) - 0.95 * RATE / 2) < 4 * 0.95 * RATE / math.sqrt(12 * 300)
+    assert not set(first) & set(starts(2)[:20])
+
+
+# ---- mixup in a data set
+
+
+def mixing_dataset(folder, mixup, count=6):
+    """Clips of other lengths and pitches; the target tells which."""
+    clips = []
+    for number in range(count):
+        samples = np.cos(np.arange(2000 + 300 * number) * (number + 1) / 20) + 0.1 * number
+        path = write(folder / f"{number}.wav", 0.5 * samples)
+        duration = len(samples) / RATE
+        clips.append(Clip(f"clip{number}", str(path), 0.0, duration, RATE, (f"label{number}",)))
+    write_manifest(folder / "a.csv", clips)
+    encoder = MultiHotEncoder([f"label{number}" for number in range(count)])
+    return make_dataset([folder / "a.csv"], WaveformReader(), encoder, mixup=mixup)
+
+
+def test_clips_are_mixed_with_others_of_the_set(tmp_path):
+    plain = mixing_dataset(tmp_path, None)
+    mixing = mixing_dataset(tmp_path, Mixup(rate=1.0, seed=2))
+    partners = set()
+    for epoch in range(1, 20):
+        for index in range(6):
+            clip, own = mixing[ClipKey(epoch, index, 0)], plain[index]
+            partner = int(clip["target"].masked_fill(own["target"] > 0, 0).argmax())
+            share = float(clip["target"][index])
+            if share == 1:
+                partner = index  # mixed with itself
+            partners.add((index, partner))
+            expected = mix_waveforms(own["waveform"], plain[partner]["waveform"], share)
+            torch.testing.assert_close(clip["waveform"], expected, rtol=0, atol=1e-6)
+            assert clip["target"].sum().item() == pytest.approx(1.0, abs=1e-6)
+            assert (clip["id"], clip["index"]) == (own["id"], own["index"])
+    assert len(partners) == 36
+
+
+def test_evaluation_is_not_mixed(tmp_path):
+    plain = mixing_dataset(tmp_path, None)
+    mixing = mixing_dataset(tmp_path, Mixup(rate=1.0))
+    for key in (2, ClipKey(epoch=0, index=2, place=2)):
+        assert torch.equal(mixing[key]["waveform"], plain[2]["waveform"])
+        assert torch.equal(mixing[key]["target"], plain[2]["target"])
+    assert not torch.equal(mixing[ClipKey(1, 2, 2)]["waveform"], plain[2]["waveform"])
+
+
+def test_mixtures_are_alike_in_other_orders_places_and_workers(tmp_path):
+    dataset = mixing_dataset(tmp_path, Mixup(rate=0.5, seed=2))
+    keys = [
+        ClipKey(epoch, index, 0, draw) for epoch in (1, 2) for index in range(6) for draw in (0, 1)
     ]
 
+    def mixtures(keys, num_workers=0):
+        loader = DataLoader(
+            dataset,
+            batch_sampler=[[key] for key in keys],
+            collate_fn=collate,
+            num_workers=num_workers,
+        )
+        return {
+            key._replace(place=0): (batch.targets[0].tolist(), batch.waveforms[0].tolist())
+            for key, batch in zip(keys, loader, strict=True)
+        }
 
-@pytest.mark.parametrize("labels", [(), ("dog", "sea"), ("cat",)])
-def test_a_clip_needs_one_known_label(labels):
-    with pytest.raises(ValueError, match="not one of 2 classes"):
-        ClassEncoder(["dog", "sea"])(labels)
-
-
-@pytest.mark.parametrize("wanted", [2, 4])
-def test_another_number_of_classes_is_refused(tmp_path, wanted):
-    (tmp_path / "classes.txt").write_text("sea\ndog\nrain\n")
-    with pytest.raises(
-        ValueError, match=rf"num_classes is {wanted}, but .* lists 3; .*num_classes 3"
-    ):
-        ClassEncoder.from_file(tmp_path / "classes.txt", wanted)
+    expected = mixtures(keys)
+    torch.manual_seed(7)
+    assert mixtures([key._replace(place=9) for key in keys[::-1]]) == expected
+    assert mixtures(keys, num_workers=2) == expected
+    targets = [target for target, _ in expected.values()]
+    mixed = [target for target in targets if max(target) < 1]
+    assert 4 < len(mixed) < 20
+    assert len({tuple(target) for target in mixed}) == len(mixed)
 
 
 # ---- batches
