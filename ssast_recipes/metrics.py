@@ -1,9 +1,13 @@
 """How well masked patches are found, and clips classified."""
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssast_recipes.losses import masked_mean, similarity_matrix
+from ssast_recipes.ranking import average_precisions, roc_aucs
 
 
 def masked_patch_accuracy(
@@ -67,15 +71,16 @@ def masked_patch_accuracy(
     return masked_mean(found, included).mean()
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of clips whose highest logit is the label's.
+def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Share of clips whose highest logit is that of the label.
 
     Arguments
     ---------
     logits : Tensor
         Logits or scores, [clips, classes].
-    labels : Tensor
-        Class indices, [clips], int64.
+    targets : Tensor
+        Class indices, [clips], int64; or one target a class, [clips, classes], of which the
+        highest is the label (one-hot, or mixed by mixup).
 
     Returns
     -------
@@ -87,4 +92,102 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).item()
     0.5
     """
+    labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
     return (logits.argmax(dim=1) == labels).float().mean()
+
+
+def recalls(logits: Tensor, targets: Tensor) -> Tensor:
+    """Accuracy class by class: the share of a class's clips whose highest logit is the class's.
+
+    Arguments
+    ---------
+    logits, targets : Tensor
+        As for `accuracy`.
+
+    Returns
+    -------
+    Tensor
+        Shares in [0, 1], [classes]; not a number for classes without clips.
+
+    Example
+    -------
+    >>> recalls(torch.eye(3)[[0, 0, 1]], torch.tensor([0, 1, 1])).tolist()
+    [1.0, 0.5, nan]
+    """
+    num_classes = logits.shape[1]
+    labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
+    own = F.one_hot(labels, num_classes)  # [clips, classes]
+    found = own * F.one_hot(logits.argmax(dim=1), num_classes)
+    return found.sum(dim=0) / own.sum(dim=0)
+
+
+def mean_average_precision(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over classes of `average_precisions`: mAP. Classes without positives are left out.
+
+    Arguments
+    ---------
+    logits, targets : Tensor
+        As for `average_precisions`.
+
+    Returns
+    -------
+    Tensor
+        The mean in (0, 1], a scalar; 0 if no class has a positive.
+
+    Example
+    -------
+    >>> logits = torch.tensor([[3.0, 0.0], [2.0, 0.0], [1.0, 0.0]])
+    >>> mean_average_precision(logits, torch.tensor([[1, 0], [0, 0], [1, 0]])).item()
+    0.8333333333333333
+    """
+    return _mean_of_numbers(average_precisions(logits, targets))
+
+
+def mean_roc_auc(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over classes of `roc_aucs`: AUC. Classes without one are left out.
+
+    Arguments
+    ---------
+    logits, targets : Tensor
+        As for `average_precisions`.
+
+    Returns
+    -------
+    Tensor
+        The mean in [0, 1], a scalar; 0 if no class has an area.
+
+    Example
+    -------
+    >>> mean_roc_auc(torch.tensor([[3.0], [2.0], [1.0]]), torch.tensor([[1], [0], [1]])).item()
+    0.5
+    """
+    return _mean_of_numbers(roc_aucs(logits, targets))
+
+
+def d_prime(logits: Tensor, targets: Tensor) -> Tensor:
+    """How far apart positives and negatives lie: `sqrt(2) * Phi^-1(AUC)` of the mean AUC.
+
+    Phi is the distribution function of the normal distribution (Gemmeke et al., Audio Set, 2017).
+
+    Arguments
+    ---------
+    logits, targets : Tensor
+        As for `average_precisions`.
+
+    Returns
+    -------
+    Tensor
+        A scalar: 0 is chance, infinity what an AUC of 1 gives.
+
+    Example
+    -------
+    >>> d_prime(torch.tensor([[3.0], [2.0], [1.0]]), torch.tensor([[1], [0], [1]])).item()
+    0.0
+    """
+    return math.sqrt(2) * torch.special.ndtri(mean_roc_auc(logits, targets))
+
+
+def _mean_of_numbers(values: Tensor) -> Tensor:
+    """The mean of what is a number; 0 where nothing is, as `nanmean` would not say."""
+    is_number = ~values.isnan()
+    return values.nan_to_num(0.0).sum() / is_number.sum().clamp(min=1)

@@ -1,8 +1,9 @@
-"""What an evaluated run leaves behind: `results.json` and `predictions.csv`."""
+"""What an evaluated run leaves behind: `results.json`, `predictions.csv`, `per_class.csv`."""
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,9 @@ from ssast_recipes import __version__
 from ssast_recipes.builders import size_name
 from ssast_recipes.configuration import configuration_sha256
 from ssast_recipes.files import write_csv, write_text
+from ssast_recipes.ranking import multi_hot
+
+_PREDICTION_COLUMNS = ("selection", "id", "label", "predicted")
 
 
 def write_results(
@@ -33,9 +37,9 @@ def write_results(
     metric : str
         Name of the metric.
     values : mapping of str to float
-        The metric by selection: of the "last" and the "best" checkpoint.
+        The metric by selection: of the "last", the "averaged" and the "best" weights.
     details : mapping
-        Whatever else is worth keeping.
+        Whatever else is worth keeping. What is not finite, as the d' of an AUC of 1, becomes null.
     device : str
         The device that the run used.
 
@@ -65,14 +69,25 @@ def write_results(
         **details,
     }
     path = folder / "results.json"
-    write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_finite(record), indent=2, allow_nan=False) + "\n")
     return path
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_predictions(
     path: Path, classes: Sequence[str], selections: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Writes every clip's label and scores, from which the metric can be computed again.
+    """Writes every clip's labels and scores, from which the metric can be computed again.
+
+    Several labels are separated by `;`, as in a manifest. `predicted` is the class of the highest
+    score.
 
     Arguments
     ---------
@@ -81,15 +96,21 @@ def write_predictions(
     classes : sequence of str
         Class names, in the order of the scores.
     selections : mapping
-        By selection ("last", "best"): `ids`, `targets` [clips] and `logits` [clips, classes].
+        By selection ("last", "best", …): `ids`, `targets` ([clips] or [clips, classes]) and
+        `logits` [clips, classes].
     """
-    rows = []
-    for selection, outputs in selections.items():
-        columns = outputs["ids"], outputs["targets"].tolist(), outputs["logits"].tolist()
-        for clip_id, target, logits in zip(*columns, strict=True):
-            scores = [f"{logit:.9g}" for logit in logits]
-            rows.append([selection, clip_id, classes[target], *scores])
-    write_csv(path, ["selection", "id", "label", *classes], rows)
+
+    def rows() -> Iterator[list[str]]:
+        for selection, outputs in selections.items():
+            logits = outputs["logits"]
+            targets = multi_hot(outputs["targets"], len(classes))
+            predicted = logits.argmax(dim=1).tolist()
+            for clip, clip_id in enumerate(outputs["ids"]):
+                labels = ";".join(classes[i] for i in targets[clip].nonzero().flatten().tolist())
+                scores = [f"{logit:.9g}" for logit in logits[clip].tolist()]
+                yield [selection, clip_id, labels, classes[predicted[clip]], *scores]
+
+    write_csv(path, [*_PREDICTION_COLUMNS, *classes], rows())
 
 
 def read_predictions(path: Path, selection: str) -> tuple[Tensor, Tensor]:
@@ -100,19 +121,57 @@ def read_predictions(path: Path, selection: str) -> tuple[Tensor, Tensor]:
     path : Path
         The CSV file.
     selection : str
-        "last" or "best".
+        "last", "averaged" or "best".
 
     Returns
     -------
     tuple[Tensor, Tensor]
-        Logits [clips, classes] and class indices [clips].
+        Logits [clips, classes] and targets: class indices [clips] if every clip has one label,
+        else which classes each has, [clips, classes], float32.
     """
+    first = len(_PREDICTION_COLUMNS)
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
-        classes = next(reader)[3:]
+        classes = next(reader)[first:]
         rows = [row for row in reader if row[0] == selection]
-    logits = torch.tensor([[float(score) for score in row[3:]] for row in rows])
-    return logits, torch.tensor([classes.index(row[2]) for row in rows])
+    logits = torch.tensor([[float(score) for score in row[first:]] for row in rows])
+    number = {name: index for index, name in enumerate(classes)}
+    targets = torch.zeros(len(rows), len(classes))
+    for clip, row in enumerate(rows):
+        if row[2]:
+            targets[clip, [number[name] for name in row[2].split(";")]] = 1.0
+    is_single = bool((targets.sum(dim=1) == 1).all())
+    return logits, targets.argmax(dim=1) if is_single else targets
+
+
+def write_per_class(
+    path: Path,
+    classes: Sequence[str],
+    counts: Tensor,
+    selections: Mapping[str, Mapping[str, Tensor]],
+) -> None:
+    """Writes how well every class is told.
+
+    Arguments
+    ---------
+    path : Path
+        Where to write the CSV file.
+    classes : sequence of str
+        Class names.
+    counts : Tensor
+        Clips of every class, [classes].
+    selections : mapping
+        By selection, then by name of the metric: its values, [classes]; what is not a number is
+        left empty.
+    """
+    rows, columns = [], []
+    for selection, metrics in selections.items():
+        columns = list(metrics)
+        for index, name in enumerate(classes):
+            values = [float(metric[index]) for metric in metrics.values()]
+            told = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
+            rows.append([selection, name, int(counts[index]), *told])
+    write_csv(path, ["selection", "class", "clips", *columns], rows)
 
 
 def device_kind(device: str) -> str:

@@ -15,6 +15,20 @@ def climb_stairs(step: int, warmup_steps: int, stairs: int) -> float:
     return step // stairs * stairs / warmup_steps
 
 
+class Constant:
+    """Every parameter group's own learning rate, all the time.
+
+    Example
+    -------
+    >>> Constant().factor(step=1000, epoch=3)
+    1.0
+    """
+
+    def factor(self, step: int, epoch: int = 1) -> float:
+        """Returns 1."""
+        return 1.0
+
+
 class WarmupPlateau:
     """Warm-up, then halving whenever the validation score stays without a new best.
 

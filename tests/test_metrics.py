@@ -1,9 +1,21 @@
-"""Accuracies against naive loops over clips and patches."""
+"""Accuracies against naive loops over clips and patches; ranking against scikit-learn."""
+
+import math
+from statistics import NormalDist
 
 import pytest
 import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ssast_recipes.metrics import accuracy, masked_patch_accuracy
+from ssast_recipes.metrics import (
+    accuracy,
+    d_prime,
+    masked_patch_accuracy,
+    mean_average_precision,
+    mean_roc_auc,
+    recalls,
+)
+from ssast_recipes.ranking import average_precisions, roc_aucs
 
 DEFINITIONS = ["targets", "predictions", "released"]
 
@@ -112,3 +124,106 @@ def test_accuracy_counts_the_highest_logits(device):
     expected = sum(row.index(max(row)) == label for row, label in rows) / 50
     assert accuracy(logits, labels).item() == pytest.approx(expected)
     assert accuracy(logits, logits.argmax(dim=1)) == 1
+
+
+def test_accuracy_and_recall_of_one_hot_and_of_mixed_targets(device):
+    logits = torch.randn(50, 7, device=device)
+    labels = torch.randint(7, (50,), device=device)
+    one_hot = torch.nn.functional.one_hot(labels, 7).float()
+    mixed = 0.6 * one_hot + 0.4 * one_hot.roll(1, dims=0)
+    for targets in (one_hot, mixed):
+        assert accuracy(logits, targets) == accuracy(logits, labels)
+        assert torch.equal(recalls(logits, targets), recalls(logits, labels))
+
+
+def test_recall_is_the_accuracy_among_a_classs_clips(device):
+    logits = torch.randn(60, 5, device=device)
+    labels = torch.randint(4, (60,), device=device)
+    found = recalls(logits, labels)
+    for number in range(4):
+        own = labels == number
+        assert found[number].item() == pytest.approx(accuracy(logits[own], labels[own]).item())
+    assert found[4].isnan()
+
+
+# ---- ranking, against scikit-learn
+
+
+def scores_and_labels(device, kind):
+    """Scores [clips, classes] of some kind, and labels of which every class has some."""
+    scores = torch.randn(400, 12, device=device)
+    if kind == "few values":
+        scores = scores.round()
+    elif kind == "all equal":
+        scores = torch.zeros_like(scores)
+    elif kind == "one value apart":  # ties at the very top and the very bottom
+        scores = scores.clamp(-0.5, 0.5)
+    labels = torch.rand(400, 12, device=device) < torch.linspace(0.01, 0.9, 12, device=device)
+    labels[0], labels[1] = True, False
+    return scores, labels.float()
+
+
+KINDS = ["different", "few values", "all equal", "one value apart"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_average_precision_is_scikit_learns(kind, device):
+    scores, labels = scores_and_labels(device, kind)
+    expected = average_precision_score(labels.cpu().numpy(), scores.cpu().numpy(), average=None)
+    assert average_precisions(scores, labels).cpu().numpy() == pytest.approx(expected, rel=1e-12)
+    found = mean_average_precision(scores, labels).item()
+    assert found == pytest.approx(expected.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_area_under_the_roc_curve_is_scikit_learns(kind, device):
+    scores, labels = scores_and_labels(device, kind)
+    expected = roc_auc_score(labels.cpu().numpy(), scores.cpu().numpy(), average=None)
+    assert roc_aucs(scores, labels).cpu().numpy() == pytest.approx(expected, rel=1e-12)
+    area = expected.mean()
+    assert mean_roc_auc(scores, labels).item() == pytest.approx(area, rel=1e-12)
+    # Normal scores, d' standard deviations apart, have that area.
+    separation = d_prime(scores, labels).item()
+    assert NormalDist().cdf(separation / math.sqrt(2)) == pytest.approx(area)
+
+
+def test_classes_without_positives_are_left_out(device):
+    scores, labels = scores_and_labels(device, "few values")
+    labels[:, [2, 5]] = 0
+    kept = [number for number in range(12) if number not in (2, 5)]
+    precisions = average_precisions(scores, labels)
+    assert precisions.isnan().nonzero().flatten().tolist() == [2, 5]
+    for metric in (mean_average_precision, mean_roc_auc, d_prime):
+        expected = metric(scores[:, kept], labels[:, kept])
+        assert metric(scores, labels).item() == pytest.approx(expected.item(), rel=1e-12)
+    assert mean_average_precision(scores, torch.zeros_like(labels)) == 0
+
+
+def test_average_precision_by_hand(device):
+    scores = torch.tensor([[4.0], [3.0], [3.0], [2.0], [1.0]], device=device)
+    labels = torch.tensor([[1], [0], [1], [0], [1]], device=device)
+    # A third of the recall each at the first clip, the tie's end and the last clip.
+    expected = (1 + 2 / 3 + 3 / 5) / 3
+    assert mean_average_precision(scores, labels).item() == pytest.approx(expected)
+    # Of six pairs, one is a tie, two are the wrong way round.
+    assert mean_roc_auc(scores, labels).item() == pytest.approx(3.5 / 6)
+
+
+def test_a_perfect_order_is_one_and_infinitely_far_apart(device):
+    scores = torch.arange(4.0, device=device).unsqueeze(1)
+    labels = scores >= 2
+    assert mean_average_precision(scores, labels) == mean_roc_auc(scores, labels) == 1
+    assert d_prime(scores, labels) == math.inf and d_prime(-scores, labels) == -math.inf
+
+
+def test_very_certain_logits_keep_their_order(device):
+    scores = torch.tensor([[40.0], [30.0], [20.0]], device=device)  # 1, 1, 1 - 2e-9 as probability
+    assert mean_average_precision(scores, torch.tensor([[1], [0], [0]], device=device)) == 1
+
+
+def test_class_indices_are_one_hot_targets(device):
+    scores = torch.randn(30, 4, device=device)
+    labels = torch.arange(30, device=device) % 4
+    one_hot = torch.nn.functional.one_hot(labels, 4)
+    for metric in (average_precisions, roc_aucs):
+        assert torch.equal(metric(scores, labels), metric(scores, one_hot))

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from ssast_recipes.metrics import accuracy
 from ssast_recipes.results import (
     device_kind,
     read_predictions,
+    write_per_class,
     write_predictions,
     write_results,
     write_text,
@@ -182,9 +184,52 @@ def test_predictions_are_a_table_for_others_to_read(tmp_path):
     write_predictions(path, ["dog", "rain", "sea"], written)
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["selection", "id", "label", "dog", "rain", "sea"]
+    assert list(rows[0]) == ["selection", "id", "label", "predicted", "dog", "rain", "sea"]
     assert [row["selection"] for row in rows] == ["last"] * 6 + ["best"] * 6
     assert [row["label"] for row in rows] == ["dog", "rain", "sea"] * 4
     assert rows[7]["id"] == "clip,1"
     assert float(rows[7]["sea"]) == pytest.approx(written["best"]["logits"][1, 2].item(), rel=1e-8)
     assert [file.name for file in tmp_path.iterdir()] == ["predictions.csv"]
+    predicted = written["last"]["logits"].argmax(dim=1).tolist()
+    assert [row["predicted"] for row in rows[:6]] == [["dog", "rain", "sea"][i] for i in predicted]
+
+
+def test_several_labels_or_none_are_read_back(tmp_path):
+    targets = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0]]).float()
+    written = {"last": {"ids": list("abc"), "targets": targets, "logits": torch.randn(3, 3)}}
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, ["dog", "a, b", "sea"], written)
+    assert [row.split(",")[2] for row in path.read_text().splitlines()[1:3]] == ["dog;sea", ""]
+    logits, found = read_predictions(path, "last")
+    assert torch.equal(found, targets) and torch.equal(logits, written["last"]["logits"])
+
+
+def test_one_label_a_clip_is_read_back_as_a_class_index(tmp_path):
+    written = {"last": {"ids": list("ab"), "targets": torch.eye(2), "logits": torch.randn(2, 2)}}
+    write_predictions(tmp_path / "predictions.csv", ["dog", "sea"], written)
+    assert read_predictions(tmp_path / "predictions.csv", "last")[1].tolist() == [0, 1]
+
+
+# ---- per_class.csv
+
+
+def test_classes_are_a_table_by_selection(tmp_path):
+    columns = {"recall": torch.tensor([0.25, float("nan")]), "AUC": torch.tensor([1.0, 0.5])}
+    counts = torch.tensor([4, 0])
+    path = tmp_path / "per_class.csv"
+    write_per_class(path, ["dog", "a, b"], counts, {"last": columns, "best": columns})
+    assert path.read_text().splitlines() == [
+        "selection,class,clips,recall,AUC",
+        "last,dog,4,0.25,1",
+        'last,"a, b",0,,0.5',
+        "best,dog,4,0.25,1",
+        'best,"a, b",0,,0.5',
+    ]
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    found = {"metrics": {"last": {"d_prime": math.inf, "AUC": 1.0}}, "history": [{"a": math.nan}]}
+    path = write_results(hparams(tmp_path), "AUC", {"last": 1.0}, found, "cpu")
+    record = json.loads(path.read_text())
+    assert record["metrics"] == {"last": {"d_prime": None, "AUC": 1.0}}
+    assert record["history"] == [{"a": None}]

@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from ssast_recipes.schedules import EpochDecay, WarmupCosine, WarmupPlateau
+from ssast_recipes.schedules import Constant, EpochDecay, WarmupCosine, WarmupPlateau
 
 
 def released(steps, scores, interval, warmup=1000):
@@ -130,3 +130,29 @@ def test_cosine_falls_from_one_to_zero_after_a_linear_warm_up():
 def test_cosine_without_warm_up_starts_at_one_and_survives_being_all_warm_up():
     assert WarmupCosine(num_steps=100).factor(step=0) == 1
     assert WarmupCosine(num_steps=10, warmup_steps=10).factor(step=10) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # AudioSet-20K: halved after epochs 10, 15 and 20 of 25.
+        (
+            {"decay": 0.5, "first_epoch": 10, "every": 5},
+            {1: 1, 10: 1, 11: 1 / 2, 16: 1 / 4, 20: 1 / 4, 21: 1 / 8, 25: 1 / 8},
+        ),
+        # AudioSet-2M: halved after every epoch from the second of five.
+        ({"decay": 0.5, "first_epoch": 2}, {1: 1, 2: 1, 3: 1 / 2, 4: 1 / 4, 5: 1 / 8}),
+        # Speech Commands V2: x 0.85 after every epoch from the fifth of thirty.
+        ({"decay": 0.85, "first_epoch": 5}, {5: 1, 6: 0.85, 7: 0.85**2, 30: 0.85**25}),
+    ],
+)
+def test_the_rows_of_the_paper_are_epoch_decays(options, expected):
+    schedule = EpochDecay(warmup_steps=1000, stairs=1, **options)
+    found = {epoch: schedule.factor(step=1000 * epoch, epoch=epoch) for epoch in expected}
+    assert found == pytest.approx(expected)
+    # Warm-up goes by steps, whatever the epoch.
+    assert [schedule.factor(step=step, epoch=6) for step in (0, 250, 999)] == [0, 0.25, 0.999]
+
+
+def test_a_constant_schedule_changes_nothing():
+    assert {Constant().factor(step, epoch) for step in (0, 10**6) for epoch in (1, 50)} == {1.0}

@@ -1,32 +1,22 @@
 """What SpeechBrain's Brain needs mended, once, under both of our Brains."""
 
-import logging
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import speechbrain as sb
 import torch
-import yaml
 from speechbrain import Stage
-from speechbrain.utils.checkpoints import (
-    Checkpoint,
-    mark_as_loader,
-    mark_as_saver,
-    register_checkpoint_hooks,
-)
-from speechbrain.utils.distributed import if_main_process
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from ssast_recipes.brains.window import LossWindow, NonFiniteLossError
+from ssast_recipes.brains.evaluation import Evaluation
+from ssast_recipes.brains.resuming import Resumption
+from ssast_recipes.brains.training import Training
+from ssast_recipes.brains.window import LossWindow
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.sampling import EvaluationBatches, TrainingBatches
-from ssast_recipes.results import write_results
-
-logger = logging.getLogger(__name__)
+from ssast_recipes.data.weights import clip_labels
 
 # SpeechBrain's run options that belong to what is replaced here: better refused than ignored.
 _REFUSED_OPTIONS = {
@@ -37,8 +27,7 @@ _REFUSED_OPTIONS = {
 }
 
 
-@register_checkpoint_hooks
-class BaseBrain(sb.Brain):
+class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
     """A Brain that does not wait for the device, resumes exactly and evaluates on all processes.
 
     Differences from SpeechBrain's: losses stay on the device and are read, reduced over processes
@@ -47,26 +36,29 @@ class BaseBrain(sb.Brain):
     `hparams.schedule`, group by group; batches are a function of (seed, epoch, position), shared
     out over processes; evaluating without a checkpoint is an error.
 
-    Sub-classes implement `compute_forward`, `compute_objectives` (which leaves a batch's metrics
-    in `self.metrics`, a dict of scalar tensors), `evaluate_batch` and `summarise`.
+    Made of `Training` (the loop, by epochs or by steps), `Evaluation` and `Resumption`; here are
+    data, optimisation and logging. Sub-classes implement `compute_forward`, `compute_objectives`
+    (which leaves a batch's metrics in `self.metrics`, a dict of scalar tensors) and what
+    `Evaluation` asks for.
 
-    Needed in `hparams`: `seed`, `schedule`, `log_interval`, `training_log`, `checkpoints_to_keep`
-    and what `results.json` records.
+    Needed in `hparams`: `seed`, `schedule`, `log_interval`, `checkpoint_interval` (0 for none),
+    `training_log`, `checkpoints_to_keep` and what `results.json` records. `optional` lists what
+    may be left out.
     """
 
-    #: Whether training runs across the ends of epochs; see `TrainingBatches`.
-    continuous = False
-    #: What the progress bar shows of what is logged.
-    shown_metrics = (
-        "loss",
-        "accuracy",
-        "masked_patch_accuracy",
-        "learning_rate",
-        "clips_per_second",
-    )
+    #: What may be left out of `hparams`, and what it is then.
+    optional: dict[str, Any] = {
+        "num_steps": None,  # steps to train; None: `epoch_counter` counts epochs
+        "valid_interval": 0,  # with num_steps, validate so often; 0: after the last step only
+        "patience": None,  # validations without a new best that end training; None: none do
+        "average_epochs": None,  # [first, last]: their mean weights are evaluated, too
+        "sample_weights": None,  # labels of all clips to weights: draw by them, with replacement
+    }
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        for key, default in self.optional.items():
+            setattr(self.hparams, key, getattr(self.hparams, key, default))
         for option in _REFUSED_OPTIONS:
             if getattr(self, option):
                 raise ValueError(f"{option} has no effect here; {_REFUSED_OPTIONS[option]}")
@@ -79,17 +71,17 @@ class BaseBrain(sb.Brain):
         self._seconds_before, self._start = 0.0, time.perf_counter()
         self.metrics: dict[str, Tensor] = {}
         self.window = LossWindow(self.world_size)
-        self._bar = tqdm(disable=True)
+        self.plan_training()
+
+    @property
+    def model(self) -> nn.Module:
+        """The model itself, unwrapped of what distributes it."""
+        return getattr(self.modules.model, "module", self.modules.model)
 
     @property
     def world_size(self) -> int:
         """The number of processes."""
         return torch.distributed.get_world_size() if self.distributed_launch else 1
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock seconds of this training, those before a resume included."""
-        return self._seconds_before + time.perf_counter() - self._start
 
     # Data
 
@@ -109,7 +101,8 @@ class BaseBrain(sb.Brain):
         dataset : Dataset
             Clips, asked for by `ClipKey`.
         stage : Stage
-            Training batches are shuffled; others are in order, each clip once over all processes.
+            Training batches are shuffled, or drawn by `sample_weights`; others are in order, each
+            clip once over all processes.
         ckpt_prefix : str, optional
             Unused; SpeechBrain passes it.
         **loader_kwargs
@@ -126,6 +119,7 @@ class BaseBrain(sb.Brain):
         batch_size = options.pop("batch_size", 1)
         shuffle = options.pop("shuffle", True)
         if stage == Stage.TRAIN:
+            weigh = self.hparams.sample_weights
             batches = self.train_sampler = TrainingBatches(
                 len(dataset),
                 batch_size,
@@ -133,6 +127,7 @@ class BaseBrain(sb.Brain):
                 shuffle=shuffle,
                 accumulation=self.grad_accumulation_factor,
                 continuous=self.continuous,
+                weights=None if weigh is None else weigh(clip_labels(dataset)),
                 **shared,
             )
         else:
@@ -193,6 +188,13 @@ class BaseBrain(sb.Brain):
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer_step += 1
 
+    def on_fit_batch_start(self, batch: ClipBatch, should_step: bool) -> None:
+        """Counts the epochs whose ends batches run across."""
+        if self.continuous:
+            batches = self.train_sampler
+            share = batches.batch_size * batches.world_size
+            self.epoch = 1 + (self.step * share - 1) // batches.num_clips
+
     def on_fit_batch_end(
         self, batch: ClipBatch, outputs: Any, loss: Tensor, should_step: bool
     ) -> None:
@@ -202,9 +204,6 @@ class BaseBrain(sb.Brain):
             if self.optimizer_step % self.hparams.log_interval == 0:
                 self.log_training()
             self.on_step_end()
-
-    def on_step_end(self) -> None:
-        """Called after every optimiser step."""
 
     # Logging
 
@@ -226,159 +225,10 @@ class BaseBrain(sb.Brain):
         }
         self.avg_train_loss = record["loss"]
         self.log.write("train", record)
+        shown = ("loss", self.metric_name, "learning_rate", "clips_per_second")
         self._bar.set_postfix(
-            {key: f"{record[key]:.3g}" for key in self.shown_metrics if key in record},
-            refresh=False,
+            {key: f"{record[key]:.3g}" for key in shown if key in record}, refresh=False
         )
-
-    # Training loop
-
-    def on_fit_start(self) -> None:
-        """Prepares modules and optimiser, and recovers the newest checkpoint."""
-        super().on_fit_start()
-        self._check_learning_rates()
-        self.log.rewind(self.optimizer_step)
-
-    def _check_learning_rates(self) -> None:
-        """Refuses to resume with other learning rates: the optimiser's own state would win."""
-        found = [group["initial_lr"] for group in self.optimizer.param_groups]
-        if found != self._learning_rates:
-            raise ValueError(
-                f"{self.checkpointer.checkpoints_dir} was trained with learning rates {found}, not "
-                f"{self._learning_rates}; give those, or choose another output_folder"
-            )
-
-    def _fit_train(self, train_set: DataLoader, epoch: int, enable: bool) -> None:
-        self.epoch = epoch
-        self.on_stage_start(Stage.TRAIN, epoch)
-        self.modules.train()
-        self.zero_grad(set_to_none=True)
-        self.train_sampler.start_at(epoch, self.step)
-        self.window.start()
-        with self.progress_bar(train_set, enable) as self._bar:
-            if not self._optimizer_step_limit_exceeded:
-                for batch in train_set:
-                    self.step += 1
-                    self.fit_batch(batch)
-                    debugged = self.debug and self.step == self.debug_batches
-                    if debugged or self._optimizer_step_limit_exceeded:
-                        break
-            self.log_training()
-        self.zero_grad(set_to_none=True)
-        self.on_stage_end(Stage.TRAIN, self.avg_train_loss, epoch)
-        self.step = 0
-
-    def progress_bar(self, train_set: DataLoader, enable: bool) -> tqdm:
-        """Returns the bar that counts an epoch's optimiser steps."""
-        steps = -(-len(train_set) // self.grad_accumulation_factor)
-        return tqdm(total=steps, desc=f"epoch {self.epoch}", disable=not enable, dynamic_ncols=True)
-
-    # Evaluation
-
-    def evaluate_batch(self, batch: ClipBatch, stage: Stage) -> Any:
-        """Returns what `summarise` needs of a batch, on the device."""
-        raise NotImplementedError
-
-    def summarise(self, outputs: list[Any], stage: Stage) -> dict[str, float]:
-        """Makes metrics of the outputs of `evaluate_batch`, gathered over all processes."""
-        raise NotImplementedError
-
-    def evaluate_set(self, loader: DataLoader, stage: Stage, enable: bool) -> dict[str, float]:
-        """Evaluates on this process's batches and returns the metrics over those of all."""
-        self.modules.eval()
-        bar = tqdm(loader, desc=stage.name.lower(), disable=not enable, leave=False)
-        with torch.no_grad():
-            outputs = []
-            for batch in bar:
-                outputs.append(self.evaluate_batch(batch.to(self.device), stage))
-                if self.debug and len(outputs) == self.debug_batches:
-                    break
-            metrics = self.summarise(outputs, stage)
-        if not math.isfinite(metrics["loss"]):
-            raise NonFiniteLossError(
-                f"the {stage.name.lower()} loss is not finite after step {self.optimizer_step}; "
-                "lower the learning rate, set max_grad_norm, or check the data"
-            )
-        return metrics
-
-    def on_evaluate_start(
-        self, max_key: str | None = None, min_key: str | None = None
-    ) -> Checkpoint:
-        """Loads the checkpoint to evaluate and returns it.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is none: random weights would be evaluated.
-        """
-        found = self.checkpointer.recover_if_possible(max_key=max_key, min_key=min_key)
-        if found is None:
-            raise FileNotFoundError(
-                f"{self.checkpointer.checkpoints_dir}: no checkpoint to evaluate; train first"
-            )
-        return found
-
-    def write_results(self, metric: str, values: dict[str, float], **details: Any) -> None:
-        """Writes `results.json`, on the main process; see `ssast_recipes.results`."""
-        if if_main_process():
-            valid = [record for record in self.log.read() if record["stage"] == "valid"]
-            # A kill between log line and checkpoint leaves the line of a step twice.
-            history = list({record["step"]: record for record in valid}.values())
-            path = write_results(
-                self.hparams, metric, values, {**details, "history": history}, self.device
-            )
-            told = ", ".join(f"{name} checkpoint {value:.4g}" for name, value in values.items())
-            logger.info("%s: %s; written to %s", metric, told, path)
-
-    # Checkpoints
-
-    def save(self, meta: dict[str, Any], end_of_epoch: bool) -> None:
-        """Saves a checkpoint and keeps the newest and the best `checkpoints_to_keep`."""
-        self.log_training()
-        # A gradient may spoil the weights though the loss before it was finite.
-        weights = [parameter.detach() for parameter in self.modules.parameters()]
-        if not torch.stack([values.isfinite().all() for values in weights]).all():
-            raise NonFiniteLossError(
-                f"the weights are not finite after step {self.optimizer_step} and not saved; lower "
-                "the learning rate, set max_grad_norm, or check the data"
-            )
-        self.checkpointer.save_checkpoint(meta=meta, end_of_epoch=end_of_epoch)
-        self.checkpointer.delete_checkpoints(
-            num_to_keep=self.hparams.checkpoints_to_keep, max_keys=["valid_score"]
-        )
-
-    def _units(self) -> dict[str, int]:
-        """What a position in training counts in; a resumed run needs the same."""
-        if self.train_sampler is None:  # evaluating
-            return {}
-        return {"seed": self.hparams.seed, "clips_per_step": self.train_sampler.clips_per_step}
-
-    @mark_as_saver
-    def _save(self, path: str) -> None:
-        state = {
-            "step": self.step,
-            "optimizer_step": self.optimizer_step,
-            "seconds": self.seconds,
-            "units": self._units(),
-            "schedule": getattr(self.schedule, "state_dict", dict)(),
-        }
-        with open(path, "w", encoding="utf-8") as file:
-            yaml.safe_dump(state, file)
-
-    @mark_as_loader
-    def _recover(self, path: str, end_of_epoch: bool) -> None:
-        with open(path, encoding="utf-8") as file:
-            state = yaml.safe_load(file)
-        for key, value in self._units().items():
-            if state["units"].get(key, value) != value:
-                raise ValueError(
-                    f"{key} was {state['units'][key]}, not {value} (clips_per_step = batch_size x "
-                    "processes x grad_accumulation_factor); training would not go on exactly"
-                )
-        self.step, self.optimizer_step = state["step"], state["optimizer_step"]
-        self._seconds_before, self._start = state["seconds"], time.perf_counter()
-        if state["schedule"]:
-            self.schedule.load_state_dict(state["schedule"])
 
 
 def _split_vectors(group: dict[str, Any]) -> Sequence[dict[str, Any]]:

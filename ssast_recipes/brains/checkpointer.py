@@ -9,7 +9,11 @@ from typing import Any
 import torch
 import yaml
 from speechbrain.utils.checkpoints import CKPT_PREFIX, METAFNAME, Checkpoint, Checkpointer
-from speechbrain.utils.distributed import ddp_barrier, if_main_process
+from speechbrain.utils.distributed import (
+    ddp_barrier,
+    if_main_process,
+    is_distributed_initialized,
+)
 
 from ssast_recipes.errors import RunError
 
@@ -98,6 +102,9 @@ class AtomicCheckpointer(Checkpointer):
     def recover_if_possible(self, *args: Any, **kwargs: Any) -> Checkpoint | None:
         """Loads the checkpoint that `find_checkpoint` would choose or, if it is broken, the next.
 
+        All processes load the same one: the main process chooses, and what is broken for one of
+        them is passed over by all.
+
         Raises
         ------
         ValueError
@@ -111,30 +118,34 @@ class AtomicCheckpointer(Checkpointer):
         broken -= set(self._list_checkpoint_dirs())
         for path in sorted(broken):
             logger.warning("%s is broken (a file is missing or empty) and passed over", path)
-        for checkpoint in self.find_checkpoints(*args, **kwargs):
-            try:
-                self.load_checkpoint(checkpoint)
-            except (torch.OutOfMemoryError, PermissionError):
-                raise  # of the machine's making, not the checkpoint's
-            except _BROKEN as error:
-                if "loading state_dict" in str(error):  # torch's words for other names or shapes
-                    raise self._of_another_model(checkpoint, error) from error
-                broken.add(checkpoint.path)
-                logger.warning(
-                    "%s is broken (%s: %s); trying the one before",
-                    checkpoint.path,
-                    type(error).__name__,
-                    str(error).splitlines()[0] if str(error) else "",
-                )
-            except ValueError as error:
-                raise self._of_another_model(checkpoint, error) from error
-            else:
+        found = self.find_checkpoints(*args, **kwargs)
+        num_broken, found = _gather((len(broken), found))[0]
+        for checkpoint in found:
+            faults = [fault for fault in _gather(self._load(checkpoint)) if fault is not None]
+            if not faults:
                 return checkpoint
-        if broken:
+            num_broken += 1
+            logger.warning("%s is broken (%s); trying the one before", checkpoint.path, faults[0])
+        if num_broken:
             raise RunError(
-                f"{self.checkpoints_dir}: none of {len(broken)} checkpoints can be read; remove "
+                f"{self.checkpoints_dir}: none of {num_broken} checkpoints can be read; remove "
                 "them to start anew"
             )
+        return None
+
+    def _load(self, checkpoint: Checkpoint) -> str | None:
+        """Loads a checkpoint; returns what is broken about it, None if nothing is."""
+        try:
+            self.load_checkpoint(checkpoint)
+        except (torch.OutOfMemoryError, PermissionError):
+            raise  # of the machine's making, not the checkpoint's
+        except _BROKEN as error:
+            if "loading state_dict" in str(error):  # torch's words for other names or shapes
+                raise self._of_another_model(checkpoint, error) from error
+            reason, *_ = str(error).splitlines() or [""]
+            return f"{type(error).__name__}: {reason}"
+        except ValueError as error:
+            raise self._of_another_model(checkpoint, error) from error
         return None
 
     @staticmethod
@@ -173,3 +184,12 @@ def _looks_whole(path: Path) -> bool:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, torch.Tensor) or hasattr(value, "dtype") else value
+
+
+def _gather(value: Any) -> list[Any]:
+    """Every process's value, the main process's first."""
+    if not is_distributed_initialized():
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values

@@ -1,5 +1,7 @@
 """Fine-tuning an encoder, or a linear probe on it, to classify clips."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,34 +9,72 @@ import torch
 from speechbrain import Stage
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ssast_recipes.brains.base import BaseBrain
 from ssast_recipes.data.batches import ClipBatch
+from ssast_recipes.data.weights import balanced_class_weights, clip_labels
+from ssast_recipes.metrics import recalls
 from ssast_recipes.randomness import ClipGenerator
-from ssast_recipes.results import write_predictions
+from ssast_recipes.ranking import multi_hot
+from ssast_recipes.results import write_per_class, write_predictions
+
+logger = logging.getLogger(__name__)
 
 
 class ClassificationBrain(BaseBrain):
     """Trains a classifier and judges it by a metric, as the YAML file names them.
 
-    Validates and saves after every epoch, and every `checkpoint_interval` steps between if that
-    is above 0. Needed in `hparams` besides the base's: `loss` (logits, targets), `metric` (logits,
-    targets), `metric_name`, `spec_augment`, `noise_and_roll` (callables on spectrograms and a
-    `ClipGenerator`, or None), `head_lr_factor`, `classes`; in `modules`: `front_end` and
-    `model` (a `ClassificationModel`).
+    Of one label a clip or of several: `loss`, `metric` and the targets that the data set yields
+    (class indices [batch], or one a class [batch, classes]) are what differs, all three
+    named in the YAML file.
+
+    Needed in `hparams` besides the base's: `loss` (logits, targets), `metric` (logits, targets;
+    higher is better), `metric_name`, `spec_augment`, `noise_and_roll` (callables on spectrograms
+    and a `ClipGenerator`, or None), `head_lr_factor`, `classes`; in `modules`: `front_end` and
+    `model` (a `ClassificationModel`). `optional` lists what may be left out.
     """
+
+    optional = BaseBrain.optional | {
+        "further_metrics": {},  # more of (logits, targets) to a scalar, by name, for the record
+        "class_metrics": {"recall": recalls},  # the same to [classes], for per_class.csv
+        "class_weights": None,  # in the training loss: a list, one a class, or "balanced"
+    }
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        self._class_weights: Tensor | None = None
         self._outputs: dict[str, Any] = {}
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    @property
+    def metric_name(self) -> str:
+        """The name that the YAML file gives the metric."""
+        return self.hparams.metric_name
+
+    def make_dataloader(
+        self, dataset: Dataset, stage: Stage, *args: Any, **kwargs: Any
+    ) -> DataLoader:
+        """As the base's; of the training set, also takes the weights of the classes."""
+        if stage == Stage.TRAIN and self.hparams.class_weights is not None:
+            self._class_weights = self._weigh_classes(dataset).to(self.device)
+        return super().make_dataloader(dataset, stage, *args, **kwargs)
+
+    def _weigh_classes(self, dataset: Dataset) -> Tensor:
+        weights, classes = self.hparams.class_weights, self.hparams.classes
+        if weights == "balanced":
+            return balanced_class_weights(clip_labels(dataset), classes)
+        if isinstance(weights, str) or len(weights) != len(classes):
+            raise ValueError(
+                f"class_weights is {weights!r}; give balanced, or a list of {len(classes)} numbers"
+            )
+        return torch.tensor([float(weight) for weight in weights])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The encoder at the optimiser's rate, the classifier at `head_lr_factor` times that."""
-        model = getattr(self.modules.model, "module", self.modules.model)
-        head = [p for p in model.classifier.parameters() if p.requires_grad]
+        head = [p for p in self.model.classifier.parameters() if p.requires_grad]
         in_head = set(head)
-        body = [p for p in model.parameters() if p.requires_grad and p not in in_head]
+        body = [p for p in self.model.parameters() if p.requires_grad and p not in in_head]
         groups = [{"params": body}, {"params": head, "lr_factor": self.hparams.head_lr_factor}]
         return [group for group in groups if group["params"]]
 
@@ -42,39 +82,28 @@ class ClassificationBrain(BaseBrain):
         """Maps a batch of clips to logits [batch, classes]."""
         front_end = self.modules.front_end
         spectrograms = front_end.raw(batch.waveforms, batch.num_samples)
+        num_frames = front_end.filterbank.num_frames(batch.num_samples)  # [batch]
         if stage != Stage.TRAIN:
-            return self.modules.model(front_end.standardise(spectrograms))
+            return self.modules.model(front_end.standardise(spectrograms), num_frames)
         generator = ClipGenerator(self.hparams.seed, self.optimizer_step + 1, batch.places)
         if self.hparams.spec_augment is not None:
             spectrograms = self.hparams.spec_augment(spectrograms, generator)
         spectrograms = front_end.standardise(spectrograms)  # [batch, frames, mel bins]
         if self.hparams.noise_and_roll is not None:
             spectrograms = self.hparams.noise_and_roll(spectrograms, generator)
-        return self.modules.model(spectrograms)
+        return self.modules.model(spectrograms, num_frames)
 
     def compute_objectives(self, outputs: Tensor, batch: ClipBatch, stage: Stage) -> Tensor:
-        """The loss of logits [batch, classes], in 32-bit."""
-        targets = batch.targets
+        """The loss of logits [batch, classes], in 32-bit; in training, weighted by class."""
+        logits, targets = outputs.float(), batch.targets
         self.metrics = {}
         if stage == Stage.TRAIN:
-            self.metrics = {
-                self.hparams.metric_name: self.hparams.metric(outputs.detach(), targets)
-            }
-        return self.hparams.loss(outputs.float(), targets)
-
-    def on_step_end(self) -> None:
-        """Saves within an epoch if `checkpoint_interval` says so."""
-        interval = self.hparams.checkpoint_interval
-        if interval > 0 and self.optimizer_step % interval == 0:
-            self.save({"step": self.optimizer_step, "epoch": self.epoch}, end_of_epoch=False)
-
-    def _fit_valid(self, valid_set: DataLoader, epoch: int, enable: bool) -> None:
-        record = {"step": self.optimizer_step, "epoch": epoch}
-        if valid_set is not None:
-            record |= self.evaluate_set(valid_set, Stage.VALID, enable)
-            self.log.write("valid", record)
-            record["valid_score"] = record[self.hparams.metric_name]
-        self.save(record, end_of_epoch=True)
+            self.metrics = {self.metric_name: self.hparams.metric(logits.detach(), targets)}
+            if self._class_weights is not None:
+                # torch would divide by the batch's own weights: no two batches would count alike.
+                options = {"weight": self._class_weights, "reduction": "none"}
+                return self.hparams.loss(logits, targets, **options).mean()
+        return self.hparams.loss(logits, targets)
 
     def evaluate_batch(self, batch: ClipBatch, stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
         """Returns a batch's clip numbers [batch], logits [batch, classes] and targets."""
@@ -96,54 +125,51 @@ class ClassificationBrain(BaseBrain):
         order = indices.argsort()
         logits, targets = logits[order], targets[order]
         self._outputs = {"logits": logits, "targets": targets, "indices": indices[order]}
-        metric = self.hparams.metric(logits, targets)
+        metrics = {self.metric_name: self.hparams.metric, **self.hparams.further_metrics}
         return {
             "loss": float(self.hparams.loss(logits, targets)),
             # 32-bit means would print as 0.42500001…; nobody counts a millionth of a clip.
-            self.hparams.metric_name: round(float(metric), 6),
+            **{name: round(float(metric(logits, targets)), 6) for name, metric in metrics.items()},
         }
 
-    def evaluate(
-        self,
-        test_set: Any,
-        max_key: str | None = None,
-        min_key: str | None = None,
-        progressbar: bool | None = None,
-        test_loader_kwargs: dict[str, Any] | None = None,
-    ) -> dict[str, float]:
-        """Evaluates the last and the best checkpoint; writes `results.json`, `predictions.csv`.
+    def keep_outputs(self, selection: str, test_set: Any) -> None:
+        """Keeps the logits of a checkpoint, with the names of the clips."""
+        ids = [test_set.data_ids[index] for index in self._outputs["indices"].tolist()]
+        self._kept[selection] = {**self._outputs, "ids": ids}
 
-        Arguments
-        ---------
-        test_set : ClipDataset
-            The clips to classify.
-        max_key, min_key, progressbar
-            Unused; SpeechBrain's.
-        test_loader_kwargs : dict
-            Options of `make_dataloader`.
-
-        Returns
-        -------
-        dict[str, float]
-            The metric by selection: "last" and "best" (highest on the validation set).
-        """
-        loader = self.make_dataloader(test_set, Stage.TEST, **(test_loader_kwargs or {}))
-        values, selections, epochs, steps, seconds = {}, {}, {}, {}, 0.0
-        for selection, key in {"last": None, "best": "valid_score"}.items():
-            checkpoint = self.on_evaluate_start(max_key=key)
-            epochs[selection] = checkpoint.meta["epoch"]
-            steps[selection] = checkpoint.meta["step"]
-            seconds = max(seconds, self.seconds)
-            metrics = self.evaluate_set(loader, Stage.TEST, enable=not self.noprogressbar)
-            values[selection] = metrics[self.hparams.metric_name]
-            ids = [test_set.data_ids[index] for index in self._outputs["indices"].tolist()]
-            selections[selection] = {**self._outputs, "ids": ids}
-        self.log.write("test", {"step": steps["last"], **values})
-        self.log.close()
+    def write_reports(self) -> dict[str, Any]:
+        """Writes `predictions.csv` and `per_class.csv`; counts the classes without a clip."""
+        classes = self.hparams.classes
+        counts = multi_hot(self._kept["last"]["targets"], len(classes)).sum(dim=0)
+        missing = int((counts == 0).sum())
         if if_main_process():
-            path = Path(self.hparams.output_folder) / "predictions.csv"
-            write_predictions(path, self.hparams.classes, selections)
-        self.write_results(
-            self.hparams.metric_name, values, epochs=epochs, steps=steps, seconds=seconds
-        )
-        return values
+            folder = Path(self.hparams.output_folder)
+            write_predictions(folder / "predictions.csv", classes, self._kept)
+            per_class = {
+                selection: {
+                    name: metric(kept["logits"], kept["targets"])
+                    for name, metric in self.hparams.class_metrics.items()
+                }
+                for selection, kept in self._kept.items()
+            }
+            write_per_class(folder / "per_class.csv", classes, counts, per_class)
+            for selection, columns in per_class.items():
+                self._tell_worst(selection, columns, counts)
+            if missing:
+                logger.info(
+                    "%d of %d classes have no clip in the test set; averages over classes leave "
+                    "them out",
+                    missing,
+                    len(classes),
+                )
+        return {"classes_without_clips": missing}
+
+    def _tell_worst(self, selection: str, columns: Mapping[str, Tensor], counts: Tensor) -> None:
+        name, values = next(iter(columns.items()))
+        worst = values.nan_to_num(float("inf")).argsort()[:5]
+        told = [
+            f"{self.hparams.classes[i]} {values[i]:.3g} ({counts[i]} clips)"
+            for i in worst.tolist()
+            if counts[i] > 0
+        ]
+        logger.info("Lowest %s, %s weights: %s", name, selection, "; ".join(told))

@@ -1,18 +1,19 @@
 """Pretraining by masked spectrogram patch modeling."""
 
 import logging
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
 from speechbrain import Stage
 from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from ssast_recipes.brains.base import BaseBrain
+from ssast_recipes.brains.start import tell_start
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.losses import constant_patches
+from ssast_recipes.masking import Masker, find_mask_fault
 from ssast_recipes.metrics import masked_patch_accuracy
 from ssast_recipes.patches import patchify, select_patches
 from ssast_recipes.pictures import draw_reconstructions
@@ -36,21 +37,14 @@ class MaskedBatch(NamedTuple):
 class PretrainingBrain(BaseBrain):
     """Pretrains an encoder to find and to redraw masked patches.
 
-    Counts steps: trains `num_steps`, validates every `valid_interval` and saves every
-    `checkpoint_interval` steps. Needed in `hparams` besides the base's: `encoder`, `masker`,
-    `two_passes`, `contrastive_loss`, `softmax_over`, `exclude_constant_patches`,
+    Counts steps. Needed in `hparams` besides the base's: `num_steps`, `valid_interval`, `encoder`,
+    `masker`, `two_passes`, `contrastive_loss`, `softmax_over`, `exclude_constant_patches`,
     `reconstruction_loss`, `reconstruction_weight`; in `modules`: `front_end` and `model` (a
     `MaskedPatchModel`).
     """
 
-    continuous = True
-
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        limits = [self.hparams.num_steps, self.optimizer_step_limit or self.hparams.num_steps]
-        if self.debug:
-            limits.append(self.debug_batches)
-        self.optimizer_step_limit = min(map(int, limits))
         self._example: MaskedBatch | None = None
         heads = (self.modules.model.contrastive_head, self.modules.model.reconstruction_head)
         if self.hparams.two_passes and None in heads:
@@ -64,16 +58,24 @@ class PretrainingBrain(BaseBrain):
         self._check_masker()
 
     def _check_masker(self) -> None:
-        """Draws one mask, so that one that does not fit is found before training."""
+        """Draws masks of two clips, so that a masker that does not fit is found before training."""
         masker, encoder = deepcopy(self.hparams.masker), self.hparams.encoder  # it may keep a state
-        place = torch.zeros(1, dtype=torch.int64, device=self.device)
+        places = torch.arange(2, device=self.device)
         try:
-            masked = masker(ClipGenerator(self.hparams.seed, 0, place), encoder.grid_size)
+            masked = masker(ClipGenerator(self.hparams.seed, 0, places), encoder.grid_size)
         except ValueError as error:
+            if not isinstance(masker, Masker):
+                raise ValueError(f"masker {_name(masker)}: {error}") from error
             raise ValueError(
                 f"{error}; lower num_masked_patches, or make more patches: target_length is "
                 f"{encoder.target_length}, patch_size {encoder.patch_size}"
             ) from error
+        wrong = find_mask_fault(masked, len(places), encoder.num_patches)
+        if wrong:
+            raise ValueError(
+                f"masker {_name(masker)} has to return [batch, masked] int64, each clip's patches "
+                f"once each, from 0 to {encoder.num_patches - 1}; it returned {wrong}"
+            )
         count, total = masked.shape[1], encoder.num_patches
         logger.info("Masking %d of %d patches (%.0f %%)", count, total, 100 * count / total)
 
@@ -120,66 +122,31 @@ class PretrainingBrain(BaseBrain):
             self.metrics["reconstruction_loss"] = reconstruction
         return loss
 
-    # Validation, by steps
+    # Validation
 
-    def fit(
-        self,
-        epoch_counter: Any,
-        train_set: Any,
-        valid_set: Any = None,
-        progressbar: bool | None = None,
-        train_loader_kwargs: dict[str, Any] | None = None,
-        valid_loader_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Trains up to `num_steps`; arguments as SpeechBrain's, epochs being counted by itself."""
-        self._valid_loader = valid_set
-        if valid_set is not None and not isinstance(valid_set, DataLoader):
-            self._valid_loader = self.make_dataloader(
-                valid_set, Stage.VALID, **(valid_loader_kwargs or {})
-            )
-        super().fit(
-            [1], train_set, None, progressbar, train_loader_kwargs=train_loader_kwargs or {}
-        )
+    def on_fit_start(self) -> None:
+        """As the base's; then tells what is to run."""
+        super().on_fit_start()
+        if self.train_sampler is not None:
+            valid = self._valid_loader
+            num_valid_clips = None if valid is None else len(valid.dataset)
+            tell_start(self, self.optimizer_step_limit, num_valid_clips)
 
-    def on_fit_batch_start(self, batch: ClipBatch, should_step: bool) -> None:
-        """Counts epochs, whose ends batches run across."""
-        batches = self.train_sampler
-        share = batches.batch_size * batches.world_size
-        self.epoch = 1 + (self.step * share - 1) // batches.num_clips
+    def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
+        """Shows an example after validation."""
+        if stage == Stage.VALID:
+            self._show_example()
 
-    def progress_bar(self, train_set: DataLoader, enable: bool) -> tqdm:
-        """Returns the bar that counts all steps of the run."""
-        return tqdm(
-            total=self.optimizer_step_limit,
-            initial=self.optimizer_step,
-            desc="pretraining",
-            disable=not enable,
-            dynamic_ncols=True,
-        )
+    @property
+    def metric_name(self) -> str:
+        """The masked-patch accuracy or, without a contrastive head, the reconstruction loss."""
+        has_accuracy = self.model.contrastive_head is not None
+        return "masked_patch_accuracy" if has_accuracy else "reconstruction_loss"
 
-    def on_step_end(self) -> None:
-        """Validates and saves when it is time, and after the last step."""
-        last = self._optimizer_step_limit_exceeded
-        meta = {"step": self.optimizer_step}
-        is_time = self.optimizer_step % self.hparams.valid_interval == 0
-        validate = self._valid_loader is not None and (is_time or last)
-        if validate:
-            self.log_training()
-            meta.update(self.validate())
-        if validate or last or self.optimizer_step % self.hparams.checkpoint_interval == 0:
-            self.save(meta, end_of_epoch=False)
-
-    def validate(self) -> dict[str, float]:
-        """Measures the pretext task on the validation set, logs it and tells the schedule."""
-        self.on_stage_start(Stage.VALID, self.epoch)
-        metrics = self.evaluate_set(self._valid_loader, Stage.VALID, enable=False)
-        self.modules.train()
-        if hasattr(self.schedule, "observe"):
-            self.schedule.observe(metrics["valid_score"], step=self.optimizer_step)
-        self.log.write("valid", {"step": self.optimizer_step, **metrics})
-        self._show_example()
-        self.window.start()
-        return metrics
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """What is higher for a better model: the accuracy or, without one, the negated error."""
+        value = metrics[self.metric_name]
+        return value if self.metric_name == "masked_patch_accuracy" else -value
 
     def evaluate_batch(self, batch: ClipBatch, stage: Stage) -> Tensor:
         """Returns the batch's sums of the loss, of every metric, and of clips, [2 + metrics]."""
@@ -192,13 +159,12 @@ class PretrainingBrain(BaseBrain):
         return len(batch) * torch.stack([value.float() for value in means])
 
     def summarise(self, outputs: list[Tensor], stage: Stage) -> dict[str, float]:
-        """Averages over the clips of all processes; `valid_score` is what selects."""
+        """Averages over the clips of all processes."""
         sums = torch.stack(outputs).sum(dim=0)
         if self.distributed_launch:
             torch.distributed.all_reduce(sums)
         *means, _ = (sums / sums[-1]).tolist()
-        metrics = dict(zip(["loss", *self.metrics], means, strict=True))
-        return {**metrics, "valid_score": _score(metrics)}
+        return dict(zip(["loss", *self.metrics], means, strict=True))
 
     def _show_example(self) -> None:
         example, self._example = self._example, None
@@ -213,48 +179,7 @@ class PretrainingBrain(BaseBrain):
             )
             self.log.figure("reconstruction", figure, self.optimizer_step)
 
-    def evaluate(
-        self,
-        test_set: Any,
-        max_key: str | None = None,
-        min_key: str | None = None,
-        progressbar: bool | None = None,
-        test_loader_kwargs: dict[str, Any] | None = None,
-    ) -> dict[str, float]:
-        """Measures the pretext task with the last and the best checkpoint; writes `results.json`.
 
-        Arguments
-        ---------
-        test_set : ClipDataset
-            The clips to mask.
-        max_key, min_key, progressbar
-            Unused; SpeechBrain's.
-        test_loader_kwargs : dict
-            Options of `make_dataloader`.
-
-        Returns
-        -------
-        dict[str, float]
-            By selection, "last" and "best" (highest `valid_score`): the masked-patch accuracy or,
-            without a contrastive head, the reconstruction loss.
-        """
-        loader = self.make_dataloader(test_set, Stage.TEST, **(test_loader_kwargs or {}))
-        pretext, steps, seconds = {}, {}, 0.0
-        for selection, key in {"last": None, "best": "valid_score"}.items():
-            steps[selection] = self.on_evaluate_start(max_key=key).meta["step"]
-            seconds = max(seconds, self.seconds)
-            pretext[selection] = self.evaluate_set(
-                loader, Stage.TEST, enable=not self.noprogressbar
-            )
-        found = "masked_patch_accuracy" in pretext["last"]
-        name = "masked_patch_accuracy" if found else "reconstruction_loss"
-        values = {selection: metrics[name] for selection, metrics in pretext.items()}
-        self.log.write("test", {"step": steps["last"], **values})
-        self.log.close()
-        self.write_results(name, values, pretext=pretext, steps=steps, seconds=seconds)
-        return values
-
-
-def _score(metrics: dict[str, float]) -> float:
-    """What is higher for a better model: the accuracy or, without one, the negated error."""
-    return metrics.get("masked_patch_accuracy", -metrics.get("reconstruction_loss", 0.0))
+def _name(masker: Any) -> str:
+    named = getattr(masker, "func", masker)  # of a partial, its function
+    return getattr(named, "__name__", type(named).__name__)

@@ -16,6 +16,8 @@ class NonFiniteLossError(RunError):
 class LossWindow:
     """Metrics of the batches since the last log line, read from the device all at once.
 
+    Each batch weighs as many clips as it has, as it does in the gradient.
+
     Arguments
     ---------
     world_size : int
@@ -25,9 +27,9 @@ class LossWindow:
     -------
     >>> window = LossWindow()
     >>> window.add({"loss": torch.tensor(3.0)}, step=1, num_clips=8)
-    >>> window.add({"loss": torch.tensor(1.0)}, step=2, num_clips=8)
+    >>> window.add({"loss": torch.tensor(1.0)}, step=2, num_clips=24)
     >>> window.read()["loss"]
-    2.0
+    1.5
     """
 
     def __init__(self, world_size: int = 1):
@@ -39,7 +41,7 @@ class LossWindow:
         self.names: list[str] = []
         self.rows: list[Tensor] = []
         self.steps: list[int] = []
-        self.num_clips = 0
+        self.num_clips: list[int] = []
         self.began = time.perf_counter()
 
     def add(self, metrics: Mapping[str, Tensor], step: int, num_clips: int) -> None:
@@ -47,10 +49,10 @@ class LossWindow:
         self.names = list(metrics)
         self.rows.append(torch.stack([value.detach().float() for value in metrics.values()]))
         self.steps.append(step)
-        self.num_clips += num_clips * self.world_size
+        self.num_clips.append(num_clips)
 
     def read(self) -> dict[str, float]:
-        """Returns the means over batches and processes, and clips a second; then starts anew.
+        """Returns the means over clips and processes, and clips a second; then starts anew.
 
         Raises
         ------
@@ -69,7 +71,10 @@ class LossWindow:
                 f"the loss is not finite at step {', '.join(map(str, bad[:5]))}; lower the "
                 "learning rate, set max_grad_norm, or check the data"
             )
-        means = dict(zip(self.names, rows.mean(dim=0).tolist(), strict=True))
-        means["clips_per_second"] = self.num_clips / (time.perf_counter() - self.began)
+        clips = torch.tensor(self.num_clips, dtype=torch.float64)  # all processes have as many
+        values = clips @ rows.double() / clips.sum()
+        means = dict(zip(self.names, values.tolist(), strict=True))
+        num_clips = self.world_size * sum(self.num_clips)
+        means["clips_per_second"] = num_clips / (time.perf_counter() - self.began)
         self.start()
         return means

@@ -13,11 +13,14 @@ class ClipKey(NamedTuple):
     """Asks a `ClipDataset` for a clip: in which epoch, which one, at which place of the batch.
 
     The place counts through the global batch, all processes and accumulated batches included.
+    `draw` counts how often the epoch has shown the clip before: 0 unless clips are drawn with
+    replacement, when (epoch, index, draw) is what tells two random crops of a clip apart.
     """
 
     epoch: int
     index: int
     place: int
+    draw: int = 0
 
 
 class TrainingBatches(Sampler[list[ClipKey]]):
@@ -45,11 +48,15 @@ class TrainingBatches(Sampler[list[ClipKey]]):
         False: an epoch ends with a smaller batch, shared evenly (up to `world_size - 1` clips are
         left out). True: batches never end and run across the ends of epochs, so that each epoch
         shows every clip exactly once and all batches are full.
+    weights : Tensor, optional
+        How often to show each clip, relatively, [num_clips]: an epoch draws `num_clips` clips
+        with replacement, in place of an order of all.
 
     Raises
     ------
     ValueError
-        If there are no clips, or less than one would fall to each process.
+        If there are no clips, less than one would fall to each process, or the weights are not
+        one a clip, finite, none negative and some positive.
 
     Example
     -------
@@ -68,12 +75,16 @@ class TrainingBatches(Sampler[list[ClipKey]]):
         world_size: int = 1,
         accumulation: int = 1,
         continuous: bool = False,
+        weights: Tensor | None = None,
     ):
         if batch_size < 1 or num_clips < world_size:
             raise ValueError(
                 f"{num_clips} clips cannot be shared by {world_size} processes in batches of "
                 f"{batch_size}"
             )
+        if weights is not None:
+            _check_weights(weights, num_clips, shuffle)
+        self.weights = weights
         self.num_clips, self.batch_size = num_clips, batch_size
         self.seed, self.shuffle = seed, shuffle
         self.rank, self.world_size = rank, world_size
@@ -148,6 +159,9 @@ class TrainingBatches(Sampler[list[ClipKey]]):
             epoch = 1 + passes
         if not self.shuffle:
             return ClipKey(epoch, position, place)
+        if self.weights is not None:
+            indices, draws = epoch_draws(self.weights, self.seed, epoch)
+            return ClipKey(epoch, int(indices[position]), place, int(draws[position]))
         order = epoch_order(self.num_clips, self.seed, epoch)
         return ClipKey(epoch, int(order[position]), place)
 
@@ -173,8 +187,56 @@ def epoch_order(num_clips: int, seed: int, epoch: int) -> Tensor:
     >>> sorted(epoch_order(4, seed=1, epoch=3).tolist())
     [0, 1, 2, 3]
     """
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(num_clips, generator=generator)
+    return torch.randperm(num_clips, generator=_generator(seed, epoch))
+
+
+@lru_cache(maxsize=2)
+def epoch_draws(weights: Tensor, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+    """Draws the clips of an epoch with replacement, as many as there are.
+
+    Arguments
+    ---------
+    weights : Tensor
+        How probable each clip is, relatively, [num_clips].
+    seed, epoch : int
+        What the draw is a function of, besides the weights.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        The clips, and how often each was drawn before, both [num_clips], int64.
+
+    Example
+    -------
+    >>> weights = torch.tensor([1.0, 0.0, 0.0])
+    >>> [column.tolist() for column in epoch_draws(weights, seed=1, epoch=1)]
+    [[0, 0, 0], [0, 1, 2]]
+    """
+    count = len(weights)
+    indices = torch.multinomial(
+        weights.double(), count, replacement=True, generator=_generator(seed, epoch)
+    )
+    sorted_indices, positions = indices.sort(stable=True)
+    begin = torch.searchsorted(sorted_indices, sorted_indices)  # of each clip's draws
+    draws = torch.empty_like(indices)
+    draws[positions] = torch.arange(count) - begin
+    return indices, draws
+
+
+def _generator(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+
+
+def _check_weights(weights: Tensor, num_clips: int, shuffle: bool) -> None:
+    if not shuffle:
+        raise ValueError("sample_weights draw clips at random; leave shuffle at True")
+    if weights.shape != (num_clips,):
+        raise ValueError(f"sample_weights are {tuple(weights.shape)}, not one of {num_clips} clips")
+    if not weights.isfinite().all() or (weights < 0).any() or not (weights > 0).any():
+        raise ValueError(
+            "sample_weights must be finite, none of them negative and some positive; they are "
+            f"{weights.min():g} to {weights.max():g}"
+        )
 
 
 class EvaluationBatches(Sampler[list[ClipKey]]):

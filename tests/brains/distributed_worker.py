@@ -13,8 +13,11 @@ from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.augment import NoiseAndRoll
-from ssast_recipes.brains.base import NonFiniteLossError
+from ssast_recipes.brains.checkpointer import AtomicCheckpointer
+from ssast_recipes.brains.window import NonFiniteLossError
+from ssast_recipes.data.weights import class_balanced_weights
 from ssast_recipes.experiment import leave_together
+from ssast_recipes.metrics import d_prime, mean_average_precision
 from ssast_recipes.schedules import EpochDecay
 from tests.brains.tiny import Clips, classification_brain, fit, pretraining_brain, weights
 
@@ -41,6 +44,61 @@ def fine_tune(folder: Path, world_size: int = 1):
     fit(brain, train, Clips(5), batch_size=size)
     values = brain.evaluate(test, test_loader_kwargs={"batch_size": size})
     return brain, train.asked, test.asked, values
+
+
+def tag(folder: Path, world_size: int = 1):
+    """Trains on several labels a clip, drawn by weights and by steps, and evaluates.
+
+    Returns what it asked of the training set, the values and what results.json says of them.
+    """
+
+    def several(index):
+        return torch.tensor([index % 2 == 0, index % 3 == 0, index % 4 < 2]).float()
+
+    brain = classification_brain(
+        folder,
+        run_opts={"distributed_backend": "gloo"},
+        opt_class=partial(torch.optim.SGD, lr=0.05),
+        lr=0.05,
+        loss=torch.nn.functional.binary_cross_entropy_with_logits,
+        metric=mean_average_precision,
+        metric_name="mAP",
+        further_metrics={"d_prime": d_prime},
+        sample_weights=class_balanced_weights,
+        class_weights="balanced",
+        num_steps=5,
+        valid_interval=2,
+    )
+    size = GLOBAL_BATCH_SIZE // world_size
+    train = Clips(10, target=several)
+    fit(brain, train, Clips(7, target=several), batch_size=size)
+    values = brain.evaluate(Clips(9, target=several), test_loader_kwargs={"batch_size": size})
+    valid = [record for record in brain.log.read() if record["stage"] == "valid"]
+    return [tuple(key) for key in train.asked], values, valid
+
+
+class BrokenHere(AtomicCheckpointer):
+    """A checkpointer that cannot read the checkpoints of a step, on this process."""
+
+    step = None
+
+    def load_checkpoint(self, checkpoint):
+        super().load_checkpoint(checkpoint)
+        if checkpoint.meta["step"] == self.step:
+            raise RuntimeError("half a file")
+
+
+def recovered_step(folder: Path, rank: int) -> int:
+    """The step that a process goes on from when the other one cannot read the newest checkpoint."""
+    model = torch.nn.Linear(1, 1)
+    checkpointer = BrokenHere(folder, {"model": model})
+    for step in (1, 2, 3):
+        model.weight.data.fill_(step)
+        checkpointer.save_checkpoint(meta={"step": step})
+    checkpointer.step = 3 if rank == 1 else None
+    found = checkpointer.recover_if_possible().meta["step"]
+    assert model.weight.item() == found
+    return found
 
 
 def stops_together(folder: Path, rank: int) -> str:
@@ -70,6 +128,8 @@ if __name__ == "__main__":
         "tested": [key.index for key in tested],
         "values": values,
         "weights": weights(brain),
+        "tagged": tag(folder / "tagged", world_size=2),
+        "recovered": recovered_step(folder / "broken", rank),
         "error": stops_together(folder / "poisoned", rank),
     }
     torch.save(told, folder / f"rank{rank}.pt")

@@ -7,9 +7,10 @@ from speechbrain import Stage
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssast_recipes.augment import NoiseAndRoll, SpecAugment
-from ssast_recipes.brains.base import NonFiniteLossError
+from ssast_recipes.brains.window import NonFiniteLossError
 from ssast_recipes.losses import masked_reconstruction_loss
 from ssast_recipes.masking import OfficialClusterMasker
+from ssast_recipes.metrics import mean_average_precision
 from ssast_recipes.schedules import EpochDecay, WarmupCosine
 
 from .tiny import (
@@ -26,10 +27,9 @@ BRAINS = [pretraining_brain, classification_brain]
 AUGMENTED = {"spec_augment": SpecAugment(24, 16), "noise_and_roll": NoiseAndRoll()}
 
 
-def ready(brain, num_clips=8, batch_size=4):
-    """The Brain, ready to train, and batches to give to `fit_batch`."""
-    loader = brain.make_dataloader(Clips(num_clips), Stage.TRAIN, batch_size=batch_size)
-    brain._valid_loader = None
+def ready(brain, num_clips=8, batch_size=4, **clips):
+    """Readies the Brain to train, and returns batches to give to `fit_batch`."""
+    loader = brain.make_dataloader(Clips(num_clips, **clips), Stage.TRAIN, batch_size=batch_size)
     brain.on_fit_start()
     brain.modules.train()
     iterator = iter(loader)
@@ -164,9 +164,21 @@ class CountWaits(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("make", BRAINS)
+def tagging_brain(folder, **options):
+    return classification_brain(
+        folder,
+        loss=torch.nn.functional.binary_cross_entropy_with_logits,
+        metric=mean_average_precision,
+        metric_name="mAP",
+        class_weights=[1.0, 2.0, 3.0],
+        **options,
+    )
+
+
+@pytest.mark.parametrize("make", [*BRAINS, tagging_brain])
 def test_between_logging_steps_nothing_waits_for_the_device(tmp_path, monkeypatch, device, make):
-    options = AUGMENTED if make is classification_brain else {"masker": OfficialClusterMasker(10)}
+    options = {"masker": OfficialClusterMasker(10)} if make is pretraining_brain else AUGMENTED
+    several = {"target": lambda index: torch.eye(3)[index % 3]} if make is tagging_brain else {}
     brain = make(
         tmp_path,
         run_opts={"device": str(device)},
@@ -175,7 +187,7 @@ def test_between_logging_steps_nothing_waits_for_the_device(tmp_path, monkeypatc
         max_grad_norm=1.0,
         **options,
     )
-    batches = ready(brain, num_clips=24)
+    batches = ready(brain, num_clips=24, **several)
     if device.type == "cuda":
         batches = [batch.pin_memory() for batch in batches]
     read = []

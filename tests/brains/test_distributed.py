@@ -12,7 +12,7 @@ import torch
 
 from ssast_recipes.data.synthetic import make_esc50
 
-from .distributed_worker import fine_tune
+from .distributed_worker import fine_tune, tag
 from .tiny import losses, weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_two_processes_validate_as_one(pretrained):
 def test_results_are_written_once_and_agree(pretrained):
     one, two = (json.loads((pretrained[n] / "results.json").read_text()) for n in (1, 2))
     for selection in ("last", "best"):
-        assert two["pretext"][selection] == pytest.approx(one["pretext"][selection], rel=1e-4)
+        assert two["metrics"][selection] == pytest.approx(one["metrics"][selection], rel=1e-4)
     assert two["steps"] == one["steps"]
     assert len((pretrained[2] / "metrics.jsonl").read_text().splitlines()) == 9
     assert len(list((pretrained[2] / "tensorboard").iterdir())) == 1
@@ -136,11 +136,11 @@ def test_processes_share_out_every_epoch_and_the_places_in_its_batches(fine_tune
     first, second = (rank["asked"] for rank in fine_tuned[1])
     for epoch in (1, 2):
         shares = [[key for key in asked if key[0] == epoch] for asked in (first, second)]
-        indices = [index for share in shares for _, index, _ in share]
+        indices = [index for share in shares for _, index, _, _ in share]
         assert sorted(indices) == list(range(10))
         # Batches of two, two and one clip a process.
-        assert [place for _, _, place in shares[0]] == [0, 1, 0, 1, 0]
-        assert [place for _, _, place in shares[1]] == [2, 3, 2, 3, 1]
+        assert [place for _, _, place, _ in shares[0]] == [0, 1, 0, 1, 0]
+        assert [place for _, _, place, _ in shares[1]] == [2, 3, 2, 3, 1]
 
 
 def test_two_processes_fine_tune_and_evaluate_as_one(fine_tuned, tmp_path):
@@ -179,9 +179,29 @@ def _wrapped(name):
 def _predictions(folder):
     with open(folder / "predictions.csv", newline="") as file:
         rows = list(csv.reader(file))[1:]
-    table = {tuple(row[:3]): [float(score) for score in row[3:]] for row in rows}
+    table = {tuple(row[:4]): [float(score) for score in row[4:]] for row in rows}
     assert len(table) == len(rows)
     return table
+
+
+def test_two_processes_draw_tag_and_measure_as_one(fine_tuned, tmp_path):
+    asked, values, valid = tag(tmp_path)
+    first, second = (rank["tagged"] for rank in fine_tuned[1])
+    assert first[1] == second[1] == values
+    # Each step is two clips of the one, then two of the other.
+    halves = [asked[i : i + 2] for i in range(0, 10, 2) for asked in (first[0], second[0])]
+    shared = [key for half in halves for key in half]
+    assert shared == asked and len(asked) == 20
+    two = (fine_tuned[0] / "tagged" / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in two if '"stage": "valid"' in line]
+    assert [record["step"] for record in records] == [2, 4, 5]
+    for record, expected in zip(records, valid, strict=True):
+        assert record.pop("stage") == expected.pop("stage")
+        assert record == pytest.approx(expected, rel=1e-4)
+
+
+def test_processes_go_on_from_the_same_checkpoint_though_one_cannot_read_the_newest(fine_tuned):
+    assert [rank["recovered"] for rank in fine_tuned[1]] == [2, 2]
 
 
 def test_a_bad_loss_on_one_process_stops_both(fine_tuned):

@@ -255,7 +255,7 @@ def test_evaluation_is_of_the_best_checkpoint_and_tells_of_the_last(tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["steps"] == {"last": 2, "best": 1}
     assert results["value"] == values
-    assert results["pretext"]["best"]["reconstruction_loss"] == values["best"]
+    assert results["metrics"]["best"]["reconstruction_loss"] == values["best"]
 
 
 def test_a_picture_is_drawn_at_every_validation(tmp_path):

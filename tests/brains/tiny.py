@@ -1,6 +1,6 @@
 """Brains so small that a training step takes milliseconds, and noise for them to train on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,22 @@ CLIP_SAMPLES = 5500
 class Clips(Dataset):
     """Clips of a hum, whose pitch is the class, in noise; asked for by `ClipKey`.
 
-    `asked` remembers the keys; `spoiled` clips are not a number.
+    `asked` remembers the keys; `spoiled` clips are not a number; `target` makes the target of a
+    clip's number.
     """
 
-    def __init__(self, num_clips: int, spoiled: Sequence[int] = ()):
+    def __init__(
+        self,
+        num_clips: int,
+        spoiled: Sequence[int] = (),
+        target: Callable[[int], Tensor] = lambda index: torch.tensor(index % NUM_CLASSES),
+    ):
         self.data_ids = [f"clip{index}" for index in range(num_clips)]
-        self.spoiled = set(spoiled)
+        self.data = {
+            name: {"labels": (f"pitch{index % NUM_CLASSES}",)}
+            for index, name in enumerate(self.data_ids)
+        }
+        self.spoiled, self.target = set(spoiled), target
         self.asked: list[ClipKey] = []
 
     def __len__(self) -> int:
@@ -47,16 +57,16 @@ class Clips(Dataset):
     def __getitem__(self, key: ClipKey) -> dict[str, Any]:
         self.asked.append(key)
         generator = torch.Generator().manual_seed(key.index)
-        target = key.index % NUM_CLASSES
+        pitch = key.index % NUM_CLASSES
         seconds = torch.arange(CLIP_SAMPLES) / 16000
-        waveform = torch.sin(2 * torch.pi * 400 * (1 + target) * seconds)
+        waveform = torch.sin(2 * torch.pi * 400 * (1 + pitch) * seconds)
         waveform = waveform + 0.1 * torch.randn(CLIP_SAMPLES, generator=generator)
         return {
             "id": self.data_ids[key.index],
             "index": key.index,
             "place": key.place,
             "waveform": waveform * (float("nan") if key.index in self.spoiled else 1.0),
-            "target": torch.tensor(target),
+            "target": self.target(key.index),
         }
 
 

@@ -1,10 +1,17 @@
+import math
 from collections import Counter
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ssast_recipes.data.sampling import ClipKey, EvaluationBatches, TrainingBatches, epoch_order
+from ssast_recipes.data.sampling import (
+    ClipKey,
+    EvaluationBatches,
+    TrainingBatches,
+    epoch_draws,
+    epoch_order,
+)
 
 
 def first(batches, count):
@@ -203,3 +210,89 @@ def test_what_cannot_be_shared_out_is_refused(make, num_clips, batch_size, world
     )
     with pytest.raises(ValueError, match=message):
         make(num_clips, batch_size, world_size=world_size)
+
+
+# ---- drawing by weights
+
+WEIGHTS = torch.tensor([1.0, 0.0, 3.0, 0.5, 0.5, 7.0, 2.0, 1.0, 1.0, 4.0], dtype=torch.float64)
+
+
+def test_draws_are_as_frequent_as_their_weights():
+    counts = torch.zeros(10)
+    for epoch in range(2000):
+        indices, _ = epoch_draws(WEIGHTS, 3, epoch)
+        assert len(indices) == 10
+        counts += torch.bincount(indices, minlength=10)
+    expected = 20000 * (WEIGHTS / WEIGHTS.sum()).float()
+    assert counts[1] == 0
+    # Four and a half standard deviations of a binomial count.
+    assert ((counts - expected).abs() <= 4.5 * expected.sqrt()).all()
+
+
+def test_the_draws_of_a_clip_are_counted_within_an_epoch():
+    indices, draws = epoch_draws(WEIGHTS, 5, 2)
+    seen = Counter()
+    for index, draw in zip(indices.tolist(), draws.tolist(), strict=True):
+        assert draw == seen[index]
+        seen[index] += 1
+    assert max(seen.values()) > 1
+
+
+def test_draws_are_a_function_of_seed_epoch_and_weights():
+    found = {
+        tuple(epoch_draws(weights, seed, epoch)[0].tolist())
+        for weights in (WEIGHTS, WEIGHTS.flip(0))
+        for seed in (1, 2)
+        for epoch in (1, 2)
+    }
+    assert len(found) == 8
+    again = epoch_draws(WEIGHTS.clone(), 1, 1)
+    assert torch.equal(again[0], epoch_draws(WEIGHTS, 1, 1)[0])
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize(("world_size", "accumulation", "batch_size"), [(2, 1, 2), (2, 2, 1)])
+def test_drawn_batches_are_the_same_however_they_are_shared_out(
+    continuous, world_size, accumulation, batch_size
+):
+    options = {"seed": 5, "continuous": continuous, "weights": WEIGHTS}
+    count = 7 if continuous else 2
+    whole = first(TrainingBatches(10, 4, **options), count)
+    shared = {**options, "world_size": world_size, "accumulation": accumulation}
+    shares = [
+        first(TrainingBatches(10, batch_size, rank=rank, **shared), count * accumulation)
+        for rank in range(world_size)
+    ]
+    parts = merged(shares)
+    joined = [sum(parts[i : i + accumulation], []) for i in range(0, len(parts), accumulation)]
+    assert joined == whole
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_drawn_batches_go_on_at_any_batch(continuous):
+    batches = TrainingBatches(10, 4, seed=1, continuous=continuous, weights=WEIGHTS)
+    batches.start_at(1 if continuous else 3, 0)
+    whole = first(batches, 3)
+    for start in (1, 2):
+        batches.start_at(1 if continuous else 3, start)
+        assert first(batches, 3 - start) == whole[start:]
+    assert {key.epoch for key in whole[0]} == ({1} if continuous else {3})
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (torch.ones(9), r"\(9,\), not one of 10 clips"),
+        (torch.zeros(10), "0 to 0"),
+        (torch.tensor([-1.0] + [1.0] * 9), "-1 to 1"),
+        (torch.tensor([math.inf] + [1.0] * 9), "1 to inf"),
+    ],
+)
+def test_weights_that_draw_nothing_are_refused(weights, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingBatches(10, 4, weights=weights)
+
+
+def test_weights_are_refused_without_shuffling():
+    with pytest.raises(ValueError, match="leave shuffle at True"):
+        TrainingBatches(10, 4, weights=WEIGHTS, shuffle=False)
