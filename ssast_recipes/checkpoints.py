@@ -1,21 +1,20 @@
 """Pretrained weights: finding them, reading them safely, and fitting them into an encoder."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ssast_recipes.encoder import NUM_PREFIX_TOKENS, AudioSpectrogramTransformer, check_geometry
 from ssast_recipes.files import file_digest
 from ssast_recipes.positions import adapt_positions
+from ssast_recipes.pretrained import find_test_fold, find_weights
 from ssast_recipes.released import EXTRA_STATE, released_to_ours
 
 
 def load_pretrained_encoder(
     encoder: AudioSpectrogramTransformer, source: str | Path
-) -> dict[str, str]:
+) -> dict[str, str | int]:
     """Loads pretrained weights into an encoder, position embeddings cut or stretched to its grid.
 
     Weights fine-tuned by the released code do not tell their grid: it must be the encoder's.
@@ -30,8 +29,9 @@ def load_pretrained_encoder(
 
     Returns
     -------
-    dict[str, str]
-        What was loaded: its `name` and the `sha256` of the file.
+    dict[str, str | int]
+        What was loaded: its `name`, the `sha256` of the file and, if it is of a run with folds, the
+        `test_fold` that pretraining left out.
 
     Raises
     ------
@@ -50,7 +50,9 @@ def load_pretrained_encoder(
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return {"name": _name(path), "sha256": file_digest(path)}
+    loaded: dict[str, str | int] = {"name": _name(path), "sha256": file_digest(path)}
+    fold = find_test_fold(path)
+    return loaded if fold is None else {**loaded, "test_fold": fold}
 
 
 def _fit(weights: dict[str, Any], encoder: AudioSpectrogramTransformer) -> dict[str, Any]:
@@ -110,49 +112,6 @@ def read_weights(path: Path) -> dict[str, Any]:
         return released_to_ours(weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def find_weights(source: Path) -> Path:
-    """Finds the weights file that a user's path means.
-
-    Arguments
-    ---------
-    source : Path
-        A run's output folder, a checkpoint folder, or a file.
-
-    Returns
-    -------
-    Path
-        The file: of a run, the checkpoint with the highest `valid_score`, or else the newest.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing is there.
-    """
-    if source.is_file():
-        return source
-    if (source / "model.ckpt").is_file():
-        return source / "model.ckpt"
-    found = [path.parent for path in source.glob("save/CKPT*/model.ckpt")]
-    if not found:
-        raise FileNotFoundError(
-            f"{source}: neither a weights file, nor a checkpoint folder (with model.ckpt), nor a "
-            "run's output folder (with save/CKPT*)"
-        )
-    return max(found, key=_rank) / "model.ckpt"
-
-
-def _rank(checkpoint: Path) -> tuple[float, float]:
-    path = checkpoint / "CKPT.yaml"
-    try:
-        meta = yaml.safe_load(path.read_bytes())
-        score = meta.get("valid_score", -math.inf)
-        return (-math.inf if math.isnan(score) else score), meta["unixtime"]
-    except (OSError, AttributeError, KeyError, TypeError, yaml.YAMLError):
-        raise ValueError(
-            f"{path} is missing or damaged; name the checkpoint folder to take instead"
-        ) from None
 
 
 def _name(path: Path) -> str:

@@ -5,34 +5,25 @@ Every fold is a process of its own. What is finished stays: the same command goe
 
 import argparse
 import json
-import re
-import signal
 import subprocess
 import sys
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import yaml
-
-from ssast_recipes.configuration import PLACE_KEYS
+from ssast_recipes.crossval_arguments import (
+    keep_arguments,
+    read_numbers,
+    read_options,
+    read_yaml,
+    write_json,
+)
+from ssast_recipes.crossval_encoders import FoldRun, find_encoders, keep_encoders
 from ssast_recipes.crossval_table import format_table, summarise
 from ssast_recipes.errors import RunError
-from ssast_recipes.files import write_text
+from ssast_recipes.interruption import Interrupted
 
-# Options that say where a fold computes, not what: they may change from fold to fold.
-
-
-class FoldRun(NamedTuple):
-    """A fold to train and test, its seed (None: the YAML file's) and its folder."""
-
-    fold: int
-    seed: int | None
-    folder: Path
-
-    def __str__(self) -> str:
-        return f"fold {self.fold}" + ("" if self.seed is None else f", seed {self.seed}")
+_SECONDS_TO_END = 30  # of an interrupted fold
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,136 +69,48 @@ def run(arguments: argparse.Namespace) -> None:
     with_seeds = arguments.seeds is not None
     seeds = read_numbers(arguments.seeds, "--seeds") if with_seeds else [None]
 
+    options, in_file = read_options(passed_on, with_seeds), read_yaml(hparams_file)
+    if "PretrainingBrain" in in_file.get("brain_class", ""):
+        raise ValueError(
+            f"{hparams_file} pretrains: crossval averages the results of fine-tuning; pretrain "
+            "each fold with train.py, then give crossval a fine-tuning file"
+        )
+    fold_runs = [
+        [
+            FoldRun(k, seed, output / f"fold{k}" / (f"seed{seed}" if with_seeds else ""))
+            for k in folds
+        ]
+        for seed in seeds
+    ]
+    source = options.get("pretrained_encoder", in_file.get("pretrained_encoder"))
+    encoders = find_encoders(source, [fold_run for runs in fold_runs for fold_run in runs])
+
     experiment = {"recipe": f"{recipe}/{train.name}", "hparams_file": hparams_file.name}
-    _keep_arguments(
+    keep_arguments(
         output,
         {
             **experiment,
             **({"--seeds": "given"} if with_seeds else {}),
-            **{f"--{key}": value for key, value in _options(passed_on, with_seeds).items()},
-            **{f"{key} in the YAML file": text for key, text in _read_yaml(hparams_file).items()},
+            **{f"--{key}": value for key, value in options.items()},
+            **{f"{key} in the YAML file": text for key, text in in_file.items()},
         },
     )
+    keep_encoders(output, encoders)
     records: list[list[dict[str, Any]]] = []  # [seed][fold]
-    for seed in seeds:
+    for runs in fold_runs:
         records.append([])
-        for fold in folds:
-            folder = output / f"fold{fold}" / ("" if seed is None else f"seed{seed}")
-            fold_run = FoldRun(fold, seed, folder)
-            if (folder / "results.json").exists():
-                print(f"{fold_run}: finished before, in {folder}", flush=True)
+        for fold_run in runs:
+            if fold_run.is_finished:
+                print(f"{fold_run}: finished before, in {fold_run.folder}", flush=True)
             else:
-                print(f"{fold_run}: to {folder}", flush=True)
+                print(f"{fold_run}: to {fold_run.folder}", flush=True)
+                keep_encoders(output, encoders)  # hours may have passed
                 _train(train, hparams_file, fold_run, passed_on)
             records[-1].append(_read_record(fold_run))
 
     summary = {**experiment, "arguments": passed_on, **summarise(records)}
-    _write_json(output / "crossval.json", summary)
+    write_json(output / "crossval.json", summary)
     print(f"\n{format_table(summary)}\n\nwritten to {output / 'crossval.json'}")
-
-
-def read_numbers(text: str, option: str) -> list[int]:
-    """Reads numbers and ranges of numbers, separated by commas.
-
-    Arguments
-    ---------
-    text : str
-        What was given.
-    option : str
-        The option to which it was given.
-
-    Returns
-    -------
-    list[int]
-        The numbers, in their order.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, a range is empty or a number comes twice.
-
-    Example
-    -------
-    >>> read_numbers("1-3,5", "--folds")
-    [1, 2, 3, 5]
-    """
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text, re.ASCII):
-        raise ValueError(f"{option} is to be like 1-5, 1,3,5 or 2, not {text!r}")
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if int(last or first) < int(first):
-            raise ValueError(f"{option} {text}: {part} is empty; the lower number comes first")
-        numbers.extend(range(int(first), int(last or first) + 1))
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"{option} {text}: a number comes twice")
-    return numbers
-
-
-def _options(passed_on: Sequence[str], with_seeds: bool) -> dict[str, str]:
-    """What is passed on by option, none of them crossval's to give."""
-    options: dict[str, str] = {}
-    for argument in passed_on:
-        if argument.startswith("--"):
-            key, _, value = argument[2:].partition("=")
-            options[key] = value
-        elif options:
-            options[key] = f"{options[key]} {argument}".lstrip()
-        else:
-            raise ValueError(f"{argument!r} after the YAML file: expected --key value")
-    own = {"test_fold": "--folds", "output_folder": "--output"}
-    if with_seeds:
-        own["seed"] = "--seeds"
-    elif any("{seed}" in value for value in options.values()):
-        raise ValueError("{seed} is filled in from --seeds, which is not given")
-    for key in options.keys() & own.keys():
-        raise ValueError(f"--{key} is given to every fold by crossval: use {own[key]}")
-    return options
-
-
-def _read_yaml(path: Path) -> dict[str, str]:
-    """The text of every key of a YAML file, without comments and with its tags as they are."""
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError(f"{path} holds no keys and values")
-    return {
-        key.value: yaml.serialize(value).removesuffix("...\n").strip() for key, value in root.value
-    }
-
-
-def _keep_arguments(output: Path, given: Mapping[str, str]) -> None:
-    """Writes `arguments.json`, unless folds were begun with others: then raises ValueError."""
-    places = {name for key in PLACE_KEYS for name in (f"--{key}", f"{key} in the YAML file")}
-    now = {key: value for key, value in given.items() if key not in places}
-    path = output / "arguments.json"
-    # What never got as far as a checkpoint may be forgotten: a mistyped value, say.
-    if any(output.glob("fold*/**/results.json")) or any(output.glob("fold*/**/save/*")):
-        if not path.exists():
-            raise ValueError(f"{output} has folds but no {path.name}: choose another --output")
-        before = json.loads(path.read_text(encoding="utf-8"))
-        differences = [
-            f"{key} was {_shorten(before.get(key))} and is {_shorten(now.get(key))}"
-            for key in {**before, **now}
-            if before.get(key) != now.get(key)
-        ]
-        if differences:
-            more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
-            raise ValueError(
-                f"{output} has folds run with other arguments: {'; '.join(differences[:4])}{more}: "
-                "choose another --output"
-            )
-    _write_json(path, now)
-
-
-def _shorten(value: str | None) -> str:
-    return "not given" if value is None else textwrap.shorten(value, 60, placeholder=" …") or "''"
-
-
-def _write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def _train(train: Path, hparams_file: Path, fold_run: FoldRun, passed_on: Sequence[str]) -> None:
@@ -217,15 +120,19 @@ def _train(train: Path, hparams_file: Path, fold_run: FoldRun, passed_on: Sequen
     command += ["--test_fold", str(fold), "--output_folder", str(folder)]
     if seed is not None:
         command += ["--seed", str(seed)]
-    command += [one.replace("{fold}", str(fold)).replace("{seed}", str(seed)) for one in passed_on]
-    # Told to end, end the fold too (subprocess does, on an exception): it must not go on alone.
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    command += map(fold_run.fill_in, passed_on)
+    process = subprocess.Popen(command)
     try:
-        status = subprocess.run(command).returncode
-    except KeyboardInterrupt:
-        raise RunError(f"{fold_run} interrupted; the same command goes on there") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        status = process.wait()
+    except Interrupted as interruption:
+        # The fold ends by itself and says what it saved; it must not go on alone.
+        process.send_signal(interruption.number)
+        try:
+            process.wait(timeout=_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        line = f"{fold_run} interrupted; the same command goes on there"
+        raise Interrupted(interruption.number, line) from None
     log = folder / "log.txt"
     see = f"see {log}" if log.exists() else "there is no log.txt, see the output above"
     if status:
@@ -243,6 +150,6 @@ def _read_record(fold_run: FoldRun) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}): delete it to run the fold again") from None
     if not {"last", "best"} <= record["value"].keys() & record.get("epochs", {}).keys():
         raise ValueError(f"{path} is not of a fine-tuning: it has no last and best epoch's value")
-    hparams = _read_yaml(fold_run.folder / "hyperparams.yaml")
+    hparams = read_yaml(fold_run.folder / "hyperparams.yaml")
     validated_on_test = hparams.get("valid_manifests", "") == hparams.get("test_manifests")
     return {**record, "fold": fold_run.fold, "validated_on_test": validated_on_test}

@@ -17,12 +17,16 @@ import torch
 import yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.error import YAMLError
-from speechbrain.utils.distributed import ddp_init_group
+from speechbrain.utils.distributed import ddp_init_group, if_main_process
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 from tqdm import tqdm
 
 from ssast_recipes.configuration import PLACE_KEYS
 from ssast_recipes.errors import explain
+from ssast_recipes.experiment_help import describe_usage, find_hparams_files
+from ssast_recipes.interruption import Interrupted, raising_interrupts
+from ssast_recipes.pretrained import find_test_fold, find_weights
+from ssast_recipes.run_folder import leaving_no_folder
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +36,8 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
 
     What the user can mend is told in one line on standard error, and the exit status is 1. The
     run's `log.txt` gets the traceback too, standard error only with `--debug`. Any other exception
-    is a mistake of ours and keeps its traceback.
+    is a mistake of ours and keeps its traceback. Ctrl-C and SIGTERM end in one line that says what
+    is saved, and in status 130 or 143.
 
     Arguments
     ---------
@@ -42,26 +47,62 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
     Raises
     ------
     SystemExit
-        With status 1 after an error that the user can mend.
+        With a status above 0 after an interruption or an error that the user can mend.
     """
     program, *arguments = sys.argv
+    name = Path(program).name
     # Of a full disk, logging and TensorBoard's thread would print a traceback at every line.
     logging.raiseExceptions = False
     threading.excepthook = _tell_of_thread
-    try:
-        main(arguments)
-        if torch.distributed.is_initialized():
-            leave_together()
-    except Exception as error:
-        line = explain(error)
-        if line is None:
-            raise
-        _write_to_log(error, line)
-        if "--debug" in arguments:
-            traceback.print_exception(error)
-        # Unlike print, this does not write into a progress bar.
-        tqdm.write(f"{Path(program).name}: error: {line}", file=sys.stderr)
-        sys.exit(1)
+    _quieten_speechbrain()
+    with raising_interrupts():
+        try:
+            main(arguments)
+            if torch.distributed.is_initialized():
+                leave_together()
+        except Interrupted as interruption:
+            if os.environ.get("RANK", "0") == "0":
+                tqdm.write(f"{name}: {_tell_interrupted(interruption)}", file=sys.stderr)
+            if torch.distributed.is_initialized():
+                _leave(interruption.status)  # the others may be gone: there is nothing to wait for
+            sys.exit(interruption.status)
+        except Exception as error:
+            line = explain(error)
+            if line is None:
+                raise
+            _write_to_log(error, line)
+            if "--debug" in arguments:
+                traceback.print_exception(error)
+            # Unlike print, this does not write into a progress bar.
+            tqdm.write(f"{name}: error: {line}", file=sys.stderr)
+            sys.exit(1)
+
+
+def _quieten_speechbrain() -> None:
+    """Keeps its warnings; what else it tells, our Brains tell in fewer words."""
+    os.environ["SB_LOG_LEVEL"] = "WARNING"  # of what the YAML file is going to import
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("speechbrain"):  # each has a level of its own
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _tell_interrupted(interruption: Interrupted) -> str:
+    """Says after which step a run was interrupted, and what is saved."""
+    seen = (
+        frame.f_locals.get("self") for frame, _ in traceback.walk_tb(interruption.__traceback__)
+    )
+    brain = next((one for one in seen if isinstance(one, sb.Brain)), None)
+    step = getattr(brain, "optimizer_step", 0)
+    saved = brain.checkpointer.find_checkpoint() if step and brain.checkpointer else None
+    if not step:
+        return "interrupted before training; give the same command again"
+    if saved is None:
+        return f"interrupted after step {step}, before the first checkpoint; nothing is saved"
+    last = saved.meta["step"]
+    return (
+        f"interrupted after step {max(step, last)}; the last checkpoint is of step {last}, in "
+        f"{saved.path.parent}; the same command goes on from there"
+    )
 
 
 def leave_together() -> NoReturn:
@@ -71,10 +112,14 @@ def leave_together() -> NoReturn:
     they abort.
     """
     torch.distributed.barrier()
+    _leave(0)
+
+
+def _leave(status: int) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _tell_of_thread(raised: threading.ExceptHookArgs) -> None:
@@ -111,11 +156,16 @@ def read_experiment(
 
     Raises
     ------
+    SystemExit
+        With status 0 after `--help`.
+    FileNotFoundError
+        If there is no YAML file, or not the pretrained encoder that it names.
     ValueError
-        If the YAML file is wrong, a key of the command line is unknown or has no value, a
-        placeholder is left, an override names another object than the YAML file does, an object
-        refuses its arguments, or there is no such device.
+        If no YAML file is given or it is wrong, a key of the command line is unknown or has no
+        value, a placeholder is left, an override names another object than the YAML file does, an
+        object refuses its arguments, or there is no such device.
     """
+    _check_file(arguments)
     hparams_file, run_options, overrides = sb.parse_arguments(list(arguments))
     _check_device(run_options.device)
     folder = str(Path(hparams_file).resolve().parent)
@@ -140,7 +190,42 @@ def read_experiment(
     hparams["record"]["run_options"] = given
     with open(hparams_file, encoding="utf-8") as file:
         hparams["configuration"] = resolve_references(file, overrides).getvalue()
+    if hparams.get("pretrained_encoder"):
+        _check_encoder(Path(hparams["pretrained_encoder"]), hparams.get("test_fold"))
     return hparams_file, hparams, run_options, overrides
+
+
+def _check_file(arguments: Sequence[str]) -> None:
+    """Shows the help that is asked for, and refuses a command line without YAML file."""
+    program = sys.argv[0]
+    first = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if {"-h", "--help"} & {*arguments}:
+        print(describe_usage(program, Path(first) if first else None))
+        sys.exit(0)
+    example = next(iter(find_hparams_files(program)), "hparams/mine.yaml")
+    advice = f"as in {Path(program).name} {example} --key value; --help lists the keys"
+    if first is None:
+        raise ValueError(f"the first argument is to be a YAML file, {advice}")
+    if Path(first).is_dir():
+        raise ValueError(f"{first} is a folder; give a YAML file, {advice}")
+    if not Path(first).exists():
+        raise FileNotFoundError(f"{first}: there is no such file; give a YAML file, {advice}")
+
+
+def _check_encoder(source: Path, test_fold: int | None) -> None:
+    """Looks whether pretrained weights are there, and whether they have heard the test fold."""
+    if not source.exists():
+        raise FileNotFoundError(
+            f"pretrained_encoder {source} does not exist; give a pretraining run's output folder, "
+            "or a file"
+        )
+    left_out = find_test_fold(find_weights(source))
+    if None not in (left_out, test_fold) and left_out != test_fold and if_main_process():
+        logger.warning(
+            "Warning: %s was pretrained with test_fold %d, so on the audio of fold %d, which this "
+            "run tests on; for a clean result give the encoder that left out fold %d",
+            *(source, left_out, test_fold, test_fold),
+        )
 
 
 def _check_device(device: str | None) -> None:
@@ -154,6 +239,9 @@ def _check_device(device: str | None) -> None:
 def _load(hparams_file: str, overrides: str) -> dict[str, Any]:
     try:
         with open(hparams_file, encoding="utf-8") as file:
+            resolved = resolve_references(file, overrides).getvalue()
+        # The checkpointer makes the run's folder, before it is known whether there is to be a run.
+        with leaving_no_folder(resolved), open(hparams_file, encoding="utf-8") as file:
             return load_hyperpyyaml(file, overrides)
     except pydoc.ErrorDuringImport as error:  # what a file named in the YAML file raised
         raise error.value from None

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -195,6 +195,42 @@ class OfficialClusterMasker(Masker):
         indices = torch.arange(num_patches, device=generator.device)
         candidates = torch.where(arrivals <= last, indices, num_patches)
         return candidates.sort(dim=1).values[:, : self.num_masked_patches]
+
+
+def find_mask_fault(masked_indices: Any, batch_size: int, num_patches: int) -> str | None:
+    """Says what of a mask would make training go wrong, so that a masker can be checked once.
+
+    Arguments
+    ---------
+    masked_indices : Any
+        What a masker returned.
+    batch_size : int
+        For how many clips.
+    num_patches : int
+        How many patches each clip has.
+
+    Returns
+    -------
+    str | None
+        The fault; None if the mask is [batch, masked] int64, without repetitions or strangers.
+
+    Example
+    -------
+    >>> find_mask_fault(torch.tensor([[0, 1], [7, 3]]), batch_size=2, num_patches=8)
+    >>> find_mask_fault(torch.tensor([[0, 1], [8, 3]]), batch_size=2, num_patches=8)
+    'index 8'
+    """
+    if not isinstance(masked_indices, Tensor):
+        return f"a {type(masked_indices).__name__}"
+    if masked_indices.dtype != torch.int64:
+        return f"a tensor of {masked_indices.dtype}"
+    if masked_indices.ndim != 2 or len(masked_indices) != batch_size or not masked_indices.numel():
+        return f"the shape {list(masked_indices.shape)} for {batch_size} clips"
+    low, high = masked_indices.min().item(), masked_indices.max().item()
+    if low < 0 or high >= num_patches:
+        return f"index {low if low < 0 else high}"
+    neighbours = masked_indices.sort(dim=1).values.diff(dim=1)
+    return "a patch twice in one clip" if (neighbours == 0).any() else None
 
 
 def _random_order(generator: ClipGenerator, count: int) -> Tensor:

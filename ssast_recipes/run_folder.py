@@ -7,9 +7,11 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import torch
+import yaml
 from speechbrain.utils.distributed import if_main_process
 
 from ssast_recipes.configuration import changed_keys
@@ -28,7 +30,8 @@ def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
     """Makes a run's output folder and keeps it from other runs until this one ends.
 
     `hyperparams.yaml` and its like tell how the checkpoints beside them were made. So if a run ends
-    by an error before it saved a checkpoint of its own, they are put back as they were.
+    by an error before it saved a checkpoint of its own, they are put back as they were; and if it
+    made the folder and trained nothing, the folder is removed.
 
     Arguments
     ---------
@@ -63,6 +66,7 @@ def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
         yield
         return
     folder = Path(folder)
+    missing = _missing(folder)
     with _locked(folder):
         checkpoints = set(folder.glob("save/CKPT*"))
         paths = [folder / name for name in _RECORD if checkpoints]
@@ -84,14 +88,55 @@ def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
                 for path, content in before.items():
                     with beside(path) as part:
                         part.write_bytes(content)
+            trained = (folder / "metrics.jsonl").exists() or any(folder.glob("save/CKPT*"))
+            if missing and not trained:
+                shutil.rmtree(folder, ignore_errors=True)
+                _remove_empty(missing)
             raise
+
+
+@contextmanager
+def leaving_no_folder(configuration: str) -> Iterator[None]:
+    """Removes the empty folders that the objects of a YAML file make for a run that may never be.
+
+    `run_folder` makes them when the run begins.
+
+    Arguments
+    ---------
+    configuration : str
+        The resolved YAML text, with its `output_folder`.
+
+    Returns
+    -------
+    context manager
+        Of several processes none removes what another has just made: then they stay.
+    """
+    values = {key.value: value.value for key, value in yaml.compose(configuration).value}
+    missing: list[Path] = []
+    if "output_folder" in values and not torch.distributed.is_initialized():
+        missing = _missing(Path(values["output_folder"], "save"))
+    try:
+        yield
+    finally:
+        _remove_empty(missing)
+
+
+def _missing(folder: Path) -> list[Path]:
+    """A folder and those it lies in, the innermost first, as far as they are not there."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for path in folders:
+        with suppress(OSError):  # it is not there, or holds something
+            path.rmdir()
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Holds `<folder>/.lock`; the kernel gives it back when the process ends, however it ends."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "save").mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "a+b", buffering=0)
     except OSError as error:
         raise _cannot_write(folder, error) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ssast_recipes import cli, crossval
+from ssast_recipes import cli
 from ssast_recipes.crossval_table import summarise
 from ssast_recipes.data.synthetic import make_esc50
 from tests.conftest import REPOSITORY
@@ -22,7 +22,7 @@ SCORES = {
 }
 
 TRAIN = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 
 arguments = sys.argv[1:]
@@ -37,6 +37,12 @@ folder = Path(options["--output_folder"])
 (folder / "log.txt").write_text("")
 print("training on", options["--data_folder"])
 if options.get("--sleep"):
+    def end(number, frame):
+        time.sleep(0.5)  # longer than subprocess would wait by itself
+        sys.exit("the fold ends")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     Path("pid").write_text(str(os.getpid()))
     time.sleep(float(options["--sleep"]))
 (folder / "save" / "checkpoint").write_text("")
@@ -371,31 +377,90 @@ def test_wrong_files_are_one_line(recipe, capfd, files, message):
     assert error.startswith("ssast: error: ") and message in error and error.count("\n") == 1
 
 
-def test_an_interruption_is_one_line(recipe, capfd, monkeypatch):
-    def interrupt(command):
-        raise KeyboardInterrupt
-
-    handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(crossval.subprocess, "run", interrupt)
-    assert run("--folds", "1") == 1
-    message = "ssast: error: fold 1 interrupted; the same command goes on there\n"
-    assert capfd.readouterr().err == message
-    assert signal.getsignal(signal.SIGTERM) == handler
-
-
-def test_a_fold_ends_with_its_parent(recipe):
-    command = [sys.executable, "-c", "import sys; from ssast_recipes.cli import main; main()"]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_fold_ends_with_its_parent(recipe, number):
+    """The fold itself gets one signal, says what it has to say, and is waited for."""
+    program = "import sys; from ssast_recipes.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program]
     files = ["crossval", "recipes/Fake/train.py", "hparams/tune.yaml"]
     options = ["--folds", "1", "--data_folder", "data", "--sleep", "60"]
-    process = subprocess.Popen([*command, *files, *options])
+    process = subprocess.Popen([*command, *files, *options], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20
     while not (Path("pid").exists() and Path("pid").read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.terminate()
-    assert process.wait(timeout=20) == 128 + signal.SIGTERM
+    process.send_signal(number)
+    printed = process.communicate(timeout=20)[1]
+    assert process.returncode == 128 + number
+    assert printed == "the fold ends\nssast: fold 1 interrupted; the same command goes on there\n"
     with pytest.raises(ProcessLookupError):
         os.kill(int(Path("pid").read_text()), 0)
+
+
+def test_a_pretraining_file_is_refused(recipe, capfd):
+    (recipe / "hparams" / "tune.yaml").write_text(
+        "brain_class: !name:ssast_recipes.brains.PretrainingBrain"
+    )
+    assert run("--folds", "1") == 1
+    assert "tune.yaml pretrains: crossval averages the results of fine" in capfd.readouterr().err
+    assert not calls() and not Path("results").exists()
+
+
+def make_encoders(*folds: int) -> None:
+    for fold in folds:
+        Path(f"encoder{fold}.pth").write_text(f"weights {fold}")
+
+
+def test_the_encoders_of_all_folds_are_looked_for_first(recipe, capfd):
+    make_encoders(1, 3)
+    assert run("--folds", "1-3", "--pretrained_encoder", "encoder{fold}.pth") == 1
+    assert capfd.readouterr().err.startswith(
+        "ssast: error: pretrained_encoder of fold 2: encoder2.pth does not exist; give"
+    )
+    assert not calls()
+    make_encoders(2)
+    assert run("--folds", "1-3", "--pretrained_encoder", "encoder{fold}.pth") == 0
+    Path("encoder2.pth").unlink()  # of a finished fold
+    assert run("--folds", "1-3", "--pretrained_encoder", "encoder{fold}.pth") == 0
+
+
+@pytest.mark.parametrize("given", ["null", "!ref <folder>/encoder"])
+def test_no_encoder_is_looked_for(recipe, given):
+    hparams_file = recipe / "hparams" / "tune.yaml"
+    hparams_file.write_text(f"pretrained_encoder: {given}")
+    assert run("--folds", "1") == 0
+    hparams_file.write_text("pretrained_encoder: absent")
+    assert run("--folds", "1", "--output", "other") == 1
+
+
+@pytest.mark.parametrize("lost", ["results.json", None])
+def test_an_encoder_that_was_replaced(recipe, capfd, lost):
+    make_encoders(1, 2)
+    arguments = ["--pretrained_encoder", "encoder{fold}.pth"]
+    assert run("--folds", "1", *arguments) == 0
+    fold = Path("results/Fake/crossval_tune/fold1")
+    if lost:  # begun, not finished
+        (fold / lost).unlink()
+        (fold / "save" / "checkpoint").rename(fold / "save" / "CKPT+1")
+    Path("encoder1.pth").write_text("other weights")
+    assert run("--folds", "1-2", *arguments) == 1
+    assert capfd.readouterr().err == (
+        "ssast: error: fold 1 was run with another encoder: encoder1.pth was replaced since; "
+        "choose another --output, or put the old one back\n"
+    )
+    assert folds_run() == ["1"]
+    make_encoders(1)
+    assert run("--folds", "1-2", *arguments) == 0
+
+
+def test_an_encoder_that_is_replaced_between_folds(recipe, capfd):
+    """The first fold's process replaces it."""
+    Path("encoder.pth").write_text("weights")
+    with open(recipe / "train.py", "a") as file:
+        file.write('\nPath("encoder.pth").write_text("other weights")\n')
+    assert run("--folds", "1-2", "--pretrained_encoder", "encoder.pth") == 1
+    assert "fold 1 was run with another encoder" in capfd.readouterr().err
+    assert folds_run() == ["1"]
 
 
 @pytest.mark.parametrize("before", [[], ["train.py", "tune.yaml", "--lr", "1"]])

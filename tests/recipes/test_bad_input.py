@@ -153,7 +153,20 @@ def test_a_device_that_is_not_there(monkeypatch, capsys):
 
 def test_a_yaml_file_that_is_not_there(error_of, tmp_path):
     missing = tmp_path / "mine.yaml"
-    assert error_of(missing) == f"{missing}: No such file or directory"
+    line = error_of(missing)
+    assert line.startswith(f"{missing}: there is no such file; give a YAML file, as in train.py ")
+    assert error_of(tmp_path).startswith(f"{tmp_path} is a folder; give a YAML file, as in train")
+
+
+@pytest.mark.parametrize("words", [[], ["--seed", "1"]])
+def test_a_command_line_without_yaml_file(monkeypatch, capsys, words):
+    monkeypatch.setattr(sys, "argv", [str(RECIPES / "ESC50" / "train.py"), *words])
+    with pytest.raises(SystemExit):
+        run_experiment(read_experiment)
+    assert line_of(capsys.readouterr().err) == (
+        "the first argument is to be a YAML file, as in train.py hparams/finetune_frame.yaml "
+        "--key value; --help lists the keys"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""Where pretrained weights come from: the file that a path means, and the run that made it."""
+
+import math
+from pathlib import Path
+
+import yaml
+
+
+def find_weights(source: Path) -> Path:
+    """Finds the weights file that a user's path means.
+
+    Arguments
+    ---------
+    source : Path
+        A run's output folder, a checkpoint folder, or a file.
+
+    Returns
+    -------
+    Path
+        The file: of a run, the checkpoint with the highest `valid_score`, or else the newest.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    """
+    if source.is_file():
+        return source
+    if (source / "model.ckpt").is_file():
+        return source / "model.ckpt"
+    found = [path.parent for path in source.glob("save/CKPT*/model.ckpt")]
+    if not found:
+        if not source.exists():
+            raise FileNotFoundError(
+                f"{source} does not exist; give a pretraining run's output folder, or a file"
+            )
+        raise FileNotFoundError(
+            f"{source}: neither a weights file, nor a checkpoint folder (with model.ckpt), nor a "
+            "run's output folder (with save/CKPT*)"
+        )
+    return max(found, key=_rank) / "model.ckpt"
+
+
+def _rank(checkpoint: Path) -> tuple[float, float]:
+    path = checkpoint / "CKPT.yaml"
+    try:
+        meta = yaml.safe_load(path.read_bytes())
+        score = meta.get("valid_score", -math.inf)
+        return (-math.inf if math.isnan(score) else score), meta["unixtime"]
+    except (OSError, AttributeError, KeyError, TypeError, yaml.YAMLError):
+        raise ValueError(
+            f"{path} is missing or damaged; name the checkpoint folder to take instead"
+        ) from None
+
+
+def find_test_fold(weights: Path) -> int | None:
+    """Tells which fold a run left out when it made a weights file.
+
+    Arguments
+    ---------
+    weights : Path
+        A `model.ckpt` in a checkpoint folder of a run's output folder.
+
+    Returns
+    -------
+    int | None
+        The run's `test_fold`; None if it has none, or the file is of no run's folder.
+
+    Example
+    -------
+    >>> run = getfixture("tmp_path")
+    >>> _ = (run / "hyperparams.yaml").write_text("test_fold: 2")
+    >>> find_test_fold(run / "save" / "CKPT+1" / "model.ckpt")
+    2
+    """
+    folders = weights.absolute().parents
+    if len(folders) < 3 or folders[1].name != "save":
+        return None
+    try:
+        root = yaml.compose((folders[2] / "hyperparams.yaml").read_bytes())
+        values = {key.value: value.value for key, value in root.value}
+        return int(values["test_fold"])
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return None
