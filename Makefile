@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help install test test-all lint clean reference
+.PHONY: help install demo test test-all lint clean reference
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /\1\t/' | expand -t 12
@@ -26,6 +26,9 @@ $(BIN)/pip:
 	  echo "ssast-recipes needs Python 3.11 or newer, which '$(PYTHON)' is not:" \
 	    "name one with make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
+
+demo: $(INSTALLED)  ## see what pretraining gains: under 8 minutes on two cores, without any data
+	$(BIN)/ssast demo
 
 test: $(INSTALLED)  ## run the quick tests and doctests (WORKERS=2 in parallel)
 	$(PYTEST) -m "not slow" $(ARGS)

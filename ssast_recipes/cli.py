@@ -11,9 +11,13 @@ from collections.abc import Sequence
 
 from ssast_recipes import __version__
 from ssast_recipes.errors import explain
+from ssast_recipes.interruption import Interrupted, raising_interrupts
 
 # command: (module, help in one line)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("ssast_recipes.demo", "see what pretraining gains, in minutes, without any data"),
+    "recipes": ("ssast_recipes.recipe_files", "list the recipes, or copy them to a folder"),
+    "statistics": ("ssast_recipes.data.statistics", "mean and deviation of your own spectrograms"),
     "crossval": ("ssast_recipes.crossval", "train and test every fold of a recipe, and average"),
 }
 
@@ -32,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: what the command returned (None is 0), or 1 after an error.
+        The exit status: what the command returned (None is 0), 1 after an error, 130 after Ctrl-C
+        and 143 after SIGTERM.
 
     Raises
     ------
@@ -62,14 +67,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
 
     module, text = COMMANDS[chosen.command]
-    try:
-        command = importlib.import_module(module)
-        command_parser = argparse.ArgumentParser(prog=f"ssast {chosen.command}", description=text)
-        command.add_arguments(command_parser)
-        return command.run(command_parser.parse_args(chosen.rest)) or 0
-    except Exception as error:
-        line = explain(error)
-        if line is None or chosen.debug:
-            raise
-        print(f"ssast: error: {line}", file=sys.stderr)
-        return 1
+    with raising_interrupts():
+        try:
+            command = importlib.import_module(module)
+            prog = f"ssast {chosen.command}"
+            command_parser = argparse.ArgumentParser(prog=prog, description=text)
+            command.add_arguments(command_parser)
+            return command.run(command_parser.parse_args(chosen.rest)) or 0
+        except Interrupted as interruption:
+            print(f"ssast: {interruption}", file=sys.stderr)
+            return interruption.status
+        except Exception as error:
+            line = explain(error)
+            if line is None or chosen.debug:
+                raise
+            print(f"ssast: error: {line}", file=sys.stderr)
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

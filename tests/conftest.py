@@ -1,6 +1,10 @@
 """What every test shares: the device, the seed, the data folder beside the repository."""
 
 import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 # The workers of pytest-xdist share the cores: a pool of threads in each would make them fight.
@@ -31,6 +35,35 @@ def shared_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a wheel of this repository installs."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "ssast_recipes", "recipes"):
+        (source / name).symlink_to(REPOSITORY / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    command += ["--quiet", "--wheel-dir", str(folder), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+@pytest.fixture(scope="session")
+def ssast(installed: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """`ssast("demo", …, cwd=folder)` runs the command of the installed package."""
+
+    def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "ssast_recipes.cli", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+
+    return run
 
 
 @pytest.fixture(autouse=True)
