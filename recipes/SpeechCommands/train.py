@@ -1,0 +1,60 @@
+"""Fine-tunes and evaluates on Speech Commands, as the YAML file says.
+
+python train.py hparams/finetune_v2_patch.yaml --data_folder /data/SpeechCommands \
+        --pretrained_encoder SSAST-Base-Patch-400.pth
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import speechbrain as sb
+from speechbrain.utils.distributed import run_on_main
+from speechbrain.utils.run_opts import RunOptions
+from speechcommands_prepare import prepare_speechcommands
+
+from ssast_recipes.experiment import read_experiment, run_experiment
+from ssast_recipes.recipe import load_pretrained, make_datasets
+from ssast_recipes.run_folder import run_folder
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the experiment of a command line."""
+    hparams_file, hparams, run_options, overrides = read_experiment(arguments)
+    with run_folder(hparams["output_folder"], hparams["configuration"]):
+        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+        run(hparams, run_options)
+
+
+def run(hparams: dict[str, Any], run_options: RunOptions) -> None:
+    """Prepares the data, trains and evaluates."""
+    hparams["record"]["dataset"] = run_on_main(
+        prepare_speechcommands,
+        kwargs={
+            "data_folder": hparams["data_folder"],
+            "manifest_folder": hparams["manifest_folder"],
+            "version": hparams["version"],
+            "download": hparams["download"],
+            "max_rejected": hparams["max_rejected"],
+        },
+    )
+    datasets = make_datasets(hparams)
+    load_pretrained(hparams)
+    brain = hparams["brain_class"](
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_options,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        brain.hparams.epoch_counter,
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
+    )
+    brain.evaluate(datasets["test"], test_loader_kwargs=hparams["test_dataloader_opts"])
+
+
+if __name__ == "__main__":
+    run_experiment(main)
