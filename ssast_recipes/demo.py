@@ -47,6 +47,7 @@ PRETRAINING = {
     "lr": 1e-3,
     "warmup_steps": 200,
     "num_masked_patches": 24,  # of 48
+    "masker": "{cluster_factors: [1, 2]}",  # patches and small squares of them
     "valid_interval": 250,
 }
 # The same from scratch and from pretrained weights, but for the learning rate.

@@ -21,7 +21,8 @@ QUICK = {
     "v1": {**SMALL, "num_steps": 2, "valid_interval": 1, "batch_size": 16},
     "v2": {**SMALL, "num_classes": 4, "number_of_epochs": 1, "batch_size": 8, "warmup_steps": 0},
 }
-NAMES = sorted(path.stem for path in HPARAMS.glob("*.yaml"))
+NAMES = sorted(path.stem for path in HPARAMS.glob("finetune_*.yaml"))
+PRETRAINING = {"num_steps": 2, "valid_interval": 1, "batch_size": 4, "warmup_steps": 0}
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +39,14 @@ def run(run_recipe, corpus, tmp_path_factory):
     """`run(name, **values)`: a run of two steps."""
 
     def run(name, **values):
-        version = name.split("_")[1]
+        version = "v1" if "_v1_" in name else "v2"
         places = {
             "data_folder": corpus,
             "manifest_folder": corpus.parent / f"manifests_{version}",
             "output_folder": tmp_path_factory.mktemp(name),
         }
-        options = {**QUICK[version], **places, **values}
+        quick = {**SMALL, **PRETRAINING} if name.startswith("pretrain") else QUICK[version]
+        options = {**quick, **places, **values}
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         return run_recipe("SpeechCommands", HPARAMS / f"{name}.yaml", *words)
 
@@ -113,6 +115,20 @@ def test_it_trains_validates_and_tests(finished, name):
     assert {"blocks", "patch_embedding"} <= changed
 
 
+@pytest.mark.parametrize("kind", ["patch", "frame"])
+def test_pretraining_hears_the_training_clips_alone_and_goes_into_fine_tuning(run, kind):
+    pretrained = run(f"pretrain_{kind}")
+    assert pretrained.results["num_clips"] == {"train": 16, "valid": 8, "test": 8}
+    batches = [seen.batch for seen in pretrained.batches(Stage.TRAIN)]
+    assert {split_of(clip) for batch in batches for clip in batch.ids} == {"train"}
+    assert all(batch.targets is None for batch in batches)
+    tuned = run(f"finetune_v2_{kind}", pretrained_encoder=pretrained.folder)
+    blocks = [name for name in tuned.initial if name.startswith("blocks.")]
+    assert blocks and all(
+        torch.equal(tuned.initial[name], pretrained.saved[f"encoder.{name}"]) for name in blocks
+    )
+
+
 @pytest.mark.parametrize("name", ["finetune_v2_patch", "finetune_v2_frame"])
 def test_version_2_is_all_words_by_the_lists(finished, name):
     run = finished(name)
@@ -136,6 +152,20 @@ def test_version_2_is_all_words_by_the_lists(finished, name):
                 assert target.count_nonzero() == 2 and 0 < target[word] < 1
     # Six in ten of 16 clips, of which a fourth meets a clip of its own word: 7.2, deviation 2.
     assert 1 <= mixed <= 13
+
+
+@pytest.mark.parametrize("kind", ["patch", "frame"])
+def test_pretraining_hears_the_training_clips_alone_and_goes_into_fine_tuning(run, kind):
+    pretrained = run(f"pretrain_{kind}")
+    assert pretrained.results["num_clips"] == {"train": 16, "valid": 8, "test": 8}
+    batches = [seen.batch for seen in pretrained.batches(Stage.TRAIN)]
+    assert {split_of(clip) for batch in batches for clip in batch.ids} == {"train"}
+    assert all(batch.targets is None for batch in batches)
+    tuned = run(f"finetune_v2_{kind}", pretrained_encoder=pretrained.folder)
+    blocks = [name for name in tuned.initial if name.startswith("blocks.")]
+    assert blocks and all(
+        torch.equal(tuned.initial[name], pretrained.saved[f"encoder.{name}"]) for name in blocks
+    )
 
 
 @pytest.mark.parametrize("name", ["finetune_v2_patch", "finetune_v2_frame"])
