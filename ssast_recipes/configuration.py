@@ -26,6 +26,7 @@ _LENGTH_KEYS = (
     "epoch_counter",
     "checkpointer",
     "valid_interval",
+    "patience",
     "checkpoint_interval",
     "checkpoints_to_keep",
     "log_interval",

@@ -148,8 +148,8 @@ def _read_record(fold_run: FoldRun) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is damaged ({error}): delete it to run the fold again") from None
-    if not {"last", "best"} <= record["value"].keys() & record.get("epochs", {}).keys():
-        raise ValueError(f"{path} is not of a fine-tuning: it has no last and best epoch's value")
+    if "last" not in record["value"] or record["value"].keys() != record.get("epochs", {}).keys():
+        raise ValueError(f"{path} is not of a fine-tuning: it has no last epoch's value")
     hparams = read_yaml(fold_run.folder / "hyperparams.yaml")
     validated_on_test = hparams.get("valid_manifests", "") == hparams.get("test_manifests")
     return {**record, "fold": fold_run.fold, "validated_on_test": validated_on_test}

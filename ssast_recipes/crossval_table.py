@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+# What a run may be judged by, and the heading of its column.
+_HEADINGS = {"last": "last epoch", "averaged": "averaged", "best": "best epoch"}
+
 
 def summarise(records: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Averages the results of folds and seeds.
@@ -21,9 +24,10 @@ def summarise(records: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     -------
     dict[str, Any]
         `metric`; `over` ("folds" or "seeds"); `averages`; `runs`, the records without histories.
-        Averages are of the "last" epoch, of each fold's "best" and of "best_by_average", for each
-        seed the epoch (in `epochs`) at which the mean over folds is highest. Each has `mean` and
-        `standard_deviation` (None of a single value), or says why it is `left_out`.
+        Averages are of the "last" epoch and, as far as all records have them, of the "averaged"
+        weights and each fold's "best"; with it of "best_by_average", for each seed the epoch (in
+        `epochs`) at which the mean over folds is highest. Each has `mean` and `standard_deviation`
+        (None of a single value), or says why it is `left_out`.
 
     Example
     -------
@@ -35,31 +39,36 @@ def summarise(records: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     runs = [record for folds in records for record in folds]
     averages: dict[str, Any] = {
         selection: _average([[record["value"][selection] for record in folds] for folds in records])
-        for selection in ("last", "best")
+        for selection in _HEADINGS
+        if all(selection in record["value"] for record in runs)
     }
     metric = runs[0]["metric"]
-    scores = [
-        [{one["epoch"]: one[metric] for one in record["history"]} for record in folds]
-        for folds in records
-    ]  # [seed][fold][epoch]
-    if not all(record["validated_on_test"] for record in runs):
-        averages["best_by_average"] = {"left_out": "the validation clips are not the test clips"}
-    elif any(by_epoch.keys() != scores[0][0].keys() for folds in scores for by_epoch in folds):
-        averages["best_by_average"] = {"left_out": "the folds' histories have different epochs"}
-    else:
-        epochs, values = [], []
-        for folds in scores:
-            by_epoch = {epoch: [fold[epoch] for fold in folds] for epoch in sorted(folds[0])}
-            means = {epoch: mean(of_folds) for epoch, of_folds in by_epoch.items()}
-            epochs.append(max(means, key=means.__getitem__))
-            values.append(by_epoch[epochs[-1]])
-        averages["best_by_average"] = {**_average(values), "epochs": epochs}
+    if "best" in averages:
+        averages["best_by_average"] = _best_by_average(records, metric)
     return {
         "metric": metric,
         "over": "seeds" if len(records) > 1 else "folds",
         "averages": averages,
         "runs": [{key: record[key] for key in record if key != "history"} for record in runs],
     }
+
+
+def _best_by_average(records: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> dict[str, Any]:
+    if not all(record["validated_on_test"] for folds in records for record in folds):
+        return {"left_out": "the validation clips are not the test clips"}
+    scores = [
+        [{one["epoch"]: one[metric] for one in record["history"]} for record in folds]
+        for folds in records
+    ]  # [seed][fold][epoch]
+    if any(by_epoch.keys() != scores[0][0].keys() for folds in scores for by_epoch in folds):
+        return {"left_out": "the folds' histories have different epochs"}
+    epochs, values = [], []
+    for folds in scores:
+        by_epoch = {epoch: [fold[epoch] for fold in folds] for epoch in sorted(folds[0])}
+        means = {epoch: mean(of_folds) for epoch, of_folds in by_epoch.items()}
+        epochs.append(max(means, key=means.__getitem__))
+        values.append(by_epoch[epochs[-1]])
+    return {**_average(values), "epochs": epochs}
 
 
 def _average(values: Sequence[Sequence[float]]) -> dict[str, float | None]:
@@ -74,11 +83,14 @@ def _average(values: Sequence[Sequence[float]]) -> dict[str, float | None]:
 def format_table(summary: Mapping[str, Any]) -> str:
     """Makes the table, in percent, of what `summarise` returned."""
     runs = summary["runs"]
-    lines = [f"{summary['metric']} in % (epoch)", "", "fold  seed     last epoch     best epoch"]
+    headings = {name: text for name, text in _HEADINGS.items() if name in summary["averages"]}
+    lines = [f"{summary['metric']} in % (epoch)", ""]
+    lines.append("fold  seed" + "".join(f"{text:>15}" for text in headings.values()))
     for record in runs:
         line = f"{record['fold']:4}{record['seed']:6}"
-        for selection in ("last", "best"):
-            epoch = f"({record['epochs'][selection]})"
+        for selection in headings:
+            epochs = record["epochs"][selection]
+            epoch = f"({epochs[0]}-{epochs[-1]})" if isinstance(epochs, list) else f"({epochs})"
             line += f"{100 * record['value'][selection]:9.2f}{epoch:>6}"
         lines.append(line)
 
@@ -87,14 +99,17 @@ def format_table(summary: Mapping[str, Any]) -> str:
     if summary["over"] == "seeds":
         over = f"{len(runs) // num_folds} seeds, each the mean of {over}"
     # An epoch that was chosen by what it is judged by flatters: say so.
-    star = " *" if all(record["validated_on_test"] for record in runs) else ""
+    on_test = all(record["validated_on_test"] for record in runs)
+    star = " *" if on_test and "best" in headings else ""
     lines += ["", f"mean ± standard deviation over {over}"]
     for name, label in {
         "last": "last epoch",
+        "averaged": "averaged weights",
         "best": f"each fold's own best epoch{star}",
         "best_by_average": f"best epoch by the folds' average (as released){star}",
     }.items():
-        lines.append(f"  {label:<50}{_format(summary['averages'][name])}")
+        if name in summary["averages"]:
+            lines.append(f"  {label:<50}{_format(summary['averages'][name])}")
     if star:
         lines.append("* chosen on the test clips")
     return "\n".join(lines)

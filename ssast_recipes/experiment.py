@@ -17,7 +17,7 @@ import torch
 import yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.error import YAMLError
-from speechbrain.utils.distributed import ddp_init_group, if_main_process
+from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 from tqdm import tqdm
 
@@ -25,7 +25,7 @@ from ssast_recipes.configuration import PLACE_KEYS
 from ssast_recipes.errors import explain
 from ssast_recipes.experiment_help import describe_usage, find_hparams_files
 from ssast_recipes.interruption import Interrupted, raising_interrupts
-from ssast_recipes.pretrained import find_test_fold, find_weights
+from ssast_recipes.pretrained import find_weights
 from ssast_recipes.run_folder import leaving_no_folder
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
     # Of a full disk, logging and TensorBoard's thread would print a traceback at every line.
     logging.raiseExceptions = False
     threading.excepthook = _tell_of_thread
-    _quieten_speechbrain()
+    _quieten_others()
     with raising_interrupts():
         try:
             main(arguments)
@@ -78,8 +78,9 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
             sys.exit(1)
 
 
-def _quieten_speechbrain() -> None:
-    """Keeps its warnings; what else it tells, our Brains tell in fewer words."""
+def _quieten_others() -> None:
+    """Keeps warnings; what else SpeechBrain tells, our Brains tell in fewer words."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it would log every font it finds
     os.environ["SB_LOG_LEVEL"] = "WARNING"  # of what the YAML file is going to import
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("speechbrain"):  # each has a level of its own
@@ -191,7 +192,7 @@ def read_experiment(
     with open(hparams_file, encoding="utf-8") as file:
         hparams["configuration"] = resolve_references(file, overrides).getvalue()
     if hparams.get("pretrained_encoder"):
-        _check_encoder(Path(hparams["pretrained_encoder"]), hparams.get("test_fold"))
+        _check_encoder(Path(hparams["pretrained_encoder"]))
     return hparams_file, hparams, run_options, overrides
 
 
@@ -212,20 +213,14 @@ def _check_file(arguments: Sequence[str]) -> None:
         raise FileNotFoundError(f"{first}: there is no such file; give a YAML file, {advice}")
 
 
-def _check_encoder(source: Path, test_fold: int | None) -> None:
-    """Looks whether pretrained weights are there, and whether they have heard the test fold."""
+def _check_encoder(source: Path) -> None:
+    """Looks whether pretrained weights are there, before anything else is done."""
     if not source.exists():
         raise FileNotFoundError(
             f"pretrained_encoder {source} does not exist; give a pretraining run's output folder, "
             "or a file"
         )
-    left_out = find_test_fold(find_weights(source))
-    if None not in (left_out, test_fold) and left_out != test_fold and if_main_process():
-        logger.warning(
-            "Warning: %s was pretrained with test_fold %d, so on the audio of fold %d, which this "
-            "run tests on; for a clean result give the encoder that left out fold %d",
-            *(source, left_out, test_fold, test_fold),
-        )
+    find_weights(source)
 
 
 def _check_device(device: str | None) -> None:

@@ -1,5 +1,6 @@
 """Pictures of what a model makes of a clip."""
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -29,7 +30,8 @@ def draw_reconstructions(
     grid_size : tuple[int, int]
         Patch rows (frequency) and patch columns (time).
     num_clips : int
-        How many clips to draw, from the batch's first on.
+        How many clips to draw, spread evenly over the batch: in a set sorted by class, neighbours
+        are alike.
 
     Returns
     -------
@@ -38,7 +40,6 @@ def draw_reconstructions(
 
     Example
     -------
-    >>> import torch
     >>> spectrograms = torch.rand(4, 64, 128)
     >>> masked = torch.tensor([[0, 5]]).expand(4, 2)
     >>> len(
@@ -48,11 +49,16 @@ def draw_reconstructions(
     ... )
     9
     """
-    spectrograms = spectrograms[:num_clips].float()
+    last = len(spectrograms) - 1
+    chosen = torch.linspace(0, last, min(num_clips, last + 1)).round().long()
+    spectrograms, masked_indices, predictions = (
+        values[chosen.to(values.device)] for values in (spectrograms, masked_indices, predictions)
+    )
+    spectrograms = spectrograms.float()
     patches = patchify(spectrograms, patch_size)  # [clips, patches, patch area]
-    where = masked_indices[:num_clips].unsqueeze(2).expand(-1, -1, patches.shape[2])
+    where = masked_indices.unsqueeze(2).expand(-1, -1, patches.shape[2])
     hidden = patches.scatter(1, where, float("nan"))
-    redrawn = patches.scatter(1, where, predictions[: len(patches)].float())
+    redrawn = patches.scatter(1, where, predictions.float())
     columns = {
         "spectrogram": patches,
         "as the encoder sees it": hidden,

@@ -1,5 +1,6 @@
 """Where pretrained weights come from: the file that a path means, and the run that made it."""
 
+import json
 import math
 from pathlib import Path
 
@@ -73,12 +74,47 @@ def find_test_fold(weights: Path) -> int | None:
     >>> find_test_fold(run / "save" / "CKPT+1" / "model.ckpt")
     2
     """
-    folders = weights.absolute().parents
-    if len(folders) < 3 or folders[1].name != "save":
+    folder = _run_folder(weights)
+    if folder is None:
         return None
     try:
-        root = yaml.compose((folders[2] / "hyperparams.yaml").read_bytes())
+        root = yaml.compose((folder / "hyperparams.yaml").read_bytes())
         values = {key.value: value.value for key, value in root.value}
         return int(values["test_fold"])
     except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
         return None
+
+
+def find_dataset(weights: Path) -> str | None:
+    """Tells which data set a run was made on that made a weights file.
+
+    Arguments
+    ---------
+    weights : Path
+        As for `find_test_fold`.
+
+    Returns
+    -------
+    str | None
+        The `dataset` of the run's `results.json`; None if there is none.
+
+    Example
+    -------
+    >>> run = getfixture("tmp_path")
+    >>> _ = (run / "results.json").write_text('{"dataset": "ESC-50"}')
+    >>> find_dataset(run / "save" / "CKPT+1" / "model.ckpt")
+    'ESC-50'
+    """
+    folder = _run_folder(weights)
+    if folder is None:
+        return None
+    try:
+        return json.loads((folder / "results.json").read_bytes())["dataset"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _run_folder(weights: Path) -> Path | None:
+    """The output folder of the run that made a checkpoint's weights file."""
+    folders = weights.absolute().parents
+    return folders[2] if len(folders) > 2 and folders[1].name == "save" else None

@@ -4,10 +4,14 @@ Code of the experiments: unlike the parts, it reads `hparams`.
 """
 
 import logging
+from pathlib import Path
 from typing import Any
+
+from speechbrain.utils.distributed import if_main_process
 
 from ssast_recipes.checkpoints import load_pretrained_encoder
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
+from ssast_recipes.pretrained import find_dataset, find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +63,14 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
 def load_pretrained(hparams: dict[str, Any]) -> None:
     """Fills the encoder with the pretrained weights that the YAML file names, if it names some.
 
+    Warns if they have heard the audio of the `test_fold`.
+
     Arguments
     ---------
     hparams : dict
-        `encoder`, `record` and, optionally, `pretrained_encoder`: a path or nothing. The record
-        gets `pretrained_from`, the name and checksum of the weights.
+        `encoder`, `record` and, optionally, `pretrained_encoder`: a path or nothing; `test_fold`.
+        The record, which holds the `dataset`, gets `pretrained_from`: name and checksum of the
+        weights.
 
     Raises
     ------
@@ -73,6 +80,23 @@ def load_pretrained(hparams: dict[str, Any]) -> None:
         If they do not fit the encoder.
     """
     if hparams.get("pretrained_encoder"):
-        source = load_pretrained_encoder(hparams["encoder"], hparams["pretrained_encoder"])
+        path = hparams["pretrained_encoder"]
+        source = load_pretrained_encoder(hparams["encoder"], path)
         hparams["record"]["pretrained_from"] = source
         logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
+        if if_main_process():
+            _warn_of_heard_fold(hparams, Path(path), source.get("test_fold"))
+
+
+def _warn_of_heard_fold(hparams: dict[str, Any], path: Path, left_out: int | None) -> None:
+    test_fold = hparams.get("test_fold")
+    if None in (left_out, test_fold) or left_out == test_fold:
+        return
+    datasets = {find_dataset(find_weights(path)), hparams["record"].get("dataset")} - {None}
+    if len({name.partition("-")[0] for name in datasets}) > 1:  # ESC-10's folds are ESC-50's
+        return
+    logger.warning(
+        "Warning: %s was pretrained with test_fold %d, so on the audio of fold %d, which this run "
+        "tests on; for a clean result give the encoder that left out fold %d",
+        *(path, left_out, test_fold, test_fold),
+    )

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
 import yaml
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from ssast_recipes.configuration import changed_keys
 from ssast_recipes.errors import DISK_FULL, RunError
@@ -99,7 +98,8 @@ def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
 def leaving_no_folder(configuration: str) -> Iterator[None]:
     """Removes the empty folders that the objects of a YAML file make for a run that may never be.
 
-    `run_folder` makes them when the run begins.
+    `run_folder` makes them when the run begins. Several processes wait for each other, so that none
+    takes for its own what another has made or makes again what is removed.
 
     Arguments
     ---------
@@ -109,16 +109,18 @@ def leaving_no_folder(configuration: str) -> Iterator[None]:
     Returns
     -------
     context manager
-        Of several processes none removes what another has just made: then they stay.
     """
     values = {key.value: value.value for key, value in yaml.compose(configuration).value}
     missing: list[Path] = []
-    if "output_folder" in values and not torch.distributed.is_initialized():
+    if "output_folder" in values:
         missing = _missing(Path(values["output_folder"], "save"))
+    ddp_barrier()
     try:
         yield
     finally:
-        _remove_empty(missing)
+        ddp_barrier()
+        if if_main_process():
+            _remove_empty(missing)
 
 
 def _missing(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssast_recipes import cli
-from ssast_recipes.crossval_table import summarise
+from ssast_recipes.crossval_table import format_table, summarise
 from ssast_recipes.data.synthetic import make_esc50
 from tests.conftest import REPOSITORY
 
@@ -176,6 +176,40 @@ def test_the_average_chooses_no_epoch_by_other_clips(recipe, capfd):
         Path(f"results/Fake/crossval_tune/fold{fold}/hyperparams.yaml").write_text("lr: 0.1")
     assert run("--folds", "1-2", "--valid_manifests", "[valid.csv]") == 0
     assert capfd.readouterr().out.split("accuracy")[1] == table.split("accuracy")[1]
+
+
+def test_what_was_measured_is_shown_without_best_and_with_averaged():
+    def record(fold, **values):
+        epochs = {"last": 3, "averaged": [2, 3], "best": 1}
+        given = {"value": values, "epochs": {name: epochs[name] for name in values}}
+        record = {"metric": "accuracy", "validated_on_test": True, "history": [], "seed": 1}
+        return {**record, **given, "fold": fold}
+
+    summary = summarise([[record(1, last=0.5), record(2, last=0.7)]])
+    assert list(summary["averages"]) == ["last"]
+    assert format_table(summary) == (
+        "accuracy in % (epoch)\n"
+        "\n"
+        "fold  seed     last epoch\n"
+        "   1     1    50.00   (3)\n"
+        "   2     1    70.00   (3)\n"
+        "\n"
+        "mean ± standard deviation over 2 folds\n"
+        "  last epoch                                         60.00 ± 14.14"
+    )
+    values = {"last": 0.5, "averaged": 0.6}
+    table = format_table(summarise([[record(1, **values), record(2, **values, best=0.9)]]))
+    assert "fold  seed     last epoch       averaged\n" in table
+    assert "   2     1    50.00   (3)    60.00 (2-3)\n" in table
+    assert table.endswith("\n  averaged weights                                   60.00 ± 0.00")
+
+
+def test_a_run_without_validation_is_averaged(recipe, capfd):
+    text = TRAIN.replace(', "best": best}', "}").replace(', "best": scores.index(best) + 1}', "}")
+    (recipe / "train.py").write_text(text)
+    assert run("--folds", "1-2") == 0
+    table = capfd.readouterr().out
+    assert "last epoch" in table and "best" not in table and "*" not in table
 
 
 def test_the_average_chooses_no_epoch_of_unlike_histories(recipe, capfd):

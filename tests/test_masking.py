@@ -12,7 +12,12 @@ import pytest
 import torch
 from scipy import stats
 
-from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker, RandomMasker
+from ssast_recipes.masking import (
+    ClusterMasker,
+    OfficialClusterMasker,
+    RandomMasker,
+    find_mask_fault,
+)
 from ssast_recipes.randomness import ClipGenerator
 from tests.reference.mask_statistics import mask_statistics
 
@@ -308,3 +313,35 @@ def test_repr_is_what_was_asked_for():
     assert repr(OfficialClusterMasker(400)) == (
         "OfficialClusterMasker(num_masked_patches=400, cluster_factors=(3, 4, 5))"
     )
+
+
+# --- masks of others ---
+
+
+@pytest.mark.parametrize(
+    ("mask", "fault"),
+    [
+        ([[0, 1], [0, 1]], "a list"),
+        (torch.tensor([[0, 1], [0, 1]], dtype=torch.int32), "a tensor of torch.int32"),
+        (torch.tensor([[True, False], [True, False]]), "a tensor of torch.bool"),
+        (torch.tensor([0, 1]), "the shape [2] for 2 clips"),
+        (torch.tensor([[0, 1]]), "the shape [1, 2] for 2 clips"),
+        (torch.empty(2, 0, dtype=torch.int64), "the shape [2, 0] for 2 clips"),
+        (torch.tensor([[0, 1], [8, 3]]), "index 8"),
+        (torch.tensor([[0, 1], [-1, 3]]), "index -1"),
+        (torch.tensor([[0, 1], [3, 3]]), "a patch twice in one clip"),
+        (torch.tensor([[3, 0, 3], [0, 1, 2]]), "a patch twice in one clip"),
+        (torch.tensor([[7, 0], [0, 7]]), None),  # in any order
+    ],
+    ids=str,
+)
+def test_the_fault_of_a_mask_is_named(mask, fault, device):
+    mask = mask.to(device) if isinstance(mask, torch.Tensor) else mask
+    assert find_mask_fault(mask, batch_size=2, num_patches=8) == fault
+
+
+@pytest.mark.parametrize("masker_class", MASKERS)
+def test_our_masks_have_no_fault(masker_class, device):
+    generator = ClipGenerator(1, 2, torch.arange(4, device=device))
+    masked = masker_class(400)(generator, PATCH_GRID)
+    assert find_mask_fault(masked, batch_size=4, num_patches=512) is None

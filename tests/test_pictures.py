@@ -23,7 +23,7 @@ def example():
 
 
 def test_every_clip_is_drawn_whole_then_masked_then_redrawn(example):
-    spectrograms, masked, predictions = example
+    spectrograms, masked, predictions = (values[1:3] for values in example)
     figure = draw_reconstructions(spectrograms, masked, predictions, (16, 16), (8, 4), num_clips=2)
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["spectrogram", "as the encoder sees it", "reconstruction", "", "", ""]
@@ -40,12 +40,32 @@ def test_every_clip_is_drawn_whole_then_masked_then_redrawn(example):
 
 
 def test_a_clips_pictures_share_its_own_colours_and_lie_low_to_high(example):
-    spectrograms, masked, predictions = example
+    spectrograms, masked, predictions = (values[:3] for values in example)
     figure = draw_reconstructions(spectrograms, masked, 100 * predictions, (16, 16), (8, 4))
     for row in range(3):
         limits = {drawn(figure, row, column)[1].get_clim() for column in range(3)}
         assert limits == {(spectrograms[row].min().item(), spectrograms[row].max().item())}
         assert drawn(figure, row, 0)[1].origin == "lower"
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "chosen"), [(1, [0]), (2, [0, 6]), (3, [0, 3, 6]), (4, [0, 2, 4, 6])]
+)
+def test_clips_are_spread_over_the_batch_with_all_that_is_theirs(num_clips, chosen, device):
+    spectrograms = torch.arange(7.0, device=device).view(7, 1, 1).expand(7, 64, 128)
+    masked = torch.arange(7, device=device).view(7, 1)
+    predictions = (100 + masked).unsqueeze(2).expand(7, 1, 256)
+    figure = draw_reconstructions(
+        spectrograms, masked, predictions, (16, 16), (8, 4), num_clips=num_clips
+    )
+    for row, clip in enumerate(chosen):
+        whole, _, redrawn = (drawn(figure, row, column)[0] for column in range(3))
+        assert whole.unique().tolist() == [clip]
+        patches = patchify(redrawn.float().unsqueeze(0), (16, 16))[0]
+        expected = torch.full((32, 256), float(clip))
+        expected[clip] = 100 + clip
+        assert torch.equal(patches, expected)
+    assert len(figure.axes) == 3 * num_clips
 
 
 def test_fewer_clips_than_asked_for_are_drawn(example):

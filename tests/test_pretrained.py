@@ -1,8 +1,8 @@
-"""Which fold a weights file was pretrained without; finding files is tested with checkpoints."""
+"""On which data a weights file was pretrained; finding files is tested with checkpoints."""
 
 import pytest
 
-from ssast_recipes.pretrained import find_test_fold
+from ssast_recipes.pretrained import find_dataset, find_test_fold
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,14 @@ def test_a_file_of_no_run_has_no_fold(tmp_path, path):
     if not path.startswith("save"):
         (tmp_path / "hyperparams.yaml").write_text("test_fold: 3")
     assert find_test_fold(tmp_path / path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "dataset"),
+    [('{"dataset": "ESC-10"}', "ESC-10"), ("{}", None), ("[]", None), ('{"da', None), (None, None)],
+)
+def test_the_data_set_is_that_of_the_results(tmp_path, text, dataset):
+    if text is not None:
+        (tmp_path / "results.json").write_text(text)
+    assert find_dataset(tmp_path / "save" / "CKPT+1" / "model.ckpt") == dataset
+    assert find_dataset(tmp_path / "model.ckpt") is None

@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,6 +11,7 @@ from ssast_recipes.data.manifest import Clip, write_manifest
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.files import file_digest, write_text
 from ssast_recipes.recipe import load_pretrained, make_datasets
+from ssast_recipes.released import EXTRA_STATE
 
 RATE = 16000
 LABELS = {"a": ("dog",), "b": ("rain",), "c": ("dog",), "d": ("rain",)}
@@ -100,6 +103,38 @@ def test_pretrained_weights_are_loaded_and_recorded(tmp_path):
         assert torch.equal(encoder.get_parameter(name), value)
     source = hparams["record"]["pretrained_from"]
     assert source == {"name": "mine.pth", "sha256": file_digest(tmp_path / "mine.pth")}
+
+
+@pytest.mark.parametrize(
+    ("text", "results", "dataset", "warns"),
+    [
+        ("test_fold: 2", '{"dataset": "ESC-50"}', "ESC-50", True),
+        ("test_fold: 2", '{"dataset": "ESC-50"}', "ESC-10", True),  # a part of it, folds and all
+        ("test_fold: 2", '{"dataset": "ESC-50"}', "IEMOCAP", False),
+        ("test_fold: 2", None, "ESC-50", True),  # a pretraining that was broken off
+        ("test_fold: 1", '{"dataset": "ESC-50"}', "ESC-50", False),
+        ("seed: 1", '{"dataset": "ESC-50"}', "ESC-50", False),
+    ],
+)
+def test_an_encoder_that_heard_the_test_fold(tmp_path, caplog, text, results, dataset, warns):
+    encoder = ast_encoder("tiny", embed_dim=64, depth=1, num_heads=1, target_length=64)
+    checkpoint = tmp_path / "save" / "CKPT+1"
+    checkpoint.mkdir(parents=True)
+    weights = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    geometry = {EXTRA_STATE: weights.pop("encoder._extra_state")}
+    torch.save(weights | geometry, checkpoint / "model.ckpt")
+    (checkpoint / "CKPT.yaml").write_text("unixtime: 1")
+    (tmp_path / "hyperparams.yaml").write_text(text)
+    if results:
+        (tmp_path / "results.json").write_text(results)
+    hparams = {"encoder": encoder, "pretrained_encoder": tmp_path, "test_fold": 1}
+    with caplog.at_level(logging.WARNING):
+        load_pretrained({**hparams, "record": {"dataset": dataset}})
+    warned = f"{tmp_path} was pretrained with test_fold 2, so on the audio of fold 1, which"
+    assert (warned in caplog.text) == warns == bool(caplog.records)
+    caplog.clear()
+    load_pretrained({**hparams, "test_fold": None, "record": {"dataset": dataset}})
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("given", [{}, {"pretrained_encoder": None}])

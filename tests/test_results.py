@@ -133,7 +133,7 @@ def test_results_hold_what_a_table_needs(tmp_path):
         },
         "configuration_sha256": configuration_sha256(tmp_path / "hyperparams.yaml"),
         "package_version": __version__,
-        "device": f"CPU, {torch.get_num_threads()} threads",
+        "device": device_kind("cpu"),
         "seconds": 12.5,
     }
 
@@ -154,7 +154,12 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path):
 
 def test_devices_are_named_by_their_kind():
     assert device_kind("meta") == "meta"
-    assert device_kind("cpu") == f"CPU, {torch.get_num_threads()} threads"
+
+
+@pytest.mark.parametrize(("count", "name"), [(1, "CPU, 1 thread"), (2, "CPU, 2 threads")])
+def test_a_processor_is_named_by_its_threads(monkeypatch, count, name):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    assert device_kind("cpu") == name
 
 
 # ---- predictions.csv

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import speechbrain as sb
@@ -57,8 +58,7 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        for key, default in self.optional.items():
-            setattr(self.hparams, key, getattr(self.hparams, key, default))
+        self.hparams = SimpleNamespace(**{**self.optional, **vars(self.hparams)})
         for option in _REFUSED_OPTIONS:
             if getattr(self, option):
                 raise ValueError(f"{option} has no effect here; {_REFUSED_OPTIONS[option]}")

@@ -142,7 +142,7 @@ class AtomicCheckpointer(Checkpointer):
         except _BROKEN as error:
             if "loading state_dict" in str(error):  # torch's words for other names or shapes
                 raise self._of_another_model(checkpoint, error) from error
-            reason, *_ = str(error).splitlines() or [""]
+            reason = str(error).partition("\n")[0].partition(". ")[0]
             return f"{type(error).__name__}: {reason}"
         except ValueError as error:
             raise self._of_another_model(checkpoint, error) from error

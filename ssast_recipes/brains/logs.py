@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from speechbrain.utils.distributed import if_main_process
 from torch.utils.tensorboard import SummaryWriter
 
-from ssast_recipes.files import write_text
+from ssast_recipes.files import beside, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +69,13 @@ class TrainingLog:
         if not if_main_process():
             return
         path = self.folder / "pictures" / f"{name}_{step:08d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())  # [height, width, 4]
+        with beside(path) as part:
+            imsave(part, pixels, format="png")
         if self.tensorboard:
-            self.writer.add_figure(name, figure, step)
+            self.writer.add_image(name, pixels, step, dataformats="HWC")
 
     @property
     def writer(self) -> SummaryWriter:

@@ -10,7 +10,6 @@ from speechbrain import Stage
 from torch import Tensor
 
 from ssast_recipes.brains.base import BaseBrain
-from ssast_recipes.brains.start import tell_start
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.losses import constant_patches
 from ssast_recipes.masking import Masker, find_mask_fault
@@ -123,14 +122,6 @@ class PretrainingBrain(BaseBrain):
         return loss
 
     # Validation
-
-    def on_fit_start(self) -> None:
-        """As the base's; then tells what is to run."""
-        super().on_fit_start()
-        if self.train_sampler is not None:
-            valid = self._valid_loader
-            num_valid_clips = None if valid is None else len(valid.dataset)
-            tell_start(self, self.optimizer_step_limit, num_valid_clips)
 
     def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Shows an example after validation."""

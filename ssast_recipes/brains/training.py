@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssast_recipes.brains.averaging import WeightAverage
+from ssast_recipes.brains.start import tell_start
 from ssast_recipes.brains.stopping import EarlyStopping
 
 logger = logging.getLogger(__name__)
@@ -75,10 +76,14 @@ class Training:
         return super()._optimizer_step_limit_exceeded or self.stopping.is_due
 
     def on_fit_start(self) -> None:
-        """Prepares modules and optimiser, and recovers the newest checkpoint."""
+        """Prepares modules and optimiser, recovers the newest checkpoint, tells what is to run."""
         super().on_fit_start()
         self._check_learning_rates()
         self.log.rewind(self.optimizer_step)
+        if self.train_sampler is not None:
+            num_steps = self.optimizer_step_limit if self.continuous else None
+            valid = self._valid_loader
+            tell_start(self, num_steps, None if valid is None else len(valid.dataset))
 
     def _fit_train(self, train_set: DataLoader, epoch: int, enable: bool) -> None:
         self.epoch = epoch

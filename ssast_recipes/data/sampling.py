@@ -1,12 +1,12 @@
 """Which clips make which batch: the same global batches on any number of processes."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.utils.data import Sampler
+
+from ssast_recipes.data.orders import check_weights, epoch_draws, epoch_order
 
 
 class ClipKey(NamedTuple):
@@ -83,7 +83,7 @@ class TrainingBatches(Sampler[list[ClipKey]]):
                 f"{batch_size}"
             )
         if weights is not None:
-            _check_weights(weights, num_clips, shuffle)
+            check_weights(weights, num_clips, shuffle)
         self.weights = weights
         self.num_clips, self.batch_size = num_clips, batch_size
         self.seed, self.shuffle = seed, shuffle
@@ -164,79 +164,6 @@ class TrainingBatches(Sampler[list[ClipKey]]):
             return ClipKey(epoch, int(indices[position]), place, int(draws[position]))
         order = epoch_order(self.num_clips, self.seed, epoch)
         return ClipKey(epoch, int(order[position]), place)
-
-
-@lru_cache(maxsize=2)
-def epoch_order(num_clips: int, seed: int, epoch: int) -> Tensor:
-    """Draws the order of an epoch.
-
-    Arguments
-    ---------
-    num_clips : int
-        How many clips to order.
-    seed, epoch : int
-        What the order is a function of.
-
-    Returns
-    -------
-    Tensor
-        A permutation, [num_clips], int64.
-
-    Example
-    -------
-    >>> sorted(epoch_order(4, seed=1, epoch=3).tolist())
-    [0, 1, 2, 3]
-    """
-    return torch.randperm(num_clips, generator=_generator(seed, epoch))
-
-
-@lru_cache(maxsize=2)
-def epoch_draws(weights: Tensor, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-    """Draws the clips of an epoch with replacement, as many as there are.
-
-    Arguments
-    ---------
-    weights : Tensor
-        How probable each clip is, relatively, [num_clips].
-    seed, epoch : int
-        What the draw is a function of, besides the weights.
-
-    Returns
-    -------
-    tuple[Tensor, Tensor]
-        The clips, and how often each was drawn before, both [num_clips], int64.
-
-    Example
-    -------
-    >>> weights = torch.tensor([1.0, 0.0, 0.0])
-    >>> [column.tolist() for column in epoch_draws(weights, seed=1, epoch=1)]
-    [[0, 0, 0], [0, 1, 2]]
-    """
-    count = len(weights)
-    indices = torch.multinomial(
-        weights.double(), count, replacement=True, generator=_generator(seed, epoch)
-    )
-    sorted_indices, positions = indices.sort(stable=True)
-    begin = torch.searchsorted(sorted_indices, sorted_indices)  # of each clip's draws
-    draws = torch.empty_like(indices)
-    draws[positions] = torch.arange(count) - begin
-    return indices, draws
-
-
-def _generator(seed: int, epoch: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-
-
-def _check_weights(weights: Tensor, num_clips: int, shuffle: bool) -> None:
-    if not shuffle:
-        raise ValueError("sample_weights draw clips at random; leave shuffle at True")
-    if weights.shape != (num_clips,):
-        raise ValueError(f"sample_weights are {tuple(weights.shape)}, not one of {num_clips} clips")
-    if not weights.isfinite().all() or (weights < 0).any() or not (weights > 0).any():
-        raise ValueError(
-            "sample_weights must be finite, none of them negative and some positive; they are "
-            f"{weights.min():g} to {weights.max():g}"
-        )
 
 
 class EvaluationBatches(Sampler[list[ClipKey]]):

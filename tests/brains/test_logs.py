@@ -1,9 +1,14 @@
 import json
+from io import BytesIO
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssast_recipes.brains.logs import TrainingLog
+
+draw = Figure.draw
 
 
 def test_numbers_come_back_to_the_bit(tmp_path):
@@ -81,6 +86,25 @@ def test_tensorboard_shows_every_number_by_stage_and_step(tmp_path):
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(10, 2.5), (20, 5.0)]
     assert [e.step for e in events.Images("reconstruction")] == [20]
     assert (tmp_path / "pictures" / "reconstruction_00000020.png").exists()
+
+
+def test_a_figure_is_drawn_once_for_its_file_and_for_tensorboard(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "draw", lambda self, *args: drawn.append(draw(self, *args)))
+    figure = Figure(figsize=(2, 1), dpi=50)
+    figure.subplots().imshow(np.arange(6).reshape(2, 3))
+    log = TrainingLog(tmp_path)
+    log.figure("picture", figure, step=7)
+    log.close()
+    assert len(drawn) == 1
+    path = tmp_path / "pictures" / "picture_00000007.png"
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (shown,) = events.Images("picture")
+    in_file, in_tensorboard = imread(path), imread(BytesIO(shown.encoded_image_string), "png")
+    assert in_file.shape == (50, 100, 4) and len(np.unique(in_file)) > 10
+    assert np.array_equal(in_file, in_tensorboard)
+    assert [path.name for path in path.parent.iterdir()] == [path.name]
 
 
 def test_lines_are_plain_json(tmp_path):

@@ -1,5 +1,7 @@
 import json
+import logging
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -270,3 +272,47 @@ def test_pretraining_learns(tmp_path):
     values = list(losses(brain).values())
     assert sum(values[-5:]) < 0.7 * sum(values[:5])
     assert TARGET_LENGTH == brain.hparams.encoder.target_length
+
+
+# ---- maskers that do not fit are found before training
+
+
+def bare_mask(generator, grid_size, num_masked, dtype=torch.int64):
+    indices = torch.arange(num_masked, dtype=dtype, device=generator.device)
+    return indices.expand(generator.batch_size, -1)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"num_masked": 17}, "index 16"),
+        ({"num_masked": 0}, r"the shape \[2, 0\] for 2 clips"),
+        ({"num_masked": 4, "dtype": torch.int32}, "a tensor of torch.int32"),
+    ],
+)
+def test_what_a_masker_of_ones_own_returns_is_checked(tmp_path, options, fault):
+    masker = partial(bare_mask, **options)
+    promised = (
+        r"masker bare_mask has to return \[batch, masked\] int64, .* from 0 to 15; it returned"
+    )
+    with pytest.raises(ValueError, match=f"{promised} {fault}$"):
+        pretraining_brain(tmp_path, masker=masker)
+
+
+def test_what_a_masker_of_ones_own_raises_is_said_to_be_its_own(tmp_path):
+    def mask(generator, grid_size):
+        raise ValueError(f"{grid_size} is no grid of mine")
+
+    with pytest.raises(ValueError, match=r"masker mask: \(8, 2\) is no grid of mine"):
+        pretraining_brain(tmp_path, masker=mask)
+
+
+def test_more_masked_patches_than_there_are(tmp_path):
+    with pytest.raises(ValueError, match=r"at most 16 .*=17.*target_length is 32, patch_size \(16"):
+        pretraining_brain(tmp_path, masker=RandomMasker(17))
+
+
+def test_the_share_of_masked_patches_is_told(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        pretraining_brain(tmp_path, masker=RandomMasker(4))
+    assert "Masking 4 of 16 patches (25 %)" in caplog.text

@@ -1,10 +1,11 @@
+import logging
 from functools import partial
 
 import pytest
 import torch
 
 from ssast_recipes.brains.stopping import EarlyStopping
-from ssast_recipes.data.sampling import epoch_draws
+from ssast_recipes.data.orders import epoch_draws
 from ssast_recipes.data.weights import class_balanced_weights, clip_labels
 from ssast_recipes.schedules import WarmupPlateau
 
@@ -171,3 +172,26 @@ def test_the_loss_of_a_step_is_the_mean_over_its_clips_however_they_are_accumula
         fit(brain, Clips(5), batch_size=batch_size)
         logged.append(losses(brain)[2])
     assert logged[0] == pytest.approx(logged[1], rel=1e-5)
+
+
+# ---- what is told at the start
+
+
+@pytest.mark.parametrize(
+    ("by_epochs", "valid", "told"),
+    [
+        (True, Clips(3), "10 clips, 3 to validate on; 3 steps an epoch of 4 clips"),
+        (False, None, "10 clips; 6 steps (2.4 epochs) of 4 clips"),
+    ],
+)
+def test_both_brains_tell_what_is_to_run(tmp_path, caplog, by_epochs, valid, told):
+    brain = (classification_brain if by_epochs else pretraining_brain)(tmp_path)
+    with caplog.at_level(logging.INFO):
+        fit(brain, Clips(10), valid)
+    count = sum(parameter.numel() for parameter in brain.modules.parameters())
+    lines = [
+        message for message in caplog.messages if "parameters" in message or "clips" in message
+    ]
+    assert f", fp32; {count:,} parameters" in lines[0]
+    assert lines[1] == told
+    assert caplog.messages.count(f"Output folder: {tmp_path}") == 1

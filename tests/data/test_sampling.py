@@ -5,13 +5,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ssast_recipes.data.sampling import (
-    ClipKey,
-    EvaluationBatches,
-    TrainingBatches,
-    epoch_draws,
-    epoch_order,
-)
+from ssast_recipes.data.orders import epoch_draws, epoch_order
+from ssast_recipes.data.sampling import ClipKey, EvaluationBatches, TrainingBatches
 
 
 def first(batches, count):

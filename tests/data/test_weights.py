@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from ssast_recipes.data.orders import epoch_draws
 from ssast_recipes.data.pipelines import ClipDataset
-from ssast_recipes.data.sampling import epoch_draws
 from ssast_recipes.data.weights import (
     balanced_class_weights,
     class_balanced_weights,

@@ -1,7 +1,6 @@
 """What a user of train.py sees besides errors: help, the first lines, warnings, interruptions."""
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -71,23 +70,6 @@ def test_what_help_makes_of_a_line(tmp_path, line, shown):
     assert listed == ([shown] if shown else [])
 
 
-# ---- an encoder that has heard the test fold
-
-
-@pytest.mark.parametrize(("left_out", "warns"), [(2, True), (1, False), (None, False)])
-def test_an_encoder_that_heard_the_test_fold(tmp_path, caplog, left_out, warns):
-    checkpoint = tmp_path / "run" / "save" / "CKPT+1"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "model.ckpt").touch()
-    (checkpoint / "CKPT.yaml").write_text("unixtime: 1")
-    (tmp_path / "run" / "hyperparams.yaml").write_text(f"test_fold: {left_out}".replace("None", ""))
-    words = [*QUICK, "--data_folder", "/data", "--output_folder", tmp_path / "tuned"]
-    words += ["--pretrained_encoder", tmp_path / "run"]
-    with caplog.at_level(logging.WARNING):
-        read_experiment([str(FINETUNE), *map(str, words)])
-    assert ("pretrained with test_fold 2, so on the audio of fold 1" in caplog.text) == warns
-
-
 # ---- the whole, as another process
 
 
@@ -141,6 +123,7 @@ def test_an_interrupted_run_says_what_is_saved(start, tmp_path, number):
     assert not [one for one in before if one.startswith("speechbrain")]
     assert any("parameters" in one and "fp32" in one for one in before)
     assert any("100,000 steps" in one for one in before)
+    assert " - matplotlib" not in (tmp_path / "run" / "log.txt").read_text()
 
 
 def test_interrupted_processes_end_together(start, tmp_path):
@@ -163,6 +146,13 @@ def test_a_failed_start_leaves_nothing(start, tmp_path):
     assert start(PRETRAIN, "--size", "huge").wait(timeout=60) == 1
     assert (tmp_path / "run").exists()
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_several_processes_that_fail_at_the_start_leave_nothing(start, tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    assert start(PRETRAIN, "--size", "huge", launcher=launcher).wait(timeout=60) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["printed"]
+    assert "size is one of tiny, small, base, not 'huge'" in (tmp_path / "printed").read_text()
 
 
 def test_the_record_says_which_fold_pretraining_left_out(run_recipe, esc50_options, tmp_path):

@@ -14,12 +14,17 @@ import pytest
 import torch
 from speechbrain import Stage
 from speechbrain.utils.run_opts import RunOptions
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
+from ssast_recipes.brains import ClassificationBrain
 from ssast_recipes.losses import constant_patches, info_nce_loss, masked_reconstruction_loss
 from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker
+from ssast_recipes.metrics import mean_average_precision
 from ssast_recipes.positions import adapt_positions
 from ssast_recipes.randomness import ClipGenerator
 from ssast_recipes.released import ours_to_released
+from ssast_recipes.results import read_predictions
+from ssast_recipes.weighted_sum import WeightedSumModel
 from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES, Run
 
@@ -37,6 +42,8 @@ QUICK = {
     | {"warmup_steps": 0},
     "finetune": {"num_classes": 4, "number_of_epochs": 1, "spec_augment": "{max_frames: 16}"},
 }
+# What a file need not have: of SpeechBrain, of the Brain and of `make_datasets`.
+OPTIONAL = {*RunOptions().keys(), *ClassificationBrain.optional, "mixup"}
 # A top-level key's value: the rest of its line, and all that is indented below.
 VALUE = r"(.*\n(?:\n* .*\n)*)"
 
@@ -54,10 +61,10 @@ class Block(NamedTuple):
         return dict(re.findall(rf"^(\w+):{VALUE}", self.yaml, re.MULTILINE))
 
     def apply(self, text: str) -> str:
-        """Replaces the keys in a YAML file's text; only run options may be new."""
+        """Replaces the keys in a YAML file's text; only what is optional may be new."""
         for key, value in self.values.items():
             old = re.search(rf"^{key}:{VALUE}", text, re.MULTILINE)
-            assert old or key in RunOptions().keys(), f"{self.file} has no key {key}"
+            assert old or key in OPTIONAL, f"{self.file} has no key {key}"
             begin, end = old.span() if old else (len(text), len(text))
             text = f"{text[:begin]}{key}:{value}{text[end:]}"
         return text
@@ -439,3 +446,67 @@ def test_frame_based_patches(run):
 def test_patch_based_weights_do_not_fit_a_frame_based_encoder(run, pretrained):
     with pytest.raises(ValueError, match=r"patch_size.*as pretrained"):
         run("finetune_frame.yaml", pretrained_encoder=pretrained.folder)
+
+
+@block("The weighted sum of hidden states")
+def test_the_weighted_sum(block, run):
+    done = run(block, depth=2)
+    model = done.brain.modules.model
+    assert type(model) is WeightedSumModel and model.padding == "masked"
+    (name,) = {name for name in done.saved if not name.startswith(("encoder.", "classifier."))}
+    assert done.saved[name].shape == (2,)  # one a block
+    assert done.saved[name].unique().numel() == 2  # equal at first
+
+
+def assert_loss_is_bce(done: Run) -> None:
+    for seen in done.batches(Stage.TRAIN):
+        loss = binary_cross_entropy_with_logits(seen.outputs.float(), seen.batch.targets)
+        torch.testing.assert_close(seen.loss, loss)
+
+
+@block("Several labels a clip")
+def test_several_labels(block, run):
+    done = run(block)
+    assert_loss_is_bce(done)
+    targets = torch.cat([seen.batch.targets for seen in done.batches(Stage.TRAIN)])
+    assert targets.shape == (16, 4) and set(targets.unique().tolist()) == {0, 1}
+    assert done.results["metric"] == "mAP"
+    assert done.results["metrics"]["last"].keys() == {"loss", "mAP"}
+    logits, labels = read_predictions(done.folder / "predictions.csv", "last")
+    expected = mean_average_precision(logits, one_hot(labels, 4).float()).item()
+    assert done.results["value"]["last"] == pytest.approx(expected, abs=1e-5)
+
+
+@block("Mixup")
+def test_mixup(block, run):
+    done = run(block)
+    assert_loss_is_bce(done)
+    targets = torch.cat([seen.batch.targets for seen in done.batches(Stage.TRAIN)])
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(16, device=targets.device))
+    mixed = ((targets > 0) & (targets < 1)).any(dim=1).float().mean()  # of another class: 3 of 4
+    assert 0.1 < mixed < 0.8
+    assert done.results["metric"] == "accuracy"
+
+
+@block("Rare classes more often")
+def test_rare_classes(block, run):
+    done = run(block)
+    clips = torch.cat([seen.batch.indices for seen in done.batches(Stage.TRAIN)]).tolist()
+    assert len(clips) == 16 > len(set(clips))  # drawn with replacement
+
+
+@block("Averaged weights")
+def test_averaged_weights(block, run):
+    done = run(block)
+    assert done.results["epochs"] == {
+        "last": 4,
+        "averaged": [3, 4],
+        "best": done.results["epochs"]["best"],
+    }
+    assert done.results["value"].keys() == {"last", "averaged", "best"}
+
+
+@block("Stopping early")
+def test_stopping_early(block, run):
+    done = run(block, number_of_epochs=6, lr=0)  # nothing gets better after the first
+    assert [record["epoch"] for record in done.log("valid")] == [1, 2, 3, 4]

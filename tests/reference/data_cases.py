@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssast_recipes.augment import mix_waveforms
 from ssast_recipes.features import LogMelFilterbank, SpectrogramFrontEnd
 from ssast_recipes.masking import OfficialClusterMasker, RandomMasker
 from ssast_recipes.randomness import ClipGenerator
@@ -38,7 +39,7 @@ def check_spectrogram(key: str, case: Mapping[str, Any]) -> list[Comparison]:
         waveform = formulas.waveform(float(fields["seconds"]), quantise)
         if fields["share"] is not None:
             other = formulas.waveform(float(fields["more_seconds"]), quantise)
-            waveform = formulas.mix(waveform, other, float(fields["share"]))
+            waveform = mix_waveforms(waveform, other, float(fields["share"]))
         readings.append(_compare_spectrogram(case, waveform, fields))
     return min(readings, key=lambda comparisons: max(each.severity for each in comparisons))
 

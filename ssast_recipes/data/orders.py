@@ -1,0 +1,99 @@
+"""In which order an epoch shows its clips: all of them once, or drawn by weights."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@lru_cache(maxsize=2)
+def epoch_order(num_clips: int, seed: int, epoch: int) -> Tensor:
+    """Draws the order of an epoch.
+
+    Arguments
+    ---------
+    num_clips : int
+        How many clips to order.
+    seed, epoch : int
+        What the order is a function of.
+
+    Returns
+    -------
+    Tensor
+        A permutation, [num_clips], int64.
+
+    Example
+    -------
+    >>> sorted(epoch_order(4, seed=1, epoch=3).tolist())
+    [0, 1, 2, 3]
+    """
+    return torch.randperm(num_clips, generator=_generator(seed, epoch))
+
+
+@lru_cache(maxsize=2)
+def epoch_draws(weights: Tensor, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+    """Draws the clips of an epoch with replacement, as many as there are.
+
+    Arguments
+    ---------
+    weights : Tensor
+        How probable each clip is, relatively, [num_clips].
+    seed, epoch : int
+        What the draw is a function of, besides the weights.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        The clips, and how often each was drawn before, both [num_clips], int64.
+
+    Example
+    -------
+    >>> weights = torch.tensor([1.0, 0.0, 0.0])
+    >>> [column.tolist() for column in epoch_draws(weights, seed=1, epoch=1)]
+    [[0, 0, 0], [0, 1, 2]]
+    """
+    count = len(weights)
+    indices = torch.multinomial(
+        weights.double(), count, replacement=True, generator=_generator(seed, epoch)
+    )
+    sorted_indices, positions = indices.sort(stable=True)
+    begin = torch.searchsorted(sorted_indices, sorted_indices)  # of each clip's draws
+    draws = torch.empty_like(indices)
+    draws[positions] = torch.arange(count) - begin
+    return indices, draws
+
+
+def check_weights(weights: Tensor, num_clips: int, shuffle: bool) -> None:
+    """Refuses weights that cannot be drawn by.
+
+    Arguments
+    ---------
+    weights : Tensor
+        How probable each clip is, relatively.
+    num_clips : int
+        How many there are.
+    shuffle : bool
+        Whether clips come in a random order at all.
+
+    Raises
+    ------
+    ValueError
+        If they are not one a clip, finite, none negative and some positive, or nothing is drawn.
+
+    Example
+    -------
+    >>> check_weights(torch.tensor([1.0, 0.0, 2.5]), num_clips=3, shuffle=True)
+    """
+    if not shuffle:
+        raise ValueError("sample_weights draw clips at random; leave shuffle at True")
+    if weights.shape != (num_clips,):
+        raise ValueError(f"sample_weights are {tuple(weights.shape)}, not one of {num_clips} clips")
+    if not weights.isfinite().all() or (weights < 0).any() or not (weights > 0).any():
+        raise ValueError(
+            "sample_weights must be finite, none of them negative and some positive; they are "
+            f"{weights.min():g} to {weights.max():g}"
+        )
+
+
+def _generator(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
