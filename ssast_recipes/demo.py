@@ -87,14 +87,16 @@ def run(arguments: argparse.Namespace) -> None:
     _keep_settings(output, {"corpus": corpus, "runs": {job.name: job.options for job in jobs}})
     print(f"The demo's files: {output}", flush=True)
     _make_corpus(output / "corpus", corpus)
-    # Pretraining keeps one core busy, training from scratch another.
-    run_jobs(jobs, num_processes=min(os.cpu_count() or 1, 1 + len(SEEDS)), title="training")
+    # Pretraining keeps one core busy, training from scratch the others.
+    run_jobs(jobs, num_processes=min(_num_cores(), 1 + len(SEEDS)), title="training")
 
     summary = {
         kind: [job.results["value"]["last"] for job in runs] for kind, runs in trainings.items()
     }
     write_text(output / "summary.json", json.dumps(summary, indent=2) + "\n")
     print(write_report(output, pretraining, trainings, summary))
+    if quick:
+        print("\nA quick demo: it shows that everything runs, and means nothing else.")
 
 
 def make_jobs(output: Path, quick: bool) -> tuple[Job, dict[str, list[Job]]]:
@@ -121,6 +123,13 @@ def make_jobs(output: Path, quick: bool) -> tuple[Job, dict[str, list[Job]]]:
             for seed in SEEDS
         ]
     return pretraining, trainings
+
+
+def _num_cores() -> int:
+    """The cores that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _keep_settings(output: Path, settings: dict[str, Any]) -> None:

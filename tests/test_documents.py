@@ -1,0 +1,55 @@
+import re
+
+import pytest
+
+from ssast_recipes.demo import COMMON, CORPUS, PRETRAINING, TRAINING
+from tests.conftest import REPOSITORY
+
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "recipes/*/README.md")
+    for path in REPOSITORY.glob(pattern)
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_and_pictures_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    inside = [target for target in targets if not re.match(r"https?://|mailto:", target)]
+    for target in inside:
+        name, _, heading = target.partition("#")
+        linked = page if not name else page.parent / name
+        assert linked.exists(), f"{page}: {target}"
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in headings]
+            assert heading in slugs, f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_no_line_waits_to_be_written(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"^[A-Z]+_[A-Z_]+$|\bTODO\b|\bTBD\b", text, re.MULTILINE)
+
+
+def test_the_page_of_the_demo_tells_its_settings():
+    page = (REPOSITORY / "docs" / "demo.md").read_text(encoding="utf-8")
+    page = " ".join(page.split()).replace(",", "")
+    per_fold = CORPUS["num_classes"] * CORPUS["clips_per_class_and_fold"]
+    labelled = CORPUS["num_classes"] * TRAINING["clips_per_class"]
+    quietest, loudest = CORPUS["signal_to_noise"]
+    for phrase in (
+        f"{CORPUS['num_classes']} families",
+        f"{CORPUS['clips_per_class_and_fold']} clips a family and fold: {4 * per_fold} in the four",
+        f"{per_fold} to test",
+        f"{quietest:.0f} to {loudest:.0f} dB below",
+        f"{COMMON['embed_dim']} wide {COMMON['depth']} blocks {COMMON['num_heads']} heads",
+        f"{COMMON['target_length']} frames in patches of 16 × 16: 48 tokens",
+        f"{4 * per_fold - 4 * per_fold // 10} clips without labels",
+        f"{PRETRAINING['num_steps']} steps of {PRETRAINING['batch_size']}",
+        f"{PRETRAINING['num_masked_patches']} of 48 patches masked",
+        f"{TRAINING['clips_per_class']} labelled clips a family ({labelled})",
+        f"{TRAINING['num_steps']} steps of {TRAINING['batch_size']}",
+    ):
+        assert phrase in page, phrase
