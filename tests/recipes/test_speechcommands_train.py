@@ -115,20 +115,6 @@ def test_it_trains_validates_and_tests(finished, name):
     assert {"blocks", "patch_embedding"} <= changed
 
 
-@pytest.mark.parametrize("kind", ["patch", "frame"])
-def test_pretraining_hears_the_training_clips_alone_and_goes_into_fine_tuning(run, kind):
-    pretrained = run(f"pretrain_{kind}")
-    assert pretrained.results["num_clips"] == {"train": 16, "valid": 8, "test": 8}
-    batches = [seen.batch for seen in pretrained.batches(Stage.TRAIN)]
-    assert {split_of(clip) for batch in batches for clip in batch.ids} == {"train"}
-    assert all(batch.targets is None for batch in batches)
-    tuned = run(f"finetune_v2_{kind}", pretrained_encoder=pretrained.folder)
-    blocks = [name for name in tuned.initial if name.startswith("blocks.")]
-    assert blocks and all(
-        torch.equal(tuned.initial[name], pretrained.saved[f"encoder.{name}"]) for name in blocks
-    )
-
-
 @pytest.mark.parametrize("name", ["finetune_v2_patch", "finetune_v2_frame"])
 def test_version_2_is_all_words_by_the_lists(finished, name):
     run = finished(name)

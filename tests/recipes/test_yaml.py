@@ -101,9 +101,6 @@ size: base
 embed_dim: null
 depth: null
 num_heads: null
-batch_size: 4
-grad_accumulation_factor: 8
-lr: 1.0e-4
 head_lr_factor: 1
 max_grad_norm: 1
 precision: fp32
@@ -124,17 +121,23 @@ model: !new:ssast_recipes.weighted_sum.WeightedSumModel
     freeze_encoder: !ref <freeze_encoder>
 """
 VOXCELEB = f"""{SUPERB_FINETUNE}
+batch_size: !apply:operator.getitem [[4, 8], !ref <freeze_encoder>]
+grad_accumulation_factor: !apply:operator.getitem [[8, 4], !ref <freeze_encoder>]
+lr: 1.0e-4
 num_classes: 1251
 target_length: 1000
-num_steps: 40000
-valid_interval: 500
+num_steps: !apply:operator.getitem [[40000, 200000], !ref <freeze_encoder>]
+valid_interval: !apply:operator.getitem [[500, 4000], !ref <freeze_encoder>]
 crop_duration: 8
 """
 IEMOCAP = f"""{SUPERB_FINETUNE}
+batch_size: 4
+grad_accumulation_factor: 8
+lr: 1.0e-4
 num_classes: 4
 target_length: 600
-num_steps: 10000
-valid_interval: 200
+num_steps: !apply:operator.getitem [[10000, 30000], !ref <freeze_encoder>]
+valid_interval: !apply:operator.getitem [[200, 1000], !ref <freeze_encoder>]
 """
 AUDIOSET = """
 sample_rate: 16000
@@ -200,23 +203,19 @@ schedule: !new:ssast_recipes.schedules.EpochDecay
     first_epoch: 2
     warmup_steps: 1000
 """
-SPEECHCOMMANDS_V1 = (
-    SUPERB_FINETUNE.replace("batch_size: 4\n", "batch_size: 32\n")
-    .replace("grad_accumulation_factor: 8\n", "grad_accumulation_factor: 1\n")
-    .replace("lr: 1.0e-4\n", "")
-    .replace("EpochDecay\n    decay: 1\n", "Constant\n")
-    + """
+SPEECHCOMMANDS_V1 = f"""{SUPERB_FINETUNE}
+batch_size: 32
+grad_accumulation_factor: 1
 version: v1
 num_classes: 12
 target_length: 100
-num_steps: 20000
-valid_interval: 500
+num_steps: !apply:operator.getitem [[20000, 200000], !ref <freeze_encoder>]
+valid_interval: !apply:operator.getitem [[500, 4000], !ref <freeze_encoder>]
 crop_duration: 1
 validation: drawn
 valid_manifests: [!ref <manifest_folder>/valid_<validation>.csv]
 sample_weights: !name:ssast_recipes.data.weights.class_balanced_weights
 """
-)
 SPEECHCOMMANDS_V2 = """
 version: v2
 sample_rate: 16000
@@ -265,11 +264,19 @@ model: !new:ssast_recipes.classification.ClassificationModel
     pooling: mean
     freeze_encoder: !ref <freeze_encoder>
 """
+
+
+def with_values(text: str, *values: str) -> str:
+    """The text with other statistics, length, masked patches and batch size."""
+    keys = ("mean", "std", "target_length", "num_masked_patches", "batch_size")
+    for key, value in zip(keys, values, strict=True):
+        text, count = re.subn(rf"^{key}: .*$", f"{key}: {value}", text, flags=re.MULTILINE)
+        assert count == 1, key
+    return text
+
+
 LIBRISPEECH_PRETRAIN = (
-    ESC50_PRETRAIN.replace("mean: -6.6268077\n", "mean: -4.2677393\n")
-    .replace("std: 5.358466\n", "std: 4.5689974\n")
-    .replace("target_length: 512\n", "target_length: 1024\n")
-    .replace("num_masked_patches: 200\n", "num_masked_patches: 400\n")
+    with_values(ESC50_PRETRAIN, "-4.2677393", "4.5689974", "1024", "400", "24")
     + """
 subsets: [train-clean-100, train-clean-360, train-other-500]
 pad_before_standardising: True
@@ -278,13 +285,7 @@ valid_interval: 4000
 """
 )
 # Ours, as ESC-50's: the share that is masked is the paper's.
-SPEECHCOMMANDS_PRETRAIN = (
-    ESC50_PRETRAIN.replace("mean: -6.6268077\n", "mean: -6.845978\n")
-    .replace("std: 5.358466\n", "std: 5.5654526\n")
-    .replace("target_length: 512\n", "target_length: 96\n")
-    .replace("num_masked_patches: 200\n", "num_masked_patches: 37\n")
-    .replace("batch_size: 24\n", "batch_size: 128\n")
-)
+SPEECHCOMMANDS_PRETRAIN = with_values(ESC50_PRETRAIN, "-6.845978", "5.5654526", "96", "37", "128")
 PATCH, FRAME = "patch_size: [16, 16]\n", "patch_size: [128, 2]\n"
 PUBLISHED = {
     "AudioSet/finetune_20k_patch": f"{AUDIOSET_20K}{PATCH}patch_stride: [10, 10]",
@@ -303,7 +304,8 @@ PUBLISHED = {
         f"{SPEECHCOMMANDS_V1}{PATCH}patch_stride: [10, 10]\nlr: 1.0e-4"
     ),
     "SpeechCommands/finetune_v1_frame": (
-        f"{SPEECHCOMMANDS_V1}{FRAME}patch_stride: [128, 1]\nlr: 5.0e-5"
+        f"{SPEECHCOMMANDS_V1}{FRAME}patch_stride: [128, 1]\n"
+        "lr: !apply:operator.getitem [[5.0e-5, 1.0e-4], !ref <freeze_encoder>]"
     ),
     "SpeechCommands/finetune_v2_patch": f"{SPEECHCOMMANDS_V2}{PATCH}patch_stride: [10, 10]",
     "SpeechCommands/finetune_v2_frame": f"{SPEECHCOMMANDS_V2}{FRAME}patch_stride: [128, 1]",
@@ -588,6 +590,36 @@ def test_patch_and_frame_differ_only_where_they_have_to(frame):
     assert find_differences(first, second) == FRAME_DIFFERS_IN.get(
         kind, FRAME_DIFFERS_IN[kind.split("_")[0]]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "finetune", "frozen"),
+    [
+        ("VoxCeleb/finetune_patch", (40000, 500, 4, 8, 1e-4), (200000, 4000, 8, 4, 1e-4)),
+        ("IEMOCAP/finetune_frame", (10000, 200, 4, 8, 1e-4), (30000, 1000, 4, 8, 1e-4)),
+        (
+            "SpeechCommands/finetune_v1_patch",
+            (20000, 500, 32, 1, 1e-4),
+            (200000, 4000, 32, 1, 1e-4),
+        ),
+        (
+            "SpeechCommands/finetune_v1_frame",
+            (20000, 500, 32, 1, 5e-5),
+            (200000, 4000, 32, 1, 1e-4),
+        ),
+    ],
+)
+def test_the_protocols_of_superb_are_one_line_apart(name, finetune, frozen):
+    keys = ("num_steps", "valid_interval", "batch_size", "grad_accumulation_factor", "lr")
+    recipe, kind = name.split("/")
+    words = [str(RECIPES / recipe / "hparams" / f"{kind}.yaml"), "--data_folder", "/data"]
+    words += ["--size", "tiny", "--depth", "1"]
+    for protocol, values in (("finetune", finetune), ("frozen", frozen)):
+        _, hparams, _, _ = read_experiment([*words, "--freeze_encoder", str(protocol == "frozen")])
+        assert tuple(hparams[key] for key in keys) == values
+        assert hparams["record"]["protocol"] == protocol
+    _, hparams, _, _ = read_experiment([*words, "--freeze_encoder", "True", "--num_steps", "7"])
+    assert hparams["num_steps"] == 7
 
 
 @pytest.mark.parametrize("path", INCLUDED, ids=lambda path: path.name)

@@ -1,0 +1,63 @@
+"""Fine-tuning ESC-50 from what others made: a released file, a folder of ours or Hugging Face's."""
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from ssast_recipes.encoder import AudioSpectrogramTransformer
+from ssast_recipes.huggingface import ours_to_huggingface
+from ssast_recipes.importing import import_model
+from ssast_recipes.positions import adapt_positions
+from ssast_recipes.released import released_to_ours
+from tests.recipes.conftest import RECIPES
+from tests.reference import formulas
+
+FINETUNE = RECIPES / "ESC50" / "hparams" / "finetune_patch.yaml"
+SIZES = {"embed_dim": 64, "depth": 1, "num_heads": 1}
+
+
+def released_file(folder: Path) -> Path:
+    torch.save(formulas.released_checkpoint(64, 1, (16, 16), "hash"), folder / "SSAST.pth")
+    return folder / "SSAST.pth"
+
+
+def converted_folder(folder: Path) -> Path:
+    import_model(released_file(folder), folder / "converted")
+    return folder / "converted"
+
+
+def huggingface_folder(folder: Path) -> Path:
+    encoder = AudioSpectrogramTransformer(**SIZES)
+    ours = released_to_ours(formulas.released_checkpoint(64, 1, (16, 16), "hash"))
+    weights = {name: value for name, value in ours.items() if name.startswith("encoder.")}
+    assert weights.keys() == encoder.state_dict(prefix="encoder.").keys()
+    config = {"model_type": "audio-spectrogram-transformer", "hidden_size": 64}
+    config |= {"num_hidden_layers": 1, "num_attention_heads": 1, "num_mel_bins": 128}
+    config |= {"max_length": 1024, "frequency_stride": 16, "time_stride": 16}
+    path = folder / "huggingface"
+    path.mkdir()
+    safetensors.torch.save_file(ours_to_huggingface(weights), path / "model.safetensors")
+    (path / "config.json").write_text(json.dumps(config))
+    return path
+
+
+@pytest.mark.parametrize("make", [released_file, converted_folder, huggingface_folder])
+def test_fine_tuning_begins_with_the_weights_of_others(make, run_recipe, esc50_options, tmp_path):
+    words = [word for key, value in SIZES.items() for word in (f"--{key}", value)]
+    words += ["--num_classes", 4, "--number_of_epochs", 1, "--target_length", 64]
+    words += ["--num_workers", 0, "--spec_augment", "{max_frames: 16}"]
+    words += ["--pretrained_encoder", make(tmp_path), "--output_folder", tmp_path / "run"]
+    run = run_recipe("ESC50", FINETUNE, *esc50_options, *words)
+    expected = released_to_ours(formulas.released_checkpoint(64, 1, (16, 16), "hash"))
+    positions = expected.pop("encoder.position_embedding")
+    for name, value in run.initial.items():
+        if name not in ("position_embedding", "mask_token"):
+            assert torch.equal(value.cpu(), expected[f"encoder.{name}"]), name
+    adapted = adapt_positions(positions[:, 2:], (8, 64), (12, 5))
+    assert torch.equal(run.initial["position_embedding"][:, 2:].cpu(), adapted)
+    record = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert set(record["pretrained_from"]) == {"name", "sha256"}
+    assert 0 <= record["value"]["last"] <= 100
