@@ -18,6 +18,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("ssast_recipes.demo", "see what pretraining gains, in minutes, without any data"),
     "recipes": ("ssast_recipes.recipe_files", "list the recipes, or copy them to a folder"),
     "statistics": ("ssast_recipes.data.statistics", "mean and deviation of your own spectrograms"),
+    "classify": ("ssast_recipes.classify", "what is heard in audio files"),
+    "embed": ("ssast_recipes.embed", "embeddings of audio files, as .npz or .parquet"),
+    "show": ("ssast_recipes.show", "a picture of what a model makes of masked patches"),
+    "import": ("ssast_recipes.importing", "make a model folder of released or foreign weights"),
+    "export": ("ssast_recipes.exporting", "a model for transformers, or as a torch program"),
+    "push": ("ssast_recipes.push", "upload a model to the Hugging Face Hub"),
     "crossval": ("ssast_recipes.crossval", "train and test every fold of a recipe, and average"),
 }
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import yaml
 
+# Of a model folder, ours or Hugging Face's: the one that is safe by its format first.
+_MODEL_FILES = ("model.safetensors", "pytorch_model.bin")
+
 
 def find_weights(source: Path) -> Path:
     """Finds the weights file that a user's path means.
@@ -13,12 +16,14 @@ def find_weights(source: Path) -> Path:
     Arguments
     ---------
     source : Path
-        A run's output folder, a checkpoint folder, or a file.
+        A run's output folder, a checkpoint folder, a model folder (ours or Hugging Face's), or a
+        file.
 
     Returns
     -------
     Path
-        The file: of a run, the checkpoint with the highest `valid_score`, or else the newest.
+        The file: of a run, the checkpoint with the highest `valid_score`, or else the newest; if
+        its checkpoints are gone, that of its folder `model`.
 
     Raises
     ------
@@ -31,13 +36,19 @@ def find_weights(source: Path) -> Path:
         return source / "model.ckpt"
     found = [path.parent for path in source.glob("save/CKPT*/model.ckpt")]
     if not found:
+        for path in (
+            folder / name for folder in (source, source / "model") for name in _MODEL_FILES
+        ):
+            if path.is_file():
+                return path
         if not source.exists():
             raise FileNotFoundError(
-                f"{source} does not exist; give a pretraining run's output folder, or a file"
+                f"{source} does not exist; give a pretraining run's output folder, a model folder "
+                "or a file"
             )
         raise FileNotFoundError(
             f"{source}: neither a weights file, nor a checkpoint folder (with model.ckpt), nor a "
-            "run's output folder (with save/CKPT*)"
+            "run's output folder (with save/CKPT*), nor a model folder (with model.safetensors)"
         )
     return max(found, key=_rank) / "model.ckpt"
 
@@ -60,7 +71,8 @@ def find_test_fold(weights: Path) -> int | None:
     Arguments
     ---------
     weights : Path
-        A `model.ckpt` in a checkpoint folder of a run's output folder.
+        A `model.ckpt` in a checkpoint folder of a run's output folder, or the weights of its folder
+        `model`.
 
     Returns
     -------
@@ -115,6 +127,8 @@ def find_dataset(weights: Path) -> str | None:
 
 
 def _run_folder(weights: Path) -> Path | None:
-    """The output folder of the run that made a checkpoint's weights file."""
+    """The output folder of the run that made a weights file."""
     folders = weights.absolute().parents
-    return folders[2] if len(folders) > 2 and folders[1].name == "save" else None
+    if len(folders) > 2 and folders[1].name == "save":
+        return folders[2]
+    return folders[1] if folders[0].name == "model" else None

@@ -1,6 +1,5 @@
 """Names of the released SSAST code's weights, to ours and back."""
 
-import re
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ _BLOCK_NAMES = [(".attn.qkv.", ".attention.qkv."), (".attn.proj.", ".attention.p
 # The size of the pretraining input, in mel bins and frames: not a weight, but kept among them.
 _INPUT_SIZE = ("p_input_fdim", "p_input_tdim")
 # Leftovers of the ImageNet model.
-_UNUSED = re.compile(r"v\.head\.|v\.head_dist\.|" + "|".join(_INPUT_SIZE))
+UNUSED_HEADS = ("v.head.", "v.head_dist.")
 # Released models are DeiT's, whose heads are all this wide.
 _RELEASED_HEAD_WIDTH = 64
 _PRETRAINING_HEADS = ("contrastive_head.", "reconstruction_head.")
@@ -50,7 +49,7 @@ def released_to_ours(state_dict: dict[str, Tensor]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If a name is not one of the released code's.
+        If a name is not one of the released code's, or the patches' size cannot be told.
 
     Example
     -------
@@ -62,7 +61,7 @@ def released_to_ours(state_dict: dict[str, Tensor]) -> dict[str, Any]:
     ours: dict[str, Any] = {
         _rename(name, reverse=False): value
         for name, value in bare.items()
-        if not _UNUSED.match(name)
+        if not name.startswith((*UNUSED_HEADS, *_INPUT_SIZE))
     }
     if "v.patch_embed.proj.weight" in bare:
         ours[EXTRA_STATE] = _released_geometry(bare)
@@ -121,7 +120,12 @@ def _rename(name: str, reverse: bool) -> str:
 
 
 def _released_geometry(bare: dict[str, Tensor]) -> dict[str, Any]:
-    embed_dim, _, *patch_size = bare["v.patch_embed.proj.weight"].shape
+    shape = list(bare["v.patch_embed.proj.weight"].shape)
+    if len(shape) != 4 or 0 in shape:
+        raise ValueError(f"v.patch_embed.proj.weight is of shape {shape}, not of a patch")
+    embed_dim, _, *patch_size = shape
+    if embed_dim % _RELEASED_HEAD_WIDTH:
+        raise ValueError(f"tokens {embed_dim} wide are no multiple of {_RELEASED_HEAD_WIDTH}")
     geometry = {
         "embed_dim": embed_dim,
         "depth": len({name.split(".")[2] for name in bare if name.startswith("v.blocks.")}),
@@ -130,6 +134,13 @@ def _released_geometry(bare: dict[str, Tensor]) -> dict[str, Any]:
     }
     # Fine-tuned checkpoints keep neither their input's size nor the overlap of their patches.
     if all(name in bare for name in _INPUT_SIZE):
-        input_size = (int(bare[name]) for name in _INPUT_SIZE)
+        input_size = [_count(bare, name) for name in _INPUT_SIZE]
         geometry["grid_size"] = [a // b for a, b in zip(input_size, patch_size, strict=True)]
     return geometry
+
+
+def _count(bare: dict[str, Tensor], name: str) -> int:
+    value = bare[name]
+    if value.numel() != 1 or value.is_floating_point() or value < 1:
+        raise ValueError(f"{name} is not a whole number above 0")
+    return int(value)

@@ -1,18 +1,21 @@
 """Weights of the released code and of our runs: names, transfer, and files that are refused."""
 
 import hashlib
+import json
 import os
 import pickle
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import yaml
 
-from ssast_recipes.checkpoints import load_pretrained_encoder
+from ssast_recipes.checkpoints import load_pretrained_encoder, load_pretrained_heads
 from ssast_recipes.classification import ClassificationModel
 from ssast_recipes.encoder import AudioSpectrogramTransformer
 from ssast_recipes.heads import ClassificationHead, PatchPredictionHead
+from ssast_recipes.huggingface import ours_to_huggingface
 from ssast_recipes.positions import adapt_positions
 from ssast_recipes.pretraining import MaskedPatchModel
 from ssast_recipes.released import ours_to_released, released_to_ours
@@ -354,3 +357,79 @@ def test_missing_weights_are_told(path, tmp_path):
         match="neither a weights file, nor a checkpoint folder|does not exist; give a pre",
     ):
         load_pretrained_encoder(small_encoder(), tmp_path / path)
+
+
+# --- model folders ---
+
+
+def save_huggingface(folder: Path) -> torch.Tensor:
+    """Writes the folder of an ASTModel of 8 x 8 patches; returns its patches' positions."""
+    weights = ours_to_huggingface(small_encoder().state_dict(prefix="encoder."))
+    config = {"model_type": "audio-spectrogram-transformer", "hidden_size": WIDTH}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_mel_bins": 128}
+    config |= {"max_length": 128, "frequency_stride": 16, "time_stride": 16}
+    folder.mkdir()
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    return weights["embeddings.position_embeddings"][:, 2:]
+
+
+@pytest.mark.parametrize("path", ["theirs", "theirs/model.safetensors"])
+def test_a_folder_of_hugging_face_fills_the_encoder(path, tmp_path):
+    positions = save_huggingface(tmp_path / "theirs")
+    encoder = small_encoder(patch_stride=(10, 10))
+    loaded = load_pretrained_encoder(encoder, tmp_path / path)
+    assert loaded["name"] == "theirs/model.safetensors"
+    expected = adapt_positions(positions, (8, 8), (12, 12))
+    assert torch.equal(encoder.position_embedding[:, 2:], expected)
+
+
+def test_a_run_without_checkpoints_means_its_model_folder(tmp_path):
+    save_huggingface(tmp_path / "model")
+    (tmp_path / "hyperparams.yaml").write_text("test_fold: 2")
+    loaded = load_pretrained_encoder(small_encoder(), tmp_path)
+    assert (loaded["name"], loaded["test_fold"]) == ("model/model.safetensors", 2)
+    save_run(tmp_path, {"CKPT+a": {"unixtime": 1.0}})
+    assert load_pretrained_encoder(small_encoder(), tmp_path)["name"] == "CKPT+a/model.ckpt"
+
+
+def test_another_geometry_of_a_folder_is_refused(tmp_path):
+    save_huggingface(tmp_path / "theirs")
+    with pytest.raises(ValueError, match="depth is 2 there, 3 here"):
+        load_pretrained_encoder(small_encoder(depth=3), tmp_path / "theirs")
+
+
+def test_a_geometry_that_is_none_is_refused(tmp_path):
+    weights = {"encoder._extra_state": [1, 2], "encoder.norm.bias": torch.zeros(3)}
+    torch.save(weights, tmp_path / "model.ckpt")
+    with pytest.raises(ValueError, match="model.ckpt: encoder._extra_state is no geometry"):
+        load_pretrained_encoder(small_encoder(), tmp_path)
+
+
+# --- heads ---
+
+
+def test_pretraining_goes_on_with_the_heads_of_the_source(released_file):
+    heads = {
+        "contrastive_head": PatchPredictionHead(WIDTH, 256),
+        "reconstruction_head": PatchPredictionHead(WIDTH, 256),
+    }
+    assert load_pretrained_heads(heads, released_file) == [*heads]
+    expected = released_to_ours(torch.load(released_file))
+    for name, head in heads.items():
+        for key, value in head.state_dict().items():
+            assert torch.equal(value, expected[f"{name}.{key}"]), key
+
+
+def test_a_source_without_heads_leaves_them(tmp_path):
+    save_huggingface(tmp_path / "theirs")
+    head = PatchPredictionHead(WIDTH, 256)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    assert load_pretrained_heads({"contrastive_head": head}, tmp_path / "theirs") == []
+    assert_equal(head.state_dict(), before)
+
+
+def test_heads_of_another_size_are_refused(released_file):
+    with pytest.raises(ValueError, match="SSAST-Tiny.pth: .*size mismatch.*output") as raised:
+        load_pretrained_heads({"contrastive_head": PatchPredictionHead(WIDTH, 64)}, released_file)
+    one_line(raised)

@@ -10,7 +10,11 @@ DATA_FILES = ("*/*.py", "*/README.md", "*/hparams/*.yaml", "shared/*.yaml")
 
 
 def test_the_wheel_has_every_module_and_every_recipe_and_nothing_else(installed):
-    modules = {path.relative_to(REPOSITORY) for path in REPOSITORY.glob("ssast_recipes/**/*.py")}
+    modules = {
+        path.relative_to(REPOSITORY)
+        for pattern in ("**/*.py", "*.json")
+        for path in REPOSITORY.glob(f"ssast_recipes/{pattern}")
+    }
     recipes = {
         Path("ssast_recipes") / path.relative_to(REPOSITORY)
         for pattern in DATA_FILES

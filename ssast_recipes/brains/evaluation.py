@@ -12,6 +12,7 @@ from speechbrain.utils.distributed import if_main_process
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ssast_recipes.brains.leaving import leave_model
 from ssast_recipes.brains.window import NonFiniteLossError
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.results import write_results
@@ -95,6 +96,8 @@ class Evaluation:
     ) -> dict[str, float]:
         """Evaluates the last, the averaged and the best weights; writes `results.json`.
 
+        Leaves the folder `model`, with the best weights or else the last, to be used.
+
         Arguments
         ---------
         test_set : ClipDataset
@@ -123,6 +126,13 @@ class Evaluation:
         self.log.close()
         details = {"epochs": epochs, "steps": steps, "seconds": seconds, **self.write_reports()}
         self._write_results(values, {"metrics": metrics, **details})
+        if selection == "averaged":  # without a best: these are no checkpoint's
+            selection = "last"
+            self.on_evaluate_start()
+        if if_main_process():
+            told = {"weights": selection, "step": steps[selection]}
+            told |= {"metric": self.metric_name, "value": values[selection]}
+            leave_model(self.hparams, self.model, self.modules.front_end, told)
         return values
 
     def _selections(self) -> Iterator[tuple[str, int, int | list[int]]]:

@@ -1,0 +1,80 @@
+"""The model folder that an evaluated run leaves: its best weights, ready to be used."""
+
+import csv
+import logging
+from functools import partial
+
+import pytest
+import torch
+
+from ssast_recipes import AudioClassifier
+from ssast_recipes.data.sampling import ClipKey
+from ssast_recipes.model_folder import find_model_folder, load_model
+from tests.brains.tiny import NUM_CLASSES, Clips, classification_brain, fit, pretraining_brain
+
+
+def one_hot(index: int) -> torch.Tensor:
+    return torch.eye(NUM_CLASSES)[index % NUM_CLASSES]
+
+
+def test_a_classifier_is_left_that_scores_as_evaluated(tmp_path):
+    brain = fit(classification_brain(tmp_path), Clips(8), Clips(6))
+    test_set = Clips(6)
+    values = brain.evaluate(test_set, test_loader_kwargs={"batch_size": 4})
+    _, config = load_model(find_model_folder(tmp_path))
+    assert config.labels == tuple(brain.hparams.classes) and config.label_kind == "single"
+    assert config.provenance["weights"] == "best"
+    assert config.provenance["value"] == values["best"]
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["selection"] == "best"]
+    classifier = AudioClassifier.from_pretrained(tmp_path, "cpu")
+    for clip, row in enumerate(rows):
+        # What lies behind the model's input, the first 32 frames, was not heard in training.
+        audio = test_set[ClipKey(epoch=0, index=clip, place=clip)]["waveform"][: 31 * 160 + 400]
+        found = classifier.classify(audio, 16000, top_k=None)
+        scores = dict(zip(found.labels, found.scores, strict=True))
+        logits = torch.tensor([float(row[label]) for label in config.labels])
+        expected = logits.softmax(dim=0).tolist()
+        assert [scores[label] for label in config.labels] == pytest.approx(expected, abs=1e-3)
+
+
+def test_without_validation_the_last_weights_are_left_not_the_averaged(tmp_path):
+    brain = classification_brain(tmp_path, average_epochs=[1, 2])
+    fit(brain, Clips(8))
+    values = brain.evaluate(Clips(6), test_loader_kwargs={"batch_size": 4})
+    assert set(values) == {"last", "averaged"}
+    model, config = load_model(tmp_path / "model")
+    assert config.provenance["weights"] == "last"
+    (checkpoint,) = tmp_path.glob("save/CKPT*/model.ckpt")
+    last = torch.load(checkpoint, weights_only=True)
+    assert torch.equal(model.classifier.linear.weight, last["classifier.linear.weight"])
+
+
+def test_logits_trained_each_for_itself_are_several_labels(tmp_path):
+    loss = partial(torch.nn.functional.binary_cross_entropy_with_logits)
+    brain = fit(classification_brain(tmp_path, loss=loss), Clips(8, target=one_hot))
+    brain.evaluate(Clips(6, target=one_hot), test_loader_kwargs={"batch_size": 4})
+    assert load_model(tmp_path / "model")[1].label_kind == "multi"
+
+
+def test_a_pretrained_model_is_left_with_its_heads(tmp_path):
+    brain = fit(pretraining_brain(tmp_path, reconstruction=False), Clips(8), Clips(4))
+    brain.evaluate(Clips(4), test_loader_kwargs={"batch_size": 4})
+    model, config = load_model(tmp_path / "model")
+    assert (config.kind, config.heads.contrastive, config.heads.reconstruction) == (
+        "pretraining",
+        True,
+        False,
+    )
+    state = brain.model.state_dict()
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, state[name]), name
+
+
+def test_a_front_end_that_cannot_be_told_ends_no_run(tmp_path, caplog):
+    brain = fit(classification_brain(tmp_path, sample_rate=8000), Clips(8))  # not the filterbank's
+    with caplog.at_level(logging.WARNING):
+        brain.evaluate(Clips(6), test_loader_kwargs={"batch_size": 4})
+    assert "no model folder is left beside the checkpoints" in caplog.text
+    assert (tmp_path / "results.json").exists() and not (tmp_path / "model").exists()
