@@ -11,6 +11,7 @@ import yaml
 # Where a run's data lie and where it computes is no part of what it computes.
 FOLDER_KEYS = ("data_folder", "manifest_folder", "output_folder", "pretrained_encoder")
 PLACE_KEYS = (
+    "activation_checkpointing",
     "device",
     "distributed_backend",
     "download",
@@ -19,8 +20,14 @@ PLACE_KEYS = (
     "num_workers",
     "param_file",
 )
-# How long a run goes on, how often it is looked at, and what only holds these.
+# How long a run goes on, how often it is looked at, how a step is cut into batches (that a step is
+# as large as before is checked when it resumes), and what only holds these.
 _LENGTH_KEYS = (
+    "batch_size",
+    "grad_accumulation_factor",
+    "train_dataloader_opts",
+    "valid_dataloader_opts",
+    "test_dataloader_opts",
     "num_steps",
     "number_of_epochs",
     "epoch_counter",
@@ -72,7 +79,8 @@ def configuration_sha256(path: Path, run_options: Mapping[str, Any] | None = Non
 def changed_keys(before: str, now: str) -> list[str]:
     """Names the keys that a run may not change when it goes on.
 
-    Where data lie and how long training goes on may change, and how often it is looked at.
+    Where data lie and how long training goes on may change, how often it is looked at, and into
+    which batches a step is cut.
 
     Arguments
     ---------

@@ -56,8 +56,12 @@ def summarise(records: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 def _best_by_average(records: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> dict[str, Any]:
     if not all(record["validated_on_test"] for folds in records for record in folds):
         return {"left_out": "the validation clips are not the test clips"}
+    histories = [record["history"] for folds in records for record in folds]
+    # Trained by steps, several validations may fall into one epoch.
+    by_steps = any(len({one["epoch"] for one in one_run}) < len(one_run) for one_run in histories)
+    unit = "step" if by_steps else "epoch"
     scores = [
-        [{one["epoch"]: one[metric] for one in record["history"]} for record in folds]
+        [{one[unit]: one[metric] for one in record["history"]} for record in folds]
         for folds in records
     ]  # [seed][fold][epoch]
     if any(by_epoch.keys() != scores[0][0].keys() for folds in scores for by_epoch in folds):

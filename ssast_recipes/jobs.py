@@ -100,7 +100,12 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
     ------
     RunError
         If one fails. The others are ended; the same jobs go on from their checkpoints.
+    ValueError
+        If one waits for what is neither finished nor to be run.
     """
+    for job in jobs:
+        if job.after is not None and not job.after.finished and job.after not in jobs:
+            raise ValueError(f"{job.name} waits for {job.after.name}, which is none of the jobs")
     waiting = [job for job in jobs if not job.finished]
     running: dict[Job, subprocess.Popen] = {}
     total = sum(job.options["num_steps"] for job in jobs)
@@ -153,3 +158,4 @@ def _end(processes: Sequence[subprocess.Popen]) -> None:
             process.wait(max(0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()

@@ -12,9 +12,10 @@ from ssast_recipes.jobs import Job, run_jobs
 
 # What a train.py does, as far as jobs go: takes steps, logs them, leaves results.
 TRAIN = """
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 options = dict(word[2:].split("=", 1) for word in sys.argv[2:] if "=" in word)
 folder = pathlib.Path(options["output_folder"])
+(folder / "pid").write_text(str(os.getpid()))
 (folder.parent / "order.txt").open("a").write(folder.name + " began\\n")
 if options.get("fails"):
     sys.exit("train.py: error: the data is missing; fetch it")
@@ -76,19 +77,38 @@ def test_progress_is_read_from_the_log_whose_last_line_may_be_cut(job):
 
 
 def test_a_failure_is_told_and_ends_the_others(job, tmp_path):
-    slow, failing = job("slow", seconds=60), job("failing", fails="yes")
+    first = job("first", seconds=1)  # by its end the slow one has begun
+    slow, failing = job("slow", seconds=60), job("failing", fails="yes", after=first)
     began = time.monotonic()
     told = "failing failed: the data is missing; fetch it .exit status 1.; see .*output.txt"
     with pytest.raises(RunError, match=told):
-        run_jobs([slow, failing], num_processes=2, title="all")
+        run_jobs([first, slow, failing], num_processes=2, title="all")
     assert time.monotonic() - began < 30
-    assert not slow.finished and "slow ended" not in order(tmp_path)
+    assert not slow.finished and is_gone(slow)
 
 
 def test_an_interruption_ends_the_running(job, tmp_path):
     slow = job("slow", seconds=60)
-    timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+
+    def interrupt():
+        while not (slow.folder / "pid").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
     with raising_interrupts(), pytest.raises(Interrupted):
         run_jobs([slow], 1, "all")
-    assert order(tmp_path) == ["slow began"]
+    assert is_gone(slow)
+
+
+def test_a_job_that_waits_for_none_of_the_jobs_is_refused(job):
+    with pytest.raises(ValueError, match="second waits for first, which is none of the jobs"):
+        run_jobs([job("second", after=job("first"))], 1, "all")
+
+
+def is_gone(job):
+    try:
+        os.kill(int((job.folder / "pid").read_text()), 0)
+    except ProcessLookupError:
+        return True
+    return False

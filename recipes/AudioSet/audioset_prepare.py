@@ -259,4 +259,4 @@ def _is_start(written: str | None, start: float) -> bool:
 
     Some names leave the decimals away.
     """
-    return written is None or int(float(written)) in (int(start), int(1000 * start))
+    return written is None or int(float(written)) in (int(start), round(1000 * start))

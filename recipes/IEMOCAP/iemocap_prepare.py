@@ -126,7 +126,11 @@ def _utterances(corpus: Path, session: int, others: Counter[str]) -> list[Entry]
     for folder in (audio_folder, label_folder):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is missing: IEMOCAP is not there as a whole")
-    audio = {Path(path).stem.lower(): path for path in audio_files(audio_folder)}
+    audio: dict[str, str] = {}
+    for path in audio_files(audio_folder):
+        if audio.setdefault(Path(path).stem.lower(), path) is not path:
+            other = audio[Path(path).stem.lower()]
+            raise ValueError(f"{path} and {other} are the same utterance; keep one")
     # Folders beside them hold what single annotators said; the release has ._x files of macOS.
     dialogs = sorted(p for p in label_folder.glob("*.txt") if not p.name.startswith("."))
     entries, seen = [], set()

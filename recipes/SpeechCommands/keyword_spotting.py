@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from ssast_recipes.data.preparation import Entry
 from ssast_recipes.data.scanning import audio_info
@@ -120,6 +121,8 @@ def draw_balanced(entries: Sequence[Entry], seed: int) -> list[Entry]:
     >>> [entry.id for entry in draw_balanced(entries, seed=1)]
     ['a/draw0', 'b/draw1']
     """
+    # By ID, so that the draw does not depend on which files were found first.
+    entries = sorted(entries, key=attrgetter("id"))
     counts = Counter(entry.labels for entry in entries)
     generator = random.Random(seed)
     weights = [1 / counts[entry.labels] for entry in entries]

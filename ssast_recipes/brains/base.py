@@ -1,7 +1,9 @@
 """What SpeechBrain's Brain needs mended, once, under both of our Brains."""
 
+import shutil
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ssast_recipes.brains.evaluation import Evaluation
+from ssast_recipes.brains.logs import TrainingLog
 from ssast_recipes.brains.resuming import Resumption
 from ssast_recipes.brains.training import Training
 from ssast_recipes.brains.window import LossWindow
@@ -64,7 +67,15 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
                 raise ValueError(f"{option} has no effect here; {_REFUSED_OPTIONS[option]}")
         self.schedule = self.hparams.schedule
         self.log = self.hparams.training_log
+        if self.debug and self.checkpointer is not None:
+            # Where SpeechBrain then keeps checkpoints: the run's own records stay as they are.
+            record = Path(self.hparams.output_folder) / "hyperparams.yaml"
+            self.hparams.output_folder = str(self.checkpointer.checkpoints_dir)
+            if record.exists():
+                shutil.copy(record, self.hparams.output_folder)
+            self.log = TrainingLog(self.hparams.output_folder, tensorboard=False)
         self.epoch = 1
+        self.train_clips: str | None = None
         if self.optimizer_step_limit is not None:
             # The command line leaves it a string.
             self.optimizer_step_limit = int(self.optimizer_step_limit)
@@ -119,6 +130,7 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         batch_size = options.pop("batch_size", 1)
         shuffle = options.pop("shuffle", True)
         if stage == Stage.TRAIN:
+            self.train_clips = getattr(dataset, "digest", None)
             weigh = self.hparams.sample_weights
             batches = self.train_sampler = TrainingBatches(
                 len(dataset),

@@ -71,7 +71,12 @@ class Resumption:
         """What a position in training counts in; a resumed run needs the same."""
         if self.train_sampler is None:  # evaluating
             return {}
-        return {"seed": self.hparams.seed, "clips_per_step": self.train_sampler.clips_per_step}
+        return {
+            "seed": self.hparams.seed,
+            "clips_per_step": self.train_sampler.clips_per_step,
+            "num_clips": self.train_sampler.num_clips,
+            "train_clips": self.train_clips,
+        }
 
     @mark_as_saver
     def _save(self, path: str) -> None:
@@ -90,11 +95,19 @@ class Resumption:
     def _recover(self, path: str, end_of_epoch: bool) -> None:
         with open(path, encoding="utf-8") as file:
             state = yaml.safe_load(file)
-        for key, value in self._units().items():
-            if state["units"].get(key, value) != value:
+        units = self._units()
+        for key, value in units.items():
+            before = state["units"].get(key, value)
+            if before != value and key in ("num_clips", "train_clips"):
                 raise ValueError(
-                    f"{key} was {state['units'][key]}, not {value} (clips_per_step = batch_size x "
-                    "processes x grad_accumulation_factor); training would not go on exactly"
+                    f"{path}: training began with other clips than the {units['num_clips']} of now "
+                    f"({key} was {before}, is {value}); bring those back, or choose another "
+                    "output_folder"
+                )
+            if before != value:
+                raise ValueError(
+                    f"{key} was {before}, not {value} (clips_per_step = batch_size x processes x "
+                    "grad_accumulation_factor); training would not go on exactly"
                 )
         self.step, self.optimizer_step = state["step"], state["optimizer_step"]
         self._seconds_before, self._start = state["seconds"], time.perf_counter()

@@ -92,6 +92,9 @@ class Training:
         self.zero_grad(set_to_none=True)
         self.train_sampler.start_at(epoch, self.step)
         self.window.start()
+        batches_left = None if self.continuous else len(train_set)
+        first = self.step
+        debugged = False
         with self.progress_bar(train_set, enable) as self._bar:
             for batch in train_set:
                 self.step += 1
@@ -102,15 +105,18 @@ class Training:
             self.log_training()
         self.zero_grad(set_to_none=True)
         self.on_stage_end(Stage.TRAIN, self.avg_train_loss, epoch)
-        self.step = 0
+        # A limit of steps may cut an epoch short: then the next run goes on within it.
+        self._epoch_ended = self.continuous or self.step - first == batches_left
+        if self._epoch_ended or debugged:
+            self.step = 0
 
     def _fit_valid(self, valid_set: DataLoader | None, epoch: int, enable: bool) -> None:
         if self.continuous:
             return
-        if self.average is not None:
+        if self.average is not None and self._epoch_ended:
             self.average.observe(self.model, epoch)
         scores = {} if self._valid_loader is None else self.validate(enable)
-        self.save(scores, end_of_epoch=True)
+        self.save(scores, end_of_epoch=self._epoch_ended)
 
     def on_step_end(self) -> None:
         """Validates and saves when it is time."""

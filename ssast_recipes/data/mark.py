@@ -65,5 +65,5 @@ def prepared(folder: str | os.PathLike, fingerprint: Mapping[str, Any]) -> bool:
         return mark["fingerprint"] == json.loads(json.dumps(fingerprint)) and all(
             file_digest(folder / name) == digest for name, digest in mark["files"].items()
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or a damaged one
         return False

@@ -1,5 +1,6 @@
 """From manifests to batches of waveforms."""
 
+import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -152,6 +153,14 @@ class ClipDataset(DynamicItemDataset):
         super().__init__(data)
         self.mixup: Mixup | None = None
         self.pipeline.add_static_keys(list(ClipKey._fields))
+
+    @property
+    def digest(self) -> str:
+        """Hashes the clips' IDs and labels in their order: what a training's order is of."""
+        digest = hashlib.sha256()
+        for clip_id in self.data_ids:
+            digest.update(repr((clip_id, self.data[clip_id]["labels"])).encode())
+        return digest.hexdigest()
 
     def keep_per_class(self, num_clips: int, seed: int) -> None:
         """Keeps `num_clips` clips of each class, drawn from the seed; their order stays."""

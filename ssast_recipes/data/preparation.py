@@ -1,5 +1,6 @@
 """Preparing a corpus: from what it lists to manifests, once."""
 
+import csv
 import hashlib
 import logging
 import os
@@ -127,7 +128,8 @@ def prepare_manifests(
         "entries": _entries_digest(entries, classes),
         "files": _files_digest(sorted(paths)),
     }
-    if prepared(folder, fingerprint) and (copy is None or _copies_are_there(folder, entries)):
+    now = {**fingerprint, "rejected": _rejected_digest(folder)}
+    if prepared(folder, now) and (copy is None or _copies_are_there(folder, entries)):
         logger.info("%s is prepared already", folder)
         return False
 
@@ -164,7 +166,7 @@ def prepare_manifests(
             folder / "rejected.csv",
             _first_names(rejected),
         )
-    mark_prepared(folder, fingerprint, files)
+    mark_prepared(folder, {**fingerprint, "rejected": _rejected_digest(folder)}, files)
     return True
 
 
@@ -199,8 +201,21 @@ def _entries_digest(entries: Mapping[str, Sequence[Entry]], classes: Sequence[st
 
 def _files_digest(paths: Sequence[str]) -> str:
     """Changes when files do, without reading them, and of many without asking for each."""
+    return _stats_digest(paths[:: -(-len(paths) // MOST_STATS)])
+
+
+def _rejected_digest(folder: Path) -> str:
+    """Changes when one of the files that were rejected is replaced, as their list advises."""
+    try:
+        with open(folder / "rejected.csv", newline="", encoding="utf-8") as file:
+            return _stats_digest([row["path"] for row in csv.DictReader(file)])
+    except (FileNotFoundError, KeyError):
+        return ""
+
+
+def _stats_digest(paths: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for path in paths[:: -(-len(paths) // MOST_STATS)]:
+    for path in paths:
         try:
             status = os.stat(path)
         except OSError:

@@ -369,7 +369,21 @@ def test_debugging_runs_a_few_batches_to_the_end(tmp_path, make):
     brain.evaluate(test, test_loader_kwargs={"batch_size": 4})
     assert len({key.index for key in test.asked}) == 8  # two batches
     assert brain.checkpointer.checkpoints_dir != tmp_path / "save"
-    assert (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize("make", BRAINS)
+def test_debugging_leaves_the_records_of_the_run_alone(tmp_path, make):
+    brain = make(tmp_path)
+    fit(brain, Clips(20), Clips(20))
+    brain.evaluate(Clips(20), test_loader_kwargs={"batch_size": 4})
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    assert tmp_path / "results.json" in before and tmp_path / "metrics.jsonl" in before
+    brain = make(tmp_path, run_opts={"debug": True})
+    fit(brain, Clips(20), Clips(20))
+    brain.evaluate(Clips(20), test_loader_kwargs={"batch_size": 4})
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_debugging_does_not_train_on(tmp_path):

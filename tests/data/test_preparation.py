@@ -260,5 +260,6 @@ def test_what_was_found_is_logged_beside_what_was_published(entries, folder, cap
 def test_the_note_of_a_big_corpus_stays_small(entries, folder):
     prepare(folder, entries)
     mark = json.loads((folder / "prepared.json").read_text())
-    assert set(mark["fingerprint"]) == {"options", "max_rejected", "entries", "files"}
-    assert {len(mark["fingerprint"][name]) for name in ("entries", "files")} == {64}
+    assert set(mark["fingerprint"]) == {"options", "max_rejected", "entries", "files", "rejected"}
+    digests = ("entries", "files", "rejected")
+    assert {len(mark["fingerprint"][name]) for name in digests} == {64}

@@ -424,7 +424,7 @@ def test_longer_clips(block, run, pretrained):
     stretched = torch.cat([positions[:, :2], stretched], dim=1)
     assert done.initial["position_embedding"].cpu().equal(stretched)
     assert done.brain.modules.front_end.target_length == 1024
-    assert done.brain.hparams.read_waveform.max_duration == 10.24
+    assert done.brain.hparams.read_waveform.max_duration == 10.255
 
 
 def test_another_patch_size_or_width_is_a_clear_error(run, pretrained):

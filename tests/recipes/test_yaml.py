@@ -201,7 +201,8 @@ sample_weights: !name:ssast_recipes.data.weights.multi_label_weights
 schedule: !new:ssast_recipes.schedules.EpochDecay
     decay: 0.5
     first_epoch: 2
-    warmup_steps: 1000
+    warmup_steps: !ref <warmup_steps>
+warmup_steps: 1000
 """
 SPEECHCOMMANDS_V1 = f"""{SUPERB_FINETUNE}
 batch_size: 32
