@@ -9,11 +9,13 @@ from typing import Any
 
 from speechbrain.utils.distributed import if_main_process
 
-from ssast_recipes.checkpoints import load_pretrained_encoder
+from ssast_recipes.checkpoints import load_pretrained_encoder, load_pretrained_heads
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
 from ssast_recipes.pretrained import find_dataset, find_weights
 
 logger = logging.getLogger(__name__)
+
+HEADS = ("contrastive_head", "reconstruction_head")  # of pretraining
 
 
 def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
@@ -63,14 +65,15 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
 def load_pretrained(hparams: dict[str, Any]) -> None:
     """Fills the encoder with the pretrained weights that the YAML file names, if it names some.
 
-    Warns if they have heard the audio of the `test_fold`.
+    For pretraining, the heads are filled too, as far as the weights have them. Warns if the weights
+    have heard the audio of the `test_fold`.
 
     Arguments
     ---------
     hparams : dict
-        `encoder`, `record` and, optionally, `pretrained_encoder`: a path or nothing; `test_fold`.
-        The record, which holds the `dataset`, gets `pretrained_from`: name and checksum of the
-        weights.
+        `encoder`, in pretraining `contrastive_head` and `reconstruction_head`, `record` and,
+        optionally, `pretrained_encoder`: a path or nothing; `test_fold`. The record, which holds
+        the `dataset`, gets `pretrained_from`: name and checksum of the weights.
 
     Raises
     ------
@@ -82,6 +85,9 @@ def load_pretrained(hparams: dict[str, Any]) -> None:
     if hparams.get("pretrained_encoder"):
         path = hparams["pretrained_encoder"]
         source = load_pretrained_encoder(hparams["encoder"], path)
+        heads = {name: hparams[name] for name in HEADS if hparams.get(name) is not None}
+        if heads:
+            source = {**source, "heads": load_pretrained_heads(heads, path)}
         hparams["record"]["pretrained_from"] = source
         logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
         if if_main_process():

@@ -105,6 +105,37 @@ def test_pretraining_goes_on_with_its_schedule(tmp_path, step):
     assert_same(fit(make(tmp_path / "killed"), *sets), whole)
 
 
+@pytest.mark.parametrize("changed", ["fewer", "other labels"])
+def test_other_training_clips_are_refused(tmp_path, changed):
+    def make():
+        return pretraining_brain(tmp_path, num_steps=8, checkpoint_interval=2)
+
+    class Listed(Clips):
+        digest = "as it was"
+
+    killed(lambda folder, **options: make(), tmp_path, 5, Listed(9), Clips(5))
+    others = Listed(8 if changed == "fewer" else 9)
+    others.digest = "as it was" if changed == "fewer" else "another"
+    key = "num_clips was 9, is 8" if changed == "fewer" else "train_clips was as it was, is another"
+    with pytest.raises(ValueError, match=f"began with other clips .*{key}"):
+        fit(make(), others, Clips(5))
+    assert fit(make(), Listed(9), Clips(5)).optimizer_step == 8
+
+
+def test_an_epoch_cut_short_by_a_limit_is_gone_on_with(tmp_path):
+    whole = fit(classification_brain(tmp_path / "whole", num_epochs=3), Clips(24), Clips(5))
+    limited = classification_brain(
+        tmp_path / "limited", num_epochs=3, run_opts={"optimizer_step_limit": 9}
+    )
+    fit(limited, Clips(24), Clips(5))
+    assert limited.optimizer_step == 9
+    resumed = fit(classification_brain(tmp_path / "limited", num_epochs=3), Clips(24), Clips(5))
+    assert resumed.optimizer_step == whole.optimizer_step == 18
+    expected = weights(whole)
+    for name, value in weights(resumed).items():
+        assert torch.equal(value, expected[name]), name
+
+
 def test_several_kills_add_up_to_nothing(tmp_path):
     def make(folder):
         return pretraining_brain(folder, checkpoint_interval=2, num_steps=12)

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from ssast_recipes.data.mark import mark_prepared, prepared
 from ssast_recipes.files import write_text
 
@@ -25,3 +27,9 @@ def test_an_interrupted_preparation_with_other_options_is_not_taken_for_the_firs
     assert not prepared(tmp_path, {"fold": 2})
     (tmp_path / "train.csv").unlink()
     assert not prepared(tmp_path, {"fold": 1})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"fingerprint": {}}'])
+def test_a_damaged_note_counts_for_nothing(tmp_path, text):
+    (tmp_path / "prepared.json").write_text(text)
+    assert not prepared(tmp_path, {})

@@ -263,3 +263,19 @@ def test_the_note_of_a_big_corpus_stays_small(entries, folder):
     assert set(mark["fingerprint"]) == {"options", "max_rejected", "entries", "files", "rejected"}
     digests = ("entries", "files", "rejected")
     assert {len(mark["fingerprint"][name]) for name in digests} == {64}
+
+
+def test_a_file_that_was_rejected_and_replaced_asks_for_preparing_anew(
+    entries, folder, monkeypatch
+):
+    monkeypatch.setattr(preparation, "MOST_STATS", 1)  # and so no other file is asked
+    bad = Path(entries["train"][0].path)  # clip c
+    good = bad.read_bytes()
+    bad.write_bytes(b"")
+    assert prepare(folder, entries, max_rejected=0.5)
+    assert ids(folder, "train") == ["a", "b"] and list(rejected(folder)) == [str(bad)]
+    assert not prepare(folder, entries, max_rejected=0.5)
+    bad.write_bytes(good)
+    assert prepare(folder, entries, max_rejected=0.5)
+    assert ids(folder, "train") == ["a", "b", "c"]
+    assert not prepare(folder, entries, max_rejected=0.5)

@@ -354,3 +354,11 @@ def test_nothing_is_done_twice_and_the_data_folder_is_never_written(corpus, tmp_
         for folder in folders:
             folder.chmod(0o755)
     assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*")} == before
+
+
+def test_an_utterance_in_two_formats_is_an_error(corpus, tmp_path):
+    (path, *_) = sorted(corpus.rglob("Ses*.wav"))
+    samples, rate = soundfile.read(path)
+    soundfile.write(path.with_suffix(".flac"), samples, rate)
+    with pytest.raises(ValueError, match="are the same utterance; keep one"):
+        prepare_iemocap(corpus, tmp_path / "manifests", test_fold=5)

@@ -15,6 +15,7 @@ from ssast_recipes.released import released_to_ours
 from tests.recipes.conftest import RECIPES
 from tests.reference import formulas
 
+PRETRAIN = RECIPES / "ESC50" / "hparams" / "pretrain_patch.yaml"
 FINETUNE = RECIPES / "ESC50" / "hparams" / "finetune_patch.yaml"
 SIZES = {"embed_dim": 64, "depth": 1, "num_heads": 1}
 
@@ -61,3 +62,23 @@ def test_fine_tuning_begins_with_the_weights_of_others(make, run_recipe, esc50_o
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(record["pretrained_from"]) == {"name", "sha256"}
     assert 0 <= record["value"]["last"] <= 100
+
+
+@pytest.mark.parametrize("make", [released_file, converted_folder, huggingface_folder])
+def test_pretraining_goes_on_with_the_heads_that_the_weights_have(
+    make, run_recipe, esc50_options, tmp_path
+):
+    words = [word for key, value in SIZES.items() for word in (f"--{key}", value)]
+    words += ["--num_steps", 1, "--target_length", 64, "--num_masked_patches", 8, "--lr", 0]
+    words += ["--batch_size", 2, "--num_workers", 0, "--warmup_steps", 0]
+    words += ["--pretrained_encoder", make(tmp_path), "--output_folder", tmp_path / "run"]
+    run = run_recipe("ESC50", PRETRAIN, *esc50_options, *words)
+    expected = released_to_ours(formulas.released_checkpoint(64, 1, (16, 16), "hash"))
+    heads = {name: value for name, value in expected.items() if "_head." in name}
+    assert len(heads) == 8
+    same = {name for name, value in heads.items() if torch.equal(run.saved[name].cpu(), value)}
+    has_heads = make is not huggingface_folder
+    assert same == (set(heads) if has_heads else set())
+    told = ["contrastive_head", "reconstruction_head"] if has_heads else []
+    assert run.results["pretrained_from"]["heads"] == told
+    assert torch.equal(run.saved["encoder.mask_token"], expected["encoder.mask_token"]) == has_heads

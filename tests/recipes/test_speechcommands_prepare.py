@@ -240,6 +240,7 @@ def test_drawn_validation_shows_all_classes_alike(tmp_path):
     entries += [Entry(f"y{i}", f"/y{i}.wav", ("yes",)) for i in range(299)]
     entries += [Entry("noise", str(noise), ("_silence_",))]
     drawn = keyword_spotting.draw_balanced(entries, seed=3)
+    assert keyword_spotting.draw_balanced(entries[::-1], seed=3) == drawn
     assert len(drawn) == len({entry.id for entry in drawn}) == 3000
     counts = Counter(entry.labels[0] for entry in drawn)
     # Binomial, 3000 draws of 1/3: 1000 with a deviation of 26.
