@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.checkpoints import load_pretrained_encoder, load_pretrained_heads
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
 from ssast_recipes.pretrained import find_dataset, find_weights
 
 logger = logging.getLogger(__name__)
-
-HEADS = ("contrastive_head", "reconstruction_head")  # of pretraining
 
 
 def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
@@ -85,13 +84,54 @@ def load_pretrained(hparams: dict[str, Any]) -> None:
     if hparams.get("pretrained_encoder"):
         path = hparams["pretrained_encoder"]
         source = load_pretrained_encoder(hparams["encoder"], path)
-        heads = {name: hparams[name] for name in HEADS if hparams.get(name) is not None}
+        heads = {
+            "contrastive_head": hparams.get("contrastive_head"),
+            "reconstruction_head": hparams.get("reconstruction_head"),
+        }
+        heads = {name: head for name, head in heads.items() if head is not None}
         if heads:
             source = {**source, "heads": load_pretrained_heads(heads, path)}
         hparams["record"]["pretrained_from"] = source
         logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
         if if_main_process():
             _warn_of_heard_fold(hparams, Path(path), source.get("test_fold"))
+
+
+def train_and_evaluate(
+    hparams: dict[str, Any], run_options: RunOptions, datasets: dict[str, ClipDataset]
+) -> dict[str, float]:
+    """Makes the Brain that the YAML file names, trains it and measures it on the test set.
+
+    Arguments
+    ---------
+    hparams : dict
+        `brain_class`, `modules`, `opt_class`, `checkpointer`, `epoch_counter`,
+        `{train,valid,test}_dataloader_opts`, and what the Brain needs.
+    run_options : RunOptions
+        SpeechBrain's.
+    datasets : dict of str to ClipDataset
+        As from `make_datasets`.
+
+    Returns
+    -------
+    dict[str, float]
+        The metric by selection; see the Brain's `evaluate`.
+    """
+    brain = hparams["brain_class"](
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_options,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
+    )
+    return brain.evaluate(datasets["test"], test_loader_kwargs=hparams["test_dataloader_opts"])
 
 
 def _warn_of_heard_fold(hparams: dict[str, Any], path: Path, left_out: int | None) -> None:

@@ -29,7 +29,7 @@ def test_it_shows_a_table_of_what_the_runs_recorded(demo):
         assert values == [result["value"]["last"] for result in results]
         assert {result["num_clips"]["test"] for result in results} == {26}
         assert (results[0]["pretrained_from"] is None) == (kind == "scratch")
-    table = printed[printed.index("| ") : printed.index("\n\nReport")]
+    table = printed[printed.index("| ") : printed.index("\n\nAfter ")]
     assert table in (folder / "report.md").read_text()
 
 

@@ -79,7 +79,9 @@ def test_what_is_missing_and_what_is_left_over_is_named():
     theirs["lm_head.weight"] = torch.zeros(1)
     assert huggingface_to_ours(theirs)[1] == ["lm_head.weight"]
     del theirs[f"{PREFIX}layernorm.weight"]
-    with pytest.raises(ValueError, match="layernorm.weight' of .*ForAudioClassification is missin"):
+    with pytest.raises(
+        ValueError, match="layernorm.weight' of .*ForAudioClassification is missing"
+    ):
         huggingface_to_ours(theirs)
 
 

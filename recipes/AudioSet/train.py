@@ -13,7 +13,7 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.experiment import read_experiment, run_experiment
-from ssast_recipes.recipe import load_pretrained, make_datasets
+from ssast_recipes.recipe import load_pretrained, make_datasets, train_and_evaluate
 from ssast_recipes.run_folder import run_folder
 
 
@@ -39,21 +39,7 @@ def run(hparams: dict[str, Any], run_options: RunOptions) -> None:
     )
     datasets = make_datasets(hparams)
     load_pretrained(hparams)
-    brain = hparams["brain_class"](
-        modules=hparams["modules"],
-        opt_class=hparams["opt_class"],
-        hparams=hparams,
-        run_opts=run_options,
-        checkpointer=hparams["checkpointer"],
-    )
-    brain.fit(
-        brain.hparams.epoch_counter,
-        datasets["train"],
-        datasets["valid"],
-        train_loader_kwargs=hparams["train_dataloader_opts"],
-        valid_loader_kwargs=hparams["valid_dataloader_opts"],
-    )
-    brain.evaluate(datasets["test"], test_loader_kwargs=hparams["test_dataloader_opts"])
+    train_and_evaluate(hparams, run_options, datasets)
 
 
 if __name__ == "__main__":

@@ -350,11 +350,17 @@ def test_weights_of_another_geometry(error_of, esc50_options, finished, tmp_path
     assert not list((tmp_path / "run" / "save").glob("*"))
 
 
+def forget(checkpoint):
+    """Leaves a run without weights: neither checkpoint nor model folder."""
+    checkpoint.unlink()
+    shutil.rmtree(checkpoint.parents[2] / "model")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:1000]), "model.ckpt: not readable as"),
-        (lambda path: path.unlink(), "copy: neither a weights file, nor a checkpoint folder"),
+        (forget, "copy: neither a weights file, nor a checkpoint folder"),
         (
             lambda path: (path.parent / "CKPT.yaml").write_bytes(b"\x00"),
             r"CKPT\S+/CKPT.yaml is missing or damaged; name the checkpoint folder",
