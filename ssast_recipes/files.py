@@ -8,6 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# What a new file may be used for; some libraries let their owner alone read what they write.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+_MODE = 0o666 & ~_UMASK
+
 
 @contextmanager
 def beside(path: str | os.PathLike) -> Iterator[Path]:
@@ -40,6 +45,7 @@ def beside(path: str | os.PathLike) -> Iterator[Path]:
     part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         yield part
+        part.chmod(_MODE)
         os.replace(part, path)
     except OSError as error:
         error.filename = error.filename or str(path)

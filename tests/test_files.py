@@ -32,3 +32,10 @@ def test_threads_that_write_the_same_file_do_not_meet(tmp_path):
         pool.map(write, ["one", "two"])
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() in ("one", "two")
+
+
+def test_a_file_may_be_read_by_whom_the_umask_lets(tmp_path):
+    (tmp_path / "plain.txt").write_text("a")
+    with beside(tmp_path / "strict.txt") as part:
+        part.touch(mode=0o600)
+    assert (tmp_path / "strict.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
