@@ -116,7 +116,8 @@ class Evaluation:
         loader = self.make_dataloader(test_set, Stage.TEST, **(test_loader_kwargs or {}))
         metrics, epochs, steps, seconds = {}, {}, {}, 0.0
         for selection, steps[selection], epochs[selection] in self._selections():
-            seconds = max(seconds, self.seconds)
+            if not metrics:
+                seconds = self.seconds  # of training alone
             metrics[selection] = self.evaluate_set(
                 loader, Stage.TEST, enable=not self.noprogressbar
             )

@@ -51,9 +51,9 @@ def test_every_recipe_shows_commands():
 @pytest.mark.parametrize(
     ("folder", "words"), COMMANDS, ids=[f"{f.name} {' '.join(w)[:60]}" for f, w in COMMANDS]
 )
-def test_a_command_fits_its_file(folder, words, monkeypatch):
+def test_a_command_fits_its_file(folder, words, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", sys.path.copy())  # read_experiment adds to it
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(tmp_path)  # where output folders are made
     kept, rest = [], iter(words)
     for word in rest:
         if word in WITH_VALUE_LEFT_OUT or word in CROSSVAL:
@@ -65,5 +65,6 @@ def test_a_command_fits_its_file(folder, words, monkeypatch):
         kept += [] if option in kept else [option, value]
     if "--data_folder" not in kept:
         kept += ["--data_folder", "DATA"]
+    kept[0] = str(folder / kept[0])
     hparams_file, hparams, _, _ = read_experiment(kept)
     assert hparams_file == kept[0] and hparams["data_folder"]

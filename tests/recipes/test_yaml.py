@@ -610,7 +610,8 @@ def test_patch_and_frame_differ_only_where_they_have_to(frame):
         ),
     ],
 )
-def test_the_protocols_of_superb_are_one_line_apart(name, finetune, frozen):
+def test_the_protocols_of_superb_are_one_line_apart(name, finetune, frozen, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where output folders are made
     keys = ("num_steps", "valid_interval", "batch_size", "grad_accumulation_factor", "lr")
     recipe, kind = name.split("/")
     words = [str(RECIPES / recipe / "hparams" / f"{kind}.yaml"), "--data_folder", "/data"]
