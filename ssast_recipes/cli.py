@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("ssast_recipes.demo", "see what pretraining gains, in minutes, without any data"),
     "recipes": ("ssast_recipes.recipe_files", "list the recipes, or copy them to a folder"),
     "statistics": ("ssast_recipes.data.statistics", "mean and deviation of your own spectrograms"),
+    "pack": ("ssast_recipes.pack", "put the clips of a manifest into shards: fewer, larger files"),
+    "index": ("ssast_recipes.index", "make a manifest of shards that are there already"),
     "classify": ("ssast_recipes.classify", "what is heard in audio files"),
     "embed": ("ssast_recipes.embed", "embeddings of audio files, as .npz or .parquet"),
     "show": ("ssast_recipes.show", "a picture of what a model makes of masked patches"),

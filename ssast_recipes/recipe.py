@@ -57,6 +57,9 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
         )
         for split in ("train", "valid", "test")
     }
+    for split, clips in datasets.items():
+        # A clip that is scored is not replaced: its prediction would be another's.
+        clips.substitutes = split == "train" or encode_labels is None
     hparams["record"]["num_clips"] = {split: len(clips) for split, clips in datasets.items()}
     return datasets
 

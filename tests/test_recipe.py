@@ -45,7 +45,7 @@ def hparams(tmp_path):
 
 def test_a_data_set_is_the_union_of_its_manifests(hparams):
     datasets = make_datasets(hparams)
-    ids = {split: list(clips.data_ids) for split, clips in datasets.items()}
+    ids = {split: list(clips.ids) for split, clips in datasets.items()}
     assert ids == {"train": ["a", "b", "c", "d"], "valid": ["a", "b"], "test": ["c", "d"]}
     assert hparams["record"]["num_clips"] == {"train": 4, "valid": 2, "test": 2}
     assert [clip["target"].item() for clip in datasets["train"]] == [1, 0, 1, 0]

@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssast_recipes.brains.evaluation import Evaluation
 from ssast_recipes.brains.logs import TrainingLog
+from ssast_recipes.brains.rejection import RejectedClips
 from ssast_recipes.brains.resuming import Resumption
 from ssast_recipes.brains.training import Training
 from ssast_recipes.brains.window import LossWindow
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.sampling import EvaluationBatches, TrainingBatches
-from ssast_recipes.data.weights import clip_labels
 
 # SpeechBrain's run options that belong to what is replaced here: better refused than ignored.
 _REFUSED_OPTIONS = {
@@ -57,6 +57,7 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         "patience": None,  # validations without a new best that end training; None: none do
         "average_epochs": None,  # [first, last]: their mean weights are evaluated, too
         "sample_weights": None,  # labels of all clips to weights: draw by them, with replacement
+        "max_rejected": 0.01,  # share of the clips that may turn out to be unreadable
     }
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -76,6 +77,7 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
             self.log = TrainingLog(self.hparams.output_folder, tensorboard=False)
         self.epoch = 1
         self.train_clips: str | None = None
+        self.rejected = RejectedClips(self.hparams.output_folder, self.hparams.max_rejected)
         if self.optimizer_step_limit is not None:
             # The command line leaves it a string.
             self.optimizer_step_limit = int(self.optimizer_step_limit)
@@ -117,7 +119,8 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         ckpt_prefix : str, optional
             Unused; SpeechBrain passes it.
         **loader_kwargs
-            `batch_size`, `shuffle` (training only), and options of torch's DataLoader.
+            `batch_size`, `shuffle` and `shard_spread` (training only; see `TrainingBatches`), and
+            options of torch's DataLoader.
 
         Returns
         -------
@@ -139,7 +142,9 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
                 shuffle=shuffle,
                 accumulation=self.grad_accumulation_factor,
                 continuous=self.continuous,
-                weights=None if weigh is None else weigh(clip_labels(dataset)),
+                shards=getattr(dataset, "shards", None),
+                spread=options.pop("shard_spread", 10_000),
+                weights=None if weigh is None else weigh(dataset.labels),
                 **shared,
             )
         else:
@@ -171,6 +176,7 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
 
     def fit_batch(self, batch: ClipBatch) -> Tensor:
         """Makes one forward and backward pass, and a step if enough gradients are accumulated."""
+        self.rejected.add(batch.rejected)
         batch = batch.to(self.device)
         clips_of_step, should_step = self.train_sampler.step_of(self.step - 1)
         self.on_fit_batch_start(batch, should_step)
@@ -204,8 +210,7 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         """Counts the epochs whose ends batches run across."""
         if self.continuous:
             batches = self.train_sampler
-            share = batches.batch_size * batches.world_size
-            self.epoch = 1 + (self.step * share - 1) // batches.num_clips
+            self.epoch = 1 + (self.step * batches.clips_per_batch - 1) // batches.num_clips
 
     def on_fit_batch_end(
         self, batch: ClipBatch, outputs: Any, loss: Tensor, should_step: bool
@@ -226,9 +231,12 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         ------
         NonFiniteLossError
             If one of them is not finite.
+        ValueError
+            If too many clips could not be read.
         """
         if not self.window.rows:
             return
+        self.rejected.check(self.train_sampler.num_clips)
         record = {
             "step": self.optimizer_step,
             "epoch": self.epoch,

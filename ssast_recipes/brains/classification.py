@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssast_recipes.brains.base import BaseBrain
 from ssast_recipes.data.batches import ClipBatch
-from ssast_recipes.data.weights import balanced_class_weights, clip_labels
+from ssast_recipes.data.weights import balanced_class_weights
 from ssast_recipes.metrics import recalls
 from ssast_recipes.randomness import ClipGenerator
 from ssast_recipes.ranking import multi_hot
@@ -63,7 +63,7 @@ class ClassificationBrain(BaseBrain):
     def _weigh_classes(self, dataset: Dataset) -> Tensor:
         weights, classes = self.hparams.class_weights, self.hparams.classes
         if weights == "balanced":
-            return balanced_class_weights(clip_labels(dataset), classes)
+            return balanced_class_weights(dataset.labels, classes)
         if isinstance(weights, str) or len(weights) != len(classes):
             raise ValueError(
                 f"class_weights is {weights!r}; give balanced, or a list of {len(classes)} numbers"
@@ -134,7 +134,7 @@ class ClassificationBrain(BaseBrain):
 
     def keep_outputs(self, selection: str, test_set: Any) -> None:
         """Keeps the logits of a checkpoint, with the names of the clips."""
-        ids = [test_set.data_ids[index] for index in self._outputs["indices"].tolist()]
+        ids = [test_set.ids[index] for index in self._outputs["indices"].tolist()]
         self._kept[selection] = {**self._outputs, "ids": ids}
 
     def write_reports(self) -> dict[str, Any]:

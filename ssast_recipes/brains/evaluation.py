@@ -58,6 +58,7 @@ class Evaluation:
         with torch.no_grad():
             outputs = []
             for batch in bar:
+                self.rejected.add(batch.rejected)
                 outputs.append(self.evaluate_batch(batch.to(self.device), stage))
                 if self.debug and len(outputs) == self.debug_batches:
                     break

@@ -76,17 +76,24 @@ class Resumption:
             "clips_per_step": self.train_sampler.clips_per_step,
             "num_clips": self.train_sampler.num_clips,
             "train_clips": self.train_clips,
+            "clips_per_epoch": self.train_sampler.clips_per_epoch,
+            "shard_spread": self.train_sampler.spread,
         }
+
+    @property
+    def _clips_per_batch(self) -> int:
+        return 1 if self.train_sampler is None else self.train_sampler.clips_per_batch
 
     @mark_as_saver
     def _save(self, path: str) -> None:
         state = {
-            "step": self.step,
+            "clips": self.step * self._clips_per_batch,  # of this epoch, or of all
             "optimizer_step": self.optimizer_step,
             "seconds": self.seconds,
             "units": self._units(),
             "schedule": getattr(self.schedule, "state_dict", dict)(),
             "stopping": self.stopping.state_dict(),
+            "rejected": self.rejected.state_dict(),
         }
         with open(path, "w", encoding="utf-8") as file:
             yaml.safe_dump(state, file)
@@ -107,10 +114,14 @@ class Resumption:
             if before != value:
                 raise ValueError(
                     f"{key} was {before}, not {value} (clips_per_step = batch_size x processes x "
-                    "grad_accumulation_factor); training would not go on exactly"
+                    "grad_accumulation_factor; an epoch leaves out what the processes cannot "
+                    "share evenly); training would not go on exactly"
                 )
-        self.step, self.optimizer_step = state["step"], state["optimizer_step"]
+        # Checkpoints stand between steps, so that other processes' batches end there, too.
+        self.step = state["clips"] // self._clips_per_batch
+        self.optimizer_step = state["optimizer_step"]
         self._seconds_before, self._start = state["seconds"], time.perf_counter()
         if state["schedule"]:
             self.schedule.load_state_dict(state["schedule"])
         self.stopping.load_state_dict(state["stopping"])
+        self.rejected.load_state_dict(state["rejected"])

@@ -14,7 +14,8 @@ class ClipBatch:
 
     `ids` name them; `indices` [batch] say where in the data set, `places` [batch] where in the
     global batch they stand; `waveforms` [batch, samples] are zero-padded behind `num_samples`
-    [batch]; `targets` [batch, …] exist where labels are read.
+    [batch]; `targets` [batch, …] exist where labels are read. `rejected` names clips that others
+    stand in for, and why.
     """
 
     ids: list[str]
@@ -23,13 +24,18 @@ class ClipBatch:
     waveforms: Tensor
     num_samples: Tensor
     targets: Tensor | None = None
+    rejected: Sequence[tuple[str, str]] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> "ClipBatch":
-        """Copies the tensors to a device, without waiting where the memory is pinned."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        """Copies the tensors to a device, without waiting where the memory is pinned.
+
+        Samples of 16 bits, which are half as much to copy, become numbers from -1 to 1 there.
+        """
+        batch = self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return replace(batch, waveforms=as_float(batch.waveforms))
 
     def pin_memory(self) -> "ClipBatch":
         """Pins the tensors' memory, for copies that do not wait; called by the DataLoader."""
@@ -41,13 +47,25 @@ class ClipBatch:
         return replace(self, **{name: function(tensor) for name, tensor in tensors.items()})
 
 
+def as_float(waveforms: Tensor) -> Tensor:
+    """Makes numbers from -1 to 1 of samples of 16 bits; others stay as they are.
+
+    Example
+    -------
+    >>> as_float(torch.tensor([-32768, 16384], dtype=torch.int16))
+    tensor([-1.0000,  0.5000])
+    """
+    return waveforms.float() / 2**15 if waveforms.dtype == torch.int16 else waveforms
+
+
 def collate(clips: Sequence[dict[str, Any]]) -> ClipBatch:
     """Makes a batch of what a data set yields.
 
     Arguments
     ---------
     clips : sequence of dict
-        `id`, `index`, `place`, `waveform` [samples] and, if there are labels, `target`.
+        `id`, `index`, `place`, `waveform` [samples] and, if there are labels, `target`; where it
+        stands in for others, `rejected`.
 
     Returns
     -------
@@ -61,6 +79,8 @@ def collate(clips: Sequence[dict[str, Any]]) -> ClipBatch:
     [[1.0, 1.0], [1.0, 0.0]]
     """
     waveforms = [clip["waveform"] for clip in clips]
+    if len({waveform.dtype for waveform in waveforms}) > 1:
+        waveforms = [as_float(waveform) for waveform in waveforms]
     has_targets = "target" in clips[0]
     return ClipBatch(
         ids=[clip["id"] for clip in clips],
@@ -69,4 +89,5 @@ def collate(clips: Sequence[dict[str, Any]]) -> ClipBatch:
         waveforms=torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True),
         num_samples=torch.tensor([len(waveform) for waveform in waveforms]),
         targets=torch.stack([clip["target"] for clip in clips]) if has_targets else None,
+        rejected=[pair for clip in clips for pair in clip.get("rejected", ())],
     )

@@ -9,7 +9,7 @@ import csv
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -28,7 +28,8 @@ class Clip:
     id : str
         Unique within its manifest.
     path : str
-        Absolute path of the audio file.
+        Absolute path of the audio file; of one in a shard, `SHARD.tar:OFFSET:SIZE` (see
+        `ssast_recipes.data.shards`).
     start, duration : float
         The stretch of the file that is the clip, in seconds.
     sample_rate : int
@@ -155,29 +156,64 @@ def read_manifest(path: str | os.PathLike) -> list[Clip]:
     >>> read_manifest(path) == clips
     True
     """
-    clips, seen = [], set()
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path}: the column(s) {', '.join(missing)} are missing")
-        for row in reader:
-            try:
-                if None in row or None in row.values():
-                    raise ValueError(f"expected {len(reader.fieldnames)} values")
-                if row["ID"] in seen:
-                    raise ValueError(f"the ID {row['ID']} was there before")
-                clip = Clip(
-                    id=row["ID"],
-                    path=row["path"],
-                    start=float(row["start"]),
-                    duration=float(row["duration"]),
-                    sample_rate=int(row["sample_rate"]),
-                    labels=tuple(row["labels"].split(";")) if row["labels"] else (),
-                    extra={name: row[name] for name in row if name not in COLUMNS},
-                )
-            except ValueError as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
-            seen.add(clip.id)
-            clips.append(clip)
-    return clips
+    return list(iterate_manifests([path]))
+
+
+def iterate_manifests(paths: Iterable[str | os.PathLike]) -> Iterator[Clip]:
+    """Reads the clips of one or several manifests, one by one.
+
+    Arguments
+    ---------
+    paths : iterable of paths
+        The CSV files.
+
+    Yields
+    ------
+    Clip
+        In the order of the files.
+
+    Raises
+    ------
+    ValueError
+        As `read_manifest`, and if two manifests have a clip of the same ID.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "train.csv"
+    >>> write_manifest(path, [Clip("a", "/a.wav", 0.0, 5.0, 44100)])
+    >>> [clip.id for clip in iterate_manifests([path])]
+    ['a']
+    """
+    seen: set[str] = set()
+    for path in paths:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise ValueError(f"{path}: the column(s) {', '.join(missing)} are missing")
+            for row in reader:
+                try:
+                    if row["ID"] in seen:
+                        raise ValueError(
+                            f"the ID {row['ID']!r} was there before; IDs differ within a manifest "
+                            "and between those that are joined"
+                        )
+                    clip = _clip(row, reader.fieldnames)
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
+                seen.add(clip.id)
+                yield clip
+
+
+def _clip(row: Mapping[str, str], columns: Sequence[str]) -> Clip:
+    if None in row or None in row.values():
+        raise ValueError(f"expected {len(columns)} values")
+    return Clip(
+        id=row["ID"],
+        path=row["path"],
+        start=float(row["start"]),
+        duration=float(row["duration"]),
+        sample_rate=int(row["sample_rate"]),
+        labels=tuple(row["labels"].split(";")) if row["labels"] else (),
+        extra={name: row[name] for name in row if name not in COLUMNS},
+    )

@@ -1,22 +1,19 @@
-"""From manifests to batches of waveforms."""
+"""From manifests to waveforms and targets."""
 
-import hashlib
 import random
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
-import soundfile
+import numpy as np
 import torch
-from speechbrain.dataio.dataset import DynamicItemDataset
+from soundfile import LibsndfileError, SoundFile
 from torch import Tensor
 from torchaudio.transforms import Resample
 
 from ssast_recipes.augment import Mixup
-from ssast_recipes.data.manifest import read_manifest
-from ssast_recipes.data.sampling import ClipKey
+from ssast_recipes.data.dataset import ClipDataset
+from ssast_recipes.data.shards import UnreadableAudioError, open_audio
 
 
 class WaveformReader:
@@ -37,8 +34,8 @@ class WaveformReader:
     Raises
     ------
     ValueError
-        If `crop` is unknown; when called, if a file cannot be read or holds values that are not
-        finite.
+        If `crop` is unknown; when called, an `UnreadableAudioError`, if a file cannot be read or
+        holds values that are not finite.
 
     Example
     -------
@@ -76,7 +73,7 @@ class WaveformReader:
         Arguments
         ---------
         path : str or Path
-            An audio file, in any format that soundfile reads.
+            An audio file, in any format that soundfile reads, or a member of a shard.
         start, duration : float
             The clip's stretch of the file, in seconds.
         epoch : int
@@ -89,108 +86,53 @@ class WaveformReader:
         Returns
         -------
         Tensor
-            Samples, [samples], float32.
+            Samples, [samples]: float32 or, from mono files of 16 bits at the rate wanted, int16 as
+            they are there (`collate` and `as_float` know both).
         """
         surplus = 0.0 if self.max_duration is None else max(0.0, duration - self.max_duration)
         if self.crop == "random" and surplus:
             start += surplus * random.Random(f"{self.seed} {epoch} {draw} {clip_id}").random()
-        try:
-            with soundfile.SoundFile(path) as audio:
-                rate = audio.samplerate
-                audio.seek(round(start * rate))
-                samples = audio.read(
-                    round((duration - surplus) * rate), dtype="float32", always_2d=True
-                )
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise ValueError(f"{path}: not readable as audio: {error}; prepare again") from error
-        if len(samples) == 0:
-            raise ValueError(f"{path}: ends before the clip at {start:g} s; prepare again")
-        waveform = torch.from_numpy(samples).mean(dim=1)
-        if not torch.isfinite(waveform).all():
-            raise ValueError(f"{path}: holds samples that are not finite; remove or mend the file")
+        with open_audio(path) as audio:
+            rate = audio.samplerate
+            is_ready = (audio.subtype, audio.channels, rate) == ("PCM_16", 1, self.sample_rate)
+            samples = _read(audio, path, start, duration - surplus, is_ready)
+        waveform = torch.from_numpy(samples).squeeze(dim=1) if is_ready else _mono(samples)
+        if not is_ready and not torch.isfinite(waveform).all():
+            raise UnreadableAudioError(
+                f"{path}: holds samples that are not finite; remove or mend the file"
+            )
         return (
             waveform if rate == self.sample_rate else _resampler(rate, self.sample_rate)(waveform)
         )
 
 
+def _read(
+    audio: SoundFile, path: str | Path, start: float, duration: float, as_integers: bool
+) -> np.ndarray:
+    """A stretch of a file, [samples, channels], float32 or int16."""
+    try:
+        audio.seek(round(start * audio.samplerate))
+        samples = audio.read(
+            round(duration * audio.samplerate),
+            dtype="int16" if as_integers else "float32",
+            always_2d=True,
+        )
+    except (LibsndfileError, OSError) as error:
+        raise UnreadableAudioError(
+            f"{path}: not readable as audio: {error}; prepare again"
+        ) from error
+    if len(samples) == 0:
+        raise UnreadableAudioError(f"{path}: ends before the clip at {start:g} s; prepare again")
+    return samples
+
+
+def _mono(samples: np.ndarray) -> Tensor:
+    return torch.from_numpy(samples).mean(dim=1)
+
+
 @lru_cache(maxsize=16)
 def _resampler(from_rate: int, to_rate: int) -> Resample:
     return Resample(from_rate, to_rate)
-
-
-class ClipDataset(DynamicItemDataset):
-    """The clips of one or several manifests, asked for by `ClipKey`.
-
-    A SpeechBrain data set whose pipelines may also take `epoch`, `index`, `place` and `draw`, so
-    that random processing can be a function of the epoch and the clip. `mixup`, if set, mixes
-    clips with each other; not in epoch 0, which is evaluation's.
-
-    Arguments
-    ---------
-    manifests : sequence of paths
-        Manifest files; together they make the data set.
-
-    Raises
-    ------
-    ValueError
-        If an ID occurs in two manifests, or there are no clips.
-    """
-
-    def __init__(self, manifests: Sequence[str | Path]):
-        data: dict[str, dict[str, Any]] = {}
-        for manifest in manifests:
-            for clip in read_manifest(manifest):
-                if clip.id in data:
-                    raise ValueError(f"{manifest}: the ID {clip.id!r} stands in two manifests")
-                data[clip.id] = {
-                    "path": clip.path,
-                    "start": clip.start,
-                    "duration": clip.duration,
-                    "labels": clip.labels,
-                }
-        if not data:
-            raise ValueError(f"there are no clips in {', '.join(map(str, manifests))}")
-        super().__init__(data)
-        self.mixup: Mixup | None = None
-        self.pipeline.add_static_keys(list(ClipKey._fields))
-
-    @property
-    def digest(self) -> str:
-        """Hashes the clips' IDs and labels in their order: what a training's order is of."""
-        digest = hashlib.sha256()
-        for clip_id in self.data_ids:
-            digest.update(repr((clip_id, self.data[clip_id]["labels"])).encode())
-        return digest.hexdigest()
-
-    def keep_per_class(self, num_clips: int, seed: int) -> None:
-        """Keeps `num_clips` clips of each class, drawn from the seed; their order stays."""
-        by_label: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        for clip_id in self.data_ids:
-            by_label[self.data[clip_id]["labels"]].append(clip_id)
-        kept: set[str] = set()
-        for labels, ids in sorted(by_label.items()):
-            if not 0 < num_clips <= len(ids):
-                raise ValueError(
-                    f"clips_per_class is {num_clips}, but class {';'.join(labels)} has {len(ids)} "
-                    "clips; choose from 1 to that"
-                )
-            kept.update(random.Random(f"{seed} {labels}").sample(ids, num_clips))
-        self.data_ids = [clip_id for clip_id in self.data_ids if clip_id in kept]
-
-    def __getitem__(self, key: ClipKey | int) -> dict[str, Any]:
-        key = key if isinstance(key, ClipKey) else ClipKey(epoch=0, index=key, place=key)
-        if self.mixup is None or key.epoch == 0:
-            return self._read(key)
-        return self.mixup(
-            self._read(key),
-            occasion=f"{key.epoch} {key.draw}",
-            num_clips=len(self),
-            read=lambda index: self._read(key._replace(index=index)),
-        )
-
-    def _read(self, key: ClipKey) -> dict[str, Any]:
-        clip_id = self.data_ids[key.index]
-        return self.pipeline.compute_outputs({"id": clip_id, **self.data[clip_id], **key._asdict()})
 
 
 def make_dataset(

@@ -56,7 +56,7 @@ def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> Au
     if not _is_current(target, modified, num_samples):
         waveform = _decode(path, info).mean(1)
         waveform = torchaudio.functional.resample(waveform, info.sample_rate, sample_rate)
-        samples = (waveform / SMALLEST_STEP).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
+        samples = to_sixteen_bits(waveform)
         # Through memory: libsndfile does not tell why a file could not be written.
         file = io.BytesIO()
         soundfile.write(file, samples.numpy(), sample_rate, format="WAV", subtype="PCM_16")
@@ -66,6 +66,17 @@ def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> Au
     info = audio_info(target)
     is_silent = _decode(target, info).abs().max().item() < SMALLEST_STEP
     return AudioCopy(str(target), info, is_silent)
+
+
+def to_sixteen_bits(waveform: Tensor) -> Tensor:
+    """Rounds numbers from -1 to 1 to samples of 16 bits; louder ones are clipped.
+
+    Example
+    -------
+    >>> to_sixteen_bits(torch.tensor([-1.0, 0.5, 1.0]))
+    tensor([-32768,  16384,  32767], dtype=torch.int16)
+    """
+    return (waveform / SMALLEST_STEP).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
 
 
 def _is_current(target: Path, modified: int, num_samples: int) -> bool:

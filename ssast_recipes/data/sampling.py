@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ssast_recipes.data.orders import check_weights, epoch_draws, epoch_order
+from ssast_recipes.data.orders import check_weights, epoch_draws, epoch_order, shard_order
 
 
 class ClipKey(NamedTuple):
@@ -51,6 +51,11 @@ class TrainingBatches(Sampler[list[ClipKey]]):
     weights : Tensor, optional
         How often to show each clip, relatively, [num_clips]: an epoch draws `num_clips` clips
         with replacement, in place of an order of all.
+    shards : Tensor, optional
+        In which shard each clip is, [num_clips]: the order then reads these nearly from end to
+        end; see `shard_order`.
+    spread : int
+        By how many clips that order is mixed.
 
     Raises
     ------
@@ -76,6 +81,8 @@ class TrainingBatches(Sampler[list[ClipKey]]):
         accumulation: int = 1,
         continuous: bool = False,
         weights: Tensor | None = None,
+        shards: Tensor | None = None,
+        spread: int = 10_000,
     ):
         if batch_size < 1 or num_clips < world_size:
             raise ValueError(
@@ -84,7 +91,7 @@ class TrainingBatches(Sampler[list[ClipKey]]):
             )
         if weights is not None:
             check_weights(weights, num_clips, shuffle)
-        self.weights = weights
+        self.weights, self.shards, self.spread = weights, shards, spread
         self.num_clips, self.batch_size = num_clips, batch_size
         self.seed, self.shuffle = seed, shuffle
         self.rank, self.world_size = rank, world_size
@@ -99,9 +106,19 @@ class TrainingBatches(Sampler[list[ClipKey]]):
         self.epoch, self.first_batch = epoch, batch
 
     @property
+    def clips_per_batch(self) -> int:
+        """Clips of a batch, over all processes."""
+        return self.world_size * self.batch_size
+
+    @property
     def clips_per_step(self) -> int:
         """Clips of a whole step, over all processes and accumulated batches."""
-        return self.accumulation * self.world_size * self.batch_size
+        return self.accumulation * self.clips_per_batch
+
+    @property
+    def clips_per_epoch(self) -> int:
+        """Clips that an epoch shows, over all processes."""
+        return self.num_clips - (0 if self.continuous else self.num_clips % self.world_size)
 
     def step_of(self, number: int) -> tuple[int, bool]:
         """Returns what a batch (counted from 0) is of its step.
@@ -133,8 +150,7 @@ class TrainingBatches(Sampler[list[ClipKey]]):
     def __len__(self) -> int:
         if self.continuous:
             raise TypeError("continuous batches have no end")
-        shared = self.num_clips - self.num_clips % self.world_size
-        return -(-shared // (self.batch_size * self.world_size)) - self.first_batch
+        return -(-self.clips_per_epoch // self.clips_per_batch) - self.first_batch
 
     def __iter__(self) -> Iterator[list[ClipKey]]:
         batch = self.first_batch
@@ -143,7 +159,7 @@ class TrainingBatches(Sampler[list[ClipKey]]):
             batch += 1
 
     def _batch(self, number: int) -> list[ClipKey]:
-        share = self.batch_size * self.world_size
+        share = self.clips_per_batch
         begin = number * share
         size = self.batch_size
         if not self.continuous:
@@ -162,7 +178,10 @@ class TrainingBatches(Sampler[list[ClipKey]]):
         if self.weights is not None:
             indices, draws = epoch_draws(self.weights, self.seed, epoch)
             return ClipKey(epoch, int(indices[position]), place, int(draws[position]))
-        order = epoch_order(self.num_clips, self.seed, epoch)
+        if self.shards is not None:
+            order = shard_order(self.shards, self.spread, self.seed, epoch)
+        else:
+            order = epoch_order(self.num_clips, self.seed, epoch)
         return ClipKey(epoch, int(order[position]), place)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
+from ssast_recipes.data.batches import as_float
 from ssast_recipes.data.manifest import Clip, read_manifest
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.features import LogMelFilterbank
@@ -57,7 +58,7 @@ def spectrogram_statistics(
     count, total, squares = 0, 0.0, 0.0
     for clip in tqdm(clips, desc="clips", disable=not progress):
         waveform = read_waveform(clip.path, clip.start, clip.duration, 0, clip.id)
-        values = log_mel(waveform.unsqueeze(0)).double()
+        values = log_mel(as_float(waveform).unsqueeze(0)).double()
         count += values.numel()
         total += values.sum().item()
         squares += values.square().sum().item()

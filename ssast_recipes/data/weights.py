@@ -2,23 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-
-
-def clip_labels(dataset: Any) -> list[tuple[str, ...]]:
-    """Returns the labels of every clip of a `ClipDataset`, in its order, without reading audio.
-
-    Example
-    -------
-    >>> from types import SimpleNamespace
-    >>> data = {"a": {"labels": ("dog",)}, "b": {"labels": ("dog", "rain")}}
-    >>> clip_labels(SimpleNamespace(data=data, data_ids=["b", "a"]))
-    [('dog', 'rain'), ('dog',)]
-    """
-    return [dataset.data[clip_id]["labels"] for clip_id in dataset.data_ids]
 
 
 def class_balanced_weights(labels: Sequence[Sequence[str]]) -> Tensor:

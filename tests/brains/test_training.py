@@ -6,7 +6,7 @@ import torch
 
 from ssast_recipes.brains.stopping import EarlyStopping
 from ssast_recipes.data.orders import epoch_draws
-from ssast_recipes.data.weights import class_balanced_weights, clip_labels
+from ssast_recipes.data.weights import class_balanced_weights
 from ssast_recipes.schedules import WarmupPlateau
 
 from .test_resume import assert_same, killed
@@ -135,7 +135,7 @@ def test_clips_are_drawn_by_their_weights_anew_every_epoch(tmp_path, options):
     brain = classification_brain(tmp_path, sample_weights=class_balanced_weights, **options)
     train = Clips(8)
     fit(brain, train)
-    weights = class_balanced_weights(clip_labels(train))
+    weights = class_balanced_weights(train.labels)
     draws = [epoch_draws(weights, 1, epoch) for epoch in (1, 2, 3)]
     expected = [
         pair for columns in draws for pair in zip(*[c.tolist() for c in columns], strict=True)

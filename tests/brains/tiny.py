@@ -43,16 +43,13 @@ class Clips(Dataset):
         spoiled: Sequence[int] = (),
         target: Callable[[int], Tensor] = lambda index: torch.tensor(index % NUM_CLASSES),
     ):
-        self.data_ids = [f"clip{index}" for index in range(num_clips)]
-        self.data = {
-            name: {"labels": (f"pitch{index % NUM_CLASSES}",)}
-            for index, name in enumerate(self.data_ids)
-        }
+        self.ids = [f"clip{index}" for index in range(num_clips)]
+        self.labels = [(f"pitch{index % NUM_CLASSES}",) for index in range(num_clips)]
         self.spoiled, self.target = set(spoiled), target
         self.asked: list[ClipKey] = []
 
     def __len__(self) -> int:
-        return len(self.data_ids)
+        return len(self.ids)
 
     def __getitem__(self, key: ClipKey) -> dict[str, Any]:
         self.asked.append(key)
@@ -62,7 +59,7 @@ class Clips(Dataset):
         waveform = torch.sin(2 * torch.pi * 400 * (1 + pitch) * seconds)
         waveform = waveform + 0.1 * torch.randn(CLIP_SAMPLES, generator=generator)
         return {
-            "id": self.data_ids[key.index],
+            "id": self.ids[key.index],
             "index": key.index,
             "place": key.place,
             "waveform": waveform * (float("nan") if key.index in self.spoiled else 1.0),

@@ -81,7 +81,7 @@ def test_clips_that_could_not_be_read_back_are_refused(changes, message):
         ("", r"m.csv: the column\(s\) ID, path, start, duration, sample_rate, labels are missing"),
         ("ID,path,start,duration\n", r"the column\(s\) sample_rate, labels are missing"),
         (HEADER + "a,/a,0,1,8000,\nb,/b,0,long,8000,\n", "m.csv, line 3: .*'long'"),
-        (HEADER + "a,/a,0,1,8000,\na,/b,0,1,8000,\n", "line 3: the ID a was there before"),
+        (HEADER + "a,/a,0,1,8000,\na,/b,0,1,8000,\n", "line 3: the ID 'a' was there before"),
         (HEADER + "a,/a,0,1\n", "line 2: expected 6 values"),
         (HEADER + "a,/a,0,1,8000,dog,cat\n", "line 2: expected 6 values"),
         (HEADER + "a,a.wav,0,1,8000,dog\n", "line 2: clip a: the path 'a.wav' is not absolute"),

@@ -8,7 +8,7 @@ import torchaudio
 from torch.utils.data import DataLoader
 
 from ssast_recipes.augment import Mixup, mix_waveforms
-from ssast_recipes.data.batches import ClipBatch, collate
+from ssast_recipes.data.batches import ClipBatch, as_float, collate
 from ssast_recipes.data.labels import ClassEncoder, MultiHotEncoder
 from ssast_recipes.data.manifest import Clip, write_manifest
 from ssast_recipes.data.pipelines import ClipDataset, WaveformReader, make_dataset
@@ -68,7 +68,8 @@ def test_reads_what_soundfile_reads(tmp_path, extension):
     soundfile.write(path, 0.5 * np.sin(np.arange(4000) / 5), 8000)
     waveform = WaveformReader(sample_rate=8000)(path, 0.1, 0.2, 1, "a")
     samples, _ = soundfile.read(path, start=800, frames=1600, dtype="float32")
-    assert torch.equal(waveform, torch.from_numpy(samples))
+    assert torch.equal(as_float(waveform), torch.from_numpy(samples))
+    assert (waveform.dtype == torch.int16) == (extension != "ogg")
 
 
 def test_of_long_clips_the_start_is_read(tmp_path):
@@ -245,7 +246,7 @@ def test_an_id_in_two_manifests_is_refused(tmp_path):
     clips = long_clips(tmp_path, 3)
     write_manifest(tmp_path / "a.csv", clips[:2])
     write_manifest(tmp_path / "b.csv", clips[1:])
-    with pytest.raises(ValueError, match="b.csv: the ID 'clip1' stands in two manifests"):
+    with pytest.raises(ValueError, match="b.csv, line 2: the ID 'clip1' was there before; IDs"):
         ClipDataset([tmp_path / "a.csv", tmp_path / "b.csv"])
 
 
@@ -261,8 +262,8 @@ def test_few_clips_of_each_class_are_drawn_from_the_seed(tmp_path):
     def kept(num_clips, seed):
         keys = ("id", "index", "place", "waveform")
         dataset = make_dataset([tmp_path / "a.csv"], WaveformReader(), None, keys, num_clips, seed)
-        assert len(dataset) == len(dataset.data_ids)
-        return dataset.data_ids
+        assert len(dataset) == len(dataset.ids)
+        return list(dataset.ids)
 
     assert kept(3, seed=1) == kept(3, seed=1) == sorted(kept(3, seed=1), key=lambda id: int(id[4:]))
     assert kept(10, seed=1) == [f"clip{number}" for number in range(20)]

@@ -6,7 +6,6 @@ from ssast_recipes.data.pipelines import ClipDataset
 from ssast_recipes.data.weights import (
     balanced_class_weights,
     class_balanced_weights,
-    clip_labels,
     multi_label_weights,
 )
 
@@ -56,4 +55,4 @@ def test_labels_are_those_of_the_data_sets_order(tmp_path):
     )
     dataset = ClipDataset([manifest])
     expected = {"z": ("dog", "rain"), "a": ("dog",), "m": ()}
-    assert clip_labels(dataset) == [expected[name] for name in dataset.data_ids]
+    assert dataset.labels == [expected[name] for name in dataset.ids]

@@ -324,7 +324,7 @@ def test_a_preparation_that_was_made_before_stays(error_of, run_recipe, finished
         assert [Path(row["path"]).name for row in csv.DictReader(file)] == [FIRST]
 
 
-def test_a_clip_that_went_bad_after_preparation(error_of, run_recipe, tmp_path):
+def test_clips_that_went_bad_after_preparation(error_of, run_recipe, tmp_path):
     """Read by a loader process, whose errors come with a traceback inside."""
     corpus = make_esc50(tmp_path / "corpus", duration=0.05, sample_rate=16000)
     values = {"data_folder": corpus, "manifest_folder": tmp_path / "manifests", "num_workers": 1}
@@ -334,7 +334,11 @@ def test_a_clip_that_went_bad_after_preparation(error_of, run_recipe, tmp_path):
         path.write_bytes(b"no audio")
     before = contents(tmp_path / "run")
     line = error_of(PRETRAIN, *words_of(PRETRAIN, num_steps=4, **values))
-    assert re.match(r"/.*/audio_16000/\S+.wav: not readable as audio: .*prepare again", line), line
+    assert re.match(
+        r"21 clips drawn one after the other cannot be read; the last: /.*/audio_16000/\S+.wav: "
+        r"not readable as audio: .*prepare again",
+        line,
+    ), line
     assert contents(tmp_path / "run") == before
 
 

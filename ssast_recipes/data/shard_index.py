@@ -1,0 +1,138 @@
+"""Manifests of shards that are there already, such as those that WebDataset wrote."""
+
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ssast_recipes.data.manifest import Clip, write_manifest
+from ssast_recipes.data.scanning import check_rejected, is_audio_name
+from ssast_recipes.data.shards import Member, open_audio
+from ssast_recipes.files import write_csv
+
+
+def index_shards(
+    shards: Sequence[str | os.PathLike],
+    manifest: str | os.PathLike,
+    num_workers: int = 1,
+    max_rejected: float = 0.01,
+) -> tuple[int, int]:
+    """Writes a manifest of the audio in tar files, which stay as they are.
+
+    Members of a clip share a name up to its first dot, as WebDataset has it: an audio file in any
+    format that soundfile reads and, optionally, `.json` with `id` and `labels` (a list, or `label`)
+    or `.cls` with one label. What cannot be used is listed in `<manifest>_rejected.csv`; of a tar
+    file that was cut off, what is whole is used.
+
+    Arguments
+    ---------
+    shards : sequence of paths
+        Uncompressed tar files.
+    manifest : path
+        The CSV file to write.
+    num_workers : int
+        Threads that read.
+    max_rejected : float
+        The share of clips that may be unusable.
+
+    Returns
+    -------
+    tuple[int, int]
+        How many clips there are, and how many were rejected.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a tar file is not there.
+    ValueError
+        If there is no audio, two clips have the same ID, or too many are unusable.
+
+    Example
+    -------
+    >>> import io, soundfile
+    >>> folder, wav = getfixture("tmp_path"), io.BytesIO()
+    >>> soundfile.write(wav, [0.0] * 8000, 16000, format="WAV")
+    >>> with tarfile.open(folder / "a.tar", "w") as tar:
+    ...     info = tarfile.TarInfo("dog.wav")
+    ...     info.size = wav.tell()
+    ...     tar.addfile(info, io.BytesIO(wav.getvalue()))
+    >>> index_shards([folder / "a.tar"], folder / "train.csv")
+    (1, 0)
+    """
+    paths = [Path(shard).absolute() for shard in shards]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not there, or not a file")
+    clips: list[Clip] = []
+    rejected: dict[str, str] = {}
+    with ThreadPool(num_workers) as pool:
+        for good, bad in tqdm(pool.imap(_scan, paths), total=len(paths), desc="shards"):
+            clips += good
+            rejected |= bad
+    manifest = Path(manifest)
+    listed_in = manifest.with_name(f"{manifest.stem}_rejected.csv")
+    write_csv(listed_in, ["ID", "reason"], sorted(rejected.items()))
+    if not clips and not rejected:
+        raise ValueError(f"there is no audio in {len(paths)} tar file(s), such as {paths[0]}")
+    check_rejected(rejected, len(clips) + len(rejected), max_rejected, listed_in)
+    write_manifest(manifest, clips)
+    return len(clips), len(rejected)
+
+
+def _scan(shard: Path) -> tuple[list[Clip], dict[str, str]]:
+    """The clips of a shard, and what cannot be used of it, by ID."""
+    audio: dict[str, Member] = {}
+    known: dict[str, dict[str, Any]] = {}
+    rejected: dict[str, str] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for info in tar:
+                folder, name = os.path.split(info.name)
+                key = os.path.join(folder, name.partition(".")[0])
+                if not info.isfile():
+                    continue
+                if is_audio_name(name):
+                    audio[key] = Member(str(shard), info.offset_data, info.size)
+                elif name.endswith(".json"):
+                    known.setdefault(key, {}).update(_object(tar.extractfile(info).read()))
+                elif name.endswith(".cls"):
+                    label = tar.extractfile(info).read().decode(errors="replace").strip()
+                    known.setdefault(key, {}).setdefault("label", label)
+    except tarfile.TarError as error:
+        rejected[shard.name] = f"{shard}: not whole: {error}"
+    clips = []
+    for key, member in audio.items():
+        clip_id = str(known.get(key, {}).get("id", f"{shard.stem}/{key}"))
+        try:
+            clips.append(_clip(clip_id, member, known.get(key, {})))
+        except ValueError as error:
+            rejected[clip_id] = str(error)
+    return clips, rejected
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _clip(clip_id: str, member: Member, known: dict[str, Any]) -> Clip:
+    with open_audio(member.location) as audio:
+        num_samples, rate = audio.frames, audio.samplerate
+    labels = known.get("labels", [known["label"]] if "label" in known else [])
+    labels = labels if isinstance(labels, list) else [labels]
+    return Clip(
+        id=clip_id,
+        path=member.location,
+        start=0.0,
+        duration=num_samples / rate,
+        sample_rate=rate,
+        labels=tuple(str(label) for label in labels),
+    )
