@@ -1,23 +1,13 @@
-import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
 from ssast_recipes.augment import NoiseAndRoll, SpecAugment
-from ssast_recipes.data.synthetic import make_esc50
 from ssast_recipes.schedules import EpochDecay, WarmupPlateau
 
 from .tiny import Clips, Killed, classification_brain, fit, kill_at, pretraining_brain, weights
-
-RECIPE = Path(__file__).parents[2] / "recipes" / "ESC50"
 
 
 def exact(brain):
@@ -160,131 +150,30 @@ def test_a_run_whose_newest_checkpoint_broke_goes_on_from_the_one_before(tmp_pat
     assert len(train.asked) == 4 * 4  # steps 5 to 8
 
 
-# ---- the recipe, killed
+def test_the_same_global_batches_go_on_in_other_shares(tmp_path):
+    """As when a run of two processes goes on with one, of twice the batch or accumulating."""
 
-STEPS = 60
-OPTIONS = {
-    "size": "tiny",
-    "depth": 1,
-    "embed_dim": 32,
-    "num_heads": 2,
-    "target_length": 64,
-    "num_masked_patches": 20,
-    "max_duration": 0.5,
-    "batch_size": 4,
-    "num_steps": STEPS,
-    "log_interval": 1,
-    "checkpoint_interval": 3,
-    "valid_interval": STEPS,
-    "lr": 0.01,
-    "warmup_steps": 8,
-    "schedule": "{stairs: 2}",
-}
+    def make(folder, accumulation=1):
+        options = {"grad_accumulation_factor": accumulation}
+        options["opt_class"] = partial(torch.optim.SGD, lr=0.05)  # Adam blows rounding up
+        return pretraining_brain(folder, num_steps=8, checkpoint_interval=3, **options)
+
+    whole = fit(make(tmp_path / "whole"), Clips(10), batch_size=4)
+    killed(make, tmp_path / "killed", 5, Clips(10))
+    train = Clips(10)
+    resumed = fit(make(tmp_path / "killed", accumulation=2), train, batch_size=2)
+    assert len(train.asked) == 4 * 5  # steps 4 to 8
+    assert resumed.optimizer_step == 8
+    for name, value in weights(resumed).items():
+        torch.testing.assert_close(value, weights(whole)[name], rtol=1e-4, atol=1e-5)
 
 
-class Run:
-    """A process that pretrains by the recipe, in a folder."""
-
-    def __init__(self, corpus: Path, folder: Path, num_workers: int):
-        self.folder, self.log = folder, folder / "metrics.jsonl"
-        options = OPTIONS | {
-            "data_folder": corpus,
-            "manifest_folder": corpus.parent / "manifests",
-            "output_folder": folder,
-            "num_workers": num_workers,
-        }
-        arguments = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-        self.command = [
-            sys.executable,
-            str(RECIPE / "train.py"),
-            str(RECIPE / "hparams" / "pretrain_patch.yaml"),
-            "--noprogressbar",
-            *arguments,
-        ]
-
-    def start(self) -> subprocess.Popen:
-        self.folder.mkdir(exist_ok=True)
-        with open(self.folder / "output.txt", "a") as output:
-            return subprocess.Popen(
-                self.command,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,  # the loading workers die with it
-            )
-
-    def finish(self) -> None:
-        process = self.start()
-        assert process.wait(timeout=100) == 0, (self.folder / "output.txt").read_text()[-3000:]
-
-    def kill_after(self, step: int) -> int:
-        """Kills the run when it has written down a step; returns the step it had come to."""
-        process = self.start()
-        deadline = time.monotonic() + 100
-        while self.last_step() < step:
-            assert process.poll() is None, (self.folder / "output.txt").read_text()[-3000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        return self.last_step()
-
-    def last_step(self) -> int:
-        records = self.records()
-        return records[-1]["step"] if records else 0
-
-    def records(self) -> list[dict]:
-        if not self.log.exists():
-            return []
-        lines = self.log.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("}\n")]
-
-    def exact(self) -> list[dict]:
-        """What was written down, but for speed."""
-        drop = "clips_per_second"
-        return [{k: v for k, v in record.items() if k != drop} for record in self.records()]
-
-    def newest(self):
-        return Checkpointer(self.folder / "save").find_checkpoint()
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("esc50") / "corpus"
-    return make_esc50(folder, 2, num_classes=4, duration=0.7, sample_rate=16000)
-
-
-@pytest.fixture(scope="module")
-def whole(corpus) -> Run:
-    """A run left alone, without loading workers."""
-    run = Run(corpus, corpus.parent / "whole", num_workers=0)
-    run.finish()
-    assert [r["step"] for r in run.records() if r["stage"] == "train"] == list(range(1, STEPS + 1))
-    return run
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_run_killed_three_times_ends_as_one_left_alone(corpus, whole, num_workers):
-    run = Run(corpus, corpus.parent / f"killed{num_workers}", num_workers)
-    draw = random.Random(num_workers)
-    steps = [draw.randint(first, first + 6) for first in (4, 12, 20)]
-    for step in steps:
-        reached = run.kill_after(step)
-        assert step <= reached < STEPS
-        # What a kill while saving leaves: it would be the newest.
-        partial = run.folder / "save" / f"partial-CKPT+2999+{step}"
-        partial.mkdir()
-        (partial / "CKPT.yaml").write_text("end-of-epoch: false\nunixtime: 1.0e+11\nstep: 99\n")
-    run.finish()
-    assert run.exact() == whole.exact()
-    assert not list((run.folder / "save").glob("partial*"))
-    first, second = (torch.load(each.newest().paramfiles["model"]) for each in (run, whole))
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert torch.equal(value, second[name]) if torch.is_tensor(value) else value == second[name]
-    # It was resumed each time, and not started anew.
-    log = (run.folder / "log.txt").read_text()
-    assert log.count("going on after step") == len(steps)
-    results = [json.loads((each.folder / "results.json").read_text()) for each in (run, whole)]
-    for key in ("value", "metrics", "steps", "history"):
-        assert results[0][key] == results[1][key], key
+def test_other_global_batches_are_refused(tmp_path):
+    killed(
+        lambda folder: pretraining_brain(folder, num_steps=8, checkpoint_interval=3),
+        tmp_path,
+        5,
+        Clips(10),
+    )
+    with pytest.raises(ValueError, match="clips_per_step was 4, not 2 .*would not go on exactly"):
+        fit(pretraining_brain(tmp_path, num_steps=8), Clips(10), batch_size=2)
