@@ -8,7 +8,8 @@ import pydoc
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,9 +56,10 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
     logging.raiseExceptions = False
     threading.excepthook = _tell_of_thread
     _quieten_others()
-    with raising_interrupts():
+    with raising_interrupts() as received:
         try:
-            main(arguments)
+            with _taken_for_interruption(received):
+                main(arguments)
             if torch.distributed.is_initialized():
                 leave_together()
         except Interrupted as interruption:
@@ -76,6 +78,17 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
             # Unlike print, this does not write into a progress bar.
             tqdm.write(f"{name}: error: {line}", file=sys.stderr)
             sys.exit(1)
+
+
+@contextmanager
+def _taken_for_interruption(received: list[int]) -> Iterator[None]:
+    """Raises `Interrupted` in place of an error that a signal has caused; see there."""
+    try:
+        yield
+    except Exception as error:
+        if not received:
+            raise
+        raise Interrupted(received[0]).with_traceback(error.__traceback__) from error
 
 
 def _quieten_others() -> None:
@@ -153,7 +166,8 @@ def read_experiment(
     -------
     tuple
         Path of the YAML file; hyperparameters with their objects, among them a dict `record` that
-        also holds the run options given; run options; overrides.
+        also holds the run options given, and `prepare_only`, whether to stop when the data are
+        prepared; run options; overrides.
 
     Raises
     ------
@@ -167,7 +181,10 @@ def read_experiment(
         object refuses its arguments, or there is no such device.
     """
     _check_file(arguments)
-    hparams_file, run_options, overrides = sb.parse_arguments(list(arguments))
+    prepares_only = "--prepare_only" in arguments
+    hparams_file, run_options, overrides = sb.parse_arguments(
+        [word for word in arguments if word != "--prepare_only"]
+    )
     _check_device(run_options.device)
     folder = str(Path(hparams_file).resolve().parent)
     if folder not in sys.path:
@@ -189,6 +206,7 @@ def read_experiment(
         overrides = f"{overrides}\n{yaml.safe_dump(in_file)}".strip()
     hparams = _load(hparams_file, overrides)
     hparams["record"]["run_options"] = given
+    hparams["prepare_only"] = prepares_only
     with open(hparams_file, encoding="utf-8") as file:
         hparams["configuration"] = resolve_references(file, overrides).getvalue()
     if hparams.get("pretrained_encoder"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 # SpeechBrain has more run options; these are the ones that a recipe's user may want.
 _RUN_OPTIONS = {
+    "prepare_only": "write the manifests, train nothing: before torchrun, or to join corpora",
     "device DEVICE": "cpu, cuda, cuda:1, …; by default a GPU if there is one",
     "precision fp32": "or bf16, fp16: mixed precision",
     "eval_precision fp32": "the same for validation and test",

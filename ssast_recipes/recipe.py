@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
     """Makes the train, valid and test sets, once preparation has written their manifests.
 
+    Ends the run here if that is all that was asked for (`prepare_only`).
+
     Notes the numbers of clips in the run's record and, if labels are read, the `classes`.
 
     Arguments
@@ -29,7 +31,7 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
         `{train,valid,test}_read_waveform`; `output_keys`, `seed`, `record`. If `target` is among
         the output keys, `label_encoder`, a callable (classes_file, num_classes) to an object with
         `classes` that turns labels into a tensor, and its `classes_file` and `num_classes`.
-        Optionally `clips_per_class` and `mixup`, of training.
+        Optionally `clips_per_class` and `mixup`, of training; `prepare_only`.
 
     Returns
     -------
@@ -40,7 +42,12 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
     ------
     ValueError
         If the manifests or the classes are not what they should be.
+    SystemExit
+        With status 0, if the data were to be prepared and nothing else.
     """
+    if hparams.get("prepare_only"):
+        logger.info("The data are prepared; nothing is trained (--prepare_only)")
+        raise SystemExit(0)
     encode_labels = None
     if "target" in hparams["output_keys"]:
         encode_labels = hparams["label_encoder"](hparams["classes_file"], hparams["num_classes"])

@@ -22,6 +22,22 @@ def test_the_first_signal_is_raised_and_the_others_are_ignored(number, status):
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_what_python_drops_is_raised_again(capfd):
+    """As the hooks of a fork drop it, or a finaliser."""
+
+    class Hook:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    with raising_interrupts() as received:
+        with pytest.raises(Interrupted) as raised:
+            hook = Hook()
+            del hook
+            time.sleep(10)
+        assert (received, raised.value.number) == ([signal.SIGTERM], signal.SIGTERM)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_forked_process_raises_nothing():
     """Ctrl-C passes by, and SIGTERM ends it at once."""
     with raising_interrupts():

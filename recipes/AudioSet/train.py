@@ -1,5 +1,6 @@
-"""Fine-tunes and evaluates on AudioSet, as the YAML file says.
+"""Pretrains or fine-tunes on AudioSet, as the YAML file says.
 
+python train.py hparams/pretrain_patch.yaml --data_folder /data/AudioSet
 python train.py hparams/finetune_20k_patch.yaml --data_folder /data/AudioSet \
         --pretrained_encoder SSAST-Base-Patch-400.pth
 """

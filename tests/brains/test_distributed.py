@@ -52,37 +52,39 @@ def _run(command: list[str], timeout: float) -> str:
 # ---- pretraining by the recipe
 
 
+OPTIONS = {
+    "size": "tiny",
+    "depth": 1,
+    "embed_dim": 32,
+    "num_heads": 2,
+    "target_length": 64,
+    "num_masked_patches": 20,
+    "max_duration": 0.5,
+    "num_steps": 6,
+    "log_interval": 1,
+    "valid_interval": 3,
+    "checkpoint_interval": 2,
+    "num_workers": 0,
+    "warmup_steps": 0,
+    "reconstruction_head": "null",  # nothing to draw
+}
+
+
+def recipe_words(folder: Path, name: str, batch_size: int) -> list[str]:
+    """The command line behind train.py, for the corpus in a folder."""
+    places = {"data_folder": folder / "corpus", "manifest_folder": folder / "manifests"}
+    chosen = {**OPTIONS, **places, "output_folder": folder / name, "batch_size": batch_size}
+    words = [word for key, value in chosen.items() for word in (f"--{key}", str(value))]
+    return [str(RECIPE / "hparams" / "pretrain_patch.yaml"), "--noprogressbar", *words]
+
+
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory) -> dict[int, Path]:
     """Output folders of the same pretraining in one process and in two."""
     folder = tmp_path_factory.mktemp("distributed")
-    corpus = make_esc50(folder / "corpus", 2, num_classes=4, duration=0.7, sample_rate=16000)
-    options = {
-        "size": "tiny",
-        "depth": 1,
-        "embed_dim": 32,
-        "num_heads": 2,
-        "target_length": 64,
-        "num_masked_patches": 20,
-        "max_duration": 0.5,
-        "num_steps": 6,
-        "log_interval": 1,
-        "valid_interval": 3,
-        "checkpoint_interval": 2,
-        "num_workers": 0,
-        "warmup_steps": 0,
-        "reconstruction_head": "null",  # nothing to draw
-        "data_folder": corpus,
-        "manifest_folder": folder / "manifests",
-    }
-
-    def arguments(name, batch_size):
-        chosen = options | {"output_folder": folder / name, "batch_size": batch_size}
-        words = [word for key, value in chosen.items() for word in (f"--{key}", str(value))]
-        return [str(RECIPE / "hparams" / "pretrain_patch.yaml"), "--noprogressbar", *words]
-
-    _run([str(RECIPE / "train.py"), *arguments("one", 8)], timeout=120)
-    torchrun(RECIPE / "train.py", *arguments("two", 4))
+    make_esc50(folder / "corpus", 2, num_classes=4, duration=0.7, sample_rate=16000)
+    _run([str(RECIPE / "train.py"), *recipe_words(folder, "one", 8)], timeout=120)
+    torchrun(RECIPE / "train.py", *recipe_words(folder, "two", 4))
     return {1: folder / "one", 2: folder / "two"}
 
 
@@ -208,3 +210,47 @@ def test_a_bad_loss_on_one_process_stops_both(fine_tuned):
     errors = [rank["error"] for rank in fine_tuned[1]]
     assert errors[0] == errors[1]
     assert "not finite at step 1, 2;" in errors[0]
+
+
+# ---- two machines
+
+
+def test_two_machines_that_meet_on_loopback_train_as_two_processes(pretrained):
+    """Each has a launcher of its own; they find each other by a rendezvous."""
+    folder = pretrained[2].parent
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    launch = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1"),
+        *("--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}", "--rdzv_id=test"),
+        *("--local_addr=127.0.0.1", str(RECIPE / "train.py"), *recipe_words(folder, "nodes", 4)),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    machines = []
+    for number in range(2):
+        with open(folder / f"machine{number}.txt", "w") as output:
+            machines.append(
+                subprocess.Popen(launch, stdout=output, stderr=subprocess.STDOUT, env=environment)
+            )
+    try:
+        for number, machine in enumerate(machines):
+            status = machine.wait(timeout=150)
+            assert status == 0, (folder / f"machine{number}.txt").read_text()[-3000:]
+    finally:
+        for machine in machines:
+            machine.kill()
+    two, nodes = (records(each, "train") for each in (pretrained[2], folder / "nodes"))
+    assert list(nodes) == [1, 2, 3, 4, 5, 6]
+    for step, record in nodes.items():
+        assert record["loss"] == pytest.approx(two[step]["loss"], rel=1e-5), step
+    assert (folder / "nodes" / "results.json").exists()
+
+
+def test_accumulating_trains_as_two_processes(pretrained):
+    folder = pretrained[2].parent
+    words = [*recipe_words(folder, "accumulated", 4), "--grad_accumulation_factor", "2"]
+    _run([str(RECIPE / "train.py"), *words], timeout=120)
+    two, accumulated = (records(each, "train") for each in (pretrained[2], folder / "accumulated"))
+    for step, record in two.items():
+        assert accumulated[step]["loss"] == pytest.approx(record["loss"], rel=1e-4), step

@@ -12,7 +12,7 @@ import torch
 from speechbrain import Stage
 
 from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
-from ssast_recipes.data.synthetic import make_audioset
+from ssast_recipes.data.synthetic import make_audioset, make_librispeech
 from ssast_recipes.metrics import mean_average_precision
 from ssast_recipes.results import read_predictions, write_predictions
 from tests.recipes.conftest import RECIPES
@@ -50,6 +50,88 @@ def train(run_recipe, corpus, tmp_path):
         return run_recipe("AudioSet", FOLDER / "hparams" / f"finetune_{name}.yaml", *words)
 
     return run
+
+
+PRETRAINING = {"num_masked_patches": 20, "warmup_steps": 0, "num_steps": 3, "valid_interval": 2}
+
+
+@pytest.fixture
+def pretrain(run_recipe, corpus, tmp_path):
+    """`pretrain("patch", key=value, …)` runs three steps of pretraining."""
+    common = ("embed_dim", "depth", "num_heads", "target_length", "batch_size", "num_workers")
+
+    def run(name, **options):
+        options = {
+            "data_folder": corpus,
+            "manifest_folder": tmp_path / "manifests",
+            "output_folder": tmp_path / name,
+            **{key: SMALL[key] for key in (*common, "log_interval")},
+            **PRETRAINING,
+            **options,
+        }
+        words = [word for key, value in options.items() for word in (f"--{key}", value)]
+        return run_recipe("AudioSet", FOLDER / "hparams" / f"pretrain_{name}.yaml", *words)
+
+    return run
+
+
+def ids_of(*manifests):
+    return {clip.id for path in manifests for clip in read_manifest(path)}
+
+
+def assert_it_pretrained(run, trained_on, validated_on):
+    seen = {clip for each in run.batches(Stage.TRAIN) for clip in each.batch.ids}
+    assert seen <= trained_on and len(seen) == min(12, len(trained_on))
+    assert run.results["num_clips"]["train"] == len(trained_on)
+    assert run.results["num_clips"]["valid"] == len(validated_on)
+    assert (run.results["dataset"], run.results["protocol"]) == ("AudioSet", "pretraining")
+    assert run.results["metric"] == "masked_patch_accuracy"
+    assert all(each.batch.targets is None for each in run.seen)
+    assert [record["step"] for record in run.log("valid")] == [2, 3]
+    weights = run.brain.hparams.encoder.state_dict()
+    assert all(not torch.equal(weights[name], run.initial[name]) for name in run.initial)
+
+
+@pytest.mark.parametrize("kind", ["patch", "frame"])
+def test_it_pretrains_on_all_training_clips(pretrain, tmp_path, kind):
+    run = pretrain(kind)
+    manifests = tmp_path / "manifests"
+    train = [manifests / "balanced_train.csv", manifests / "unbalanced_train.csv"]
+    assert_it_pretrained(run, ids_of(*train), ids_of(manifests / "eval.csv"))
+
+
+def test_it_pretrains_on_the_balanced_set(pretrain, tmp_path):
+    """As the README says for AudioSet-20K."""
+    balanced = tmp_path / "manifests" / "balanced_train.csv"
+    run = pretrain("patch", splits="[balanced_train, eval]", train_manifests=f"[{balanced}]")
+    assert not (tmp_path / "manifests" / "unbalanced_train.csv").exists()
+    assert_it_pretrained(run, ids_of(balanced), ids_of(balanced.with_name("eval.csv")))
+
+
+@pytest.mark.parametrize("kind", ["patch", "frame"])
+def test_librispeech_joins_once_it_is_prepared(pretrain, run_recipe, tmp_path, kind, capfd):
+    """As the README says: LibriSpeech's recipe prepares and trains nothing."""
+    librispeech = make_librispeech(
+        tmp_path / "corpus", {"train-clean-100": 2, "dev-clean": 1}, (0.5, 1.2)
+    )
+    yaml_file = RECIPES / "Librispeech" / "hparams" / "pretrain_patch.yaml"
+    places = {"data_folder": librispeech, "manifest_folder": tmp_path / "libri"}
+    places |= {"output_folder": tmp_path / "nothing", "subsets": "[train-clean-100]"}
+    words = [word for key, value in places.items() for word in (f"--{key}", value)]
+    with pytest.raises(SystemExit) as ended:
+        run_recipe("Librispeech", yaml_file, "--prepare_only", *words)
+    assert ended.value.code == 0
+    assert not (tmp_path / "nothing").exists()
+
+    other = tmp_path / "libri" / "train.csv"
+    run = pretrain(f"joint_{kind}", librispeech_manifest=other, batch_size=6)
+    manifests = tmp_path / "manifests"
+    train = [manifests / "balanced_train.csv", manifests / "unbalanced_train.csv", other]
+    seen = {clip for each in run.batches(Stage.TRAIN) for clip in each.batch.ids}
+    assert seen & ids_of(other) and seen - ids_of(other)
+    assert run.results["train_manifests"] == [str(path) for path in train]
+    assert run.results["num_clips"]["train"] == len(ids_of(*train))
+    assert run.results["num_clips"]["valid"] == CLIPS["eval"] - MISSING
 
 
 def labels_of(manifests):

@@ -1,15 +1,18 @@
 """What a user of train.py sees besides errors: help, the first lines, warnings, interruptions."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from ssast_recipes import experiment
 from ssast_recipes.experiment import read_experiment
 from ssast_recipes.experiment_help import describe_usage
 from tests.recipes.conftest import RECIPES
@@ -39,7 +42,7 @@ def test_help_lists_the_keys_of_the_yaml_file(monkeypatch, capsys, word):
     assert "  --masker !new:ssast_recipes.masking.OfficialClusterMasker" in lines
     assert any(line.startswith("  --precision fp32") for line in lines)
     keys = [key for key in PRETRAIN.read_text().splitlines() if key[:1].isalpha()]
-    assert sum(line.startswith("  --") for line in lines) == len(keys) + 10
+    assert sum(line.startswith("  --") for line in lines) == len(keys) + 11
 
 
 def test_help_names_the_yaml_files(monkeypatch, capsys):
@@ -124,6 +127,25 @@ def test_an_interrupted_run_says_what_is_saved(start, tmp_path, number):
     assert any("parameters" in one and "fp32" in one for one in before)
     assert any("100,000 steps" in one for one in before)
     assert " - matplotlib" not in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_an_error_that_a_signal_caused_is_an_interruption(monkeypatch, capsys):
+    """Python drops what a signal raises while a process forks: then its loader is found dead."""
+
+    def main(arguments):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise RuntimeError("DataLoader worker exited unexpectedly") from None
+
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setattr(experiment, "_quieten_others", lambda: None)
+    monkeypatch.setattr(logging, "raiseExceptions", True)  # what run_experiment sets is put back
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    with pytest.raises(SystemExit) as ended:
+        experiment.run_experiment(main)
+    assert ended.value.code == 143
+    assert "interrupted before training; give the same command" in capsys.readouterr().err
 
 
 def test_interrupted_processes_end_together(start, tmp_path):

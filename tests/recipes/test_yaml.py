@@ -285,6 +285,17 @@ num_steps: 800000
 valid_interval: 4000
 """
 )
+AUDIOSET_PRETRAIN = LIBRISPEECH_PRETRAIN.replace(
+    "subsets: [train-clean-100, train-clean-360, train-other-500]",
+    "splits: [balanced_train, unbalanced_train, eval]\n"
+    "valid_manifests: [!ref <manifest_folder>/eval.csv]",
+)
+AUDIOSET_TRAIN = """
+train_manifests:
+    - !ref <manifest_folder>/balanced_train.csv
+    - !ref <manifest_folder>/unbalanced_train.csv
+"""
+JOINT_TRAIN = f"{AUDIOSET_TRAIN}    - !ref <librispeech_manifest>\n"
 # Ours, as ESC-50's: the share that is masked is the paper's.
 SPEECHCOMMANDS_PRETRAIN = with_values(ESC50_PRETRAIN, "-6.845978", "5.5654526", "96", "37", "128")
 PATCH, FRAME = "patch_size: [16, 16]\n", "patch_size: [128, 2]\n"
@@ -293,6 +304,10 @@ PUBLISHED = {
     "AudioSet/finetune_20k_frame": f"{AUDIOSET_20K}{FRAME}patch_stride: [128, 1]",
     "AudioSet/finetune_2m_patch": f"{AUDIOSET_2M}{PATCH}patch_stride: [10, 10]",
     "AudioSet/finetune_2m_frame": f"{AUDIOSET_2M}{FRAME}patch_stride: [128, 1]",
+    "AudioSet/pretrain_patch": f"{AUDIOSET_PRETRAIN}{AUDIOSET_TRAIN}{PATCH}{OFFICIAL_MASKER}",
+    "AudioSet/pretrain_frame": f"{AUDIOSET_PRETRAIN}{AUDIOSET_TRAIN}{FRAME}{RANDOM_MASKER}",
+    "AudioSet/pretrain_joint_patch": f"{AUDIOSET_PRETRAIN}{JOINT_TRAIN}{PATCH}{OFFICIAL_MASKER}",
+    "AudioSet/pretrain_joint_frame": f"{AUDIOSET_PRETRAIN}{JOINT_TRAIN}{FRAME}{RANDOM_MASKER}",
     "ESC50/finetune_patch": f"{ESC50_FINETUNE}{PATCH}patch_stride: [10, 10]",
     "ESC50/finetune_frame": f"{ESC50_FINETUNE}{FRAME}patch_stride: [128, 1]",
     "ESC50/pretrain_patch": f"{ESC50_PRETRAIN}{PATCH}{OFFICIAL_MASKER}",
