@@ -15,6 +15,8 @@ from ssast_recipes.interruption import Interrupted, raising_interrupts
 
 # command: (module, help in one line)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "pretrain": ("ssast_recipes.own_pretraining", "an encoder of a folder of your own audio"),
+    "finetune": ("ssast_recipes.own_finetuning", "a classifier of an encoder and your own labels"),
     "demo": ("ssast_recipes.demo", "see what pretraining gains, in minutes, without any data"),
     "recipes": ("ssast_recipes.recipe_files", "list the recipes, or copy them to a folder"),
     "statistics": ("ssast_recipes.data.statistics", "mean and deviation of your own spectrograms"),

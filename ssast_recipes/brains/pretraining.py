@@ -42,8 +42,14 @@ class PretrainingBrain(BaseBrain):
     `MaskedPatchModel`).
     """
 
+    optional = BaseBrain.optional | {
+        "best_by": "metric",  # what selects the best weights: the metric, or the (least) loss
+    }
+
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        if self.hparams.best_by not in ("metric", "loss"):
+            raise ValueError(f"best_by is metric or loss, not {self.hparams.best_by!r}")
         self._example: MaskedBatch | None = None
         heads = (self.modules.model.contrastive_head, self.modules.model.reconstruction_head)
         if self.hparams.two_passes and None in heads:
@@ -135,7 +141,9 @@ class PretrainingBrain(BaseBrain):
         return "masked_patch_accuracy" if has_accuracy else "reconstruction_loss"
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """What is higher for a better model: the accuracy or, without one, the negated error."""
+        """What is higher for a better model: the accuracy, or the negated error or loss."""
+        if self.hparams.best_by == "loss":
+            return -metrics["loss"]
         value = metrics[self.metric_name]
         return value if self.metric_name == "masked_patch_accuracy" else -value
 

@@ -1,0 +1,37 @@
+"""Pretrains or fine-tunes on your own audio, as the YAML file says.
+
+python train.py hparams/pretrain.yaml --data_folder /data/recordings
+python train.py hparams/finetune.yaml --data_folder /data/labels.csv --num_classes 10 \
+        --pretrained_encoder results/OwnAudio/pretrain
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import speechbrain as sb
+from speechbrain.utils.distributed import run_on_main
+from speechbrain.utils.run_opts import RunOptions
+
+from ssast_recipes.experiment import read_experiment, run_experiment
+from ssast_recipes.recipe import load_pretrained, make_datasets, train_and_evaluate
+from ssast_recipes.run_folder import run_folder
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the experiment of a command line."""
+    hparams_file, hparams, run_options, overrides = read_experiment(arguments)
+    with run_folder(hparams["output_folder"], hparams["configuration"]):
+        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+        run(hparams, run_options)
+
+
+def run(hparams: dict[str, Any], run_options: RunOptions) -> None:
+    """Prepares the data, trains and evaluates."""
+    hparams["record"]["dataset"] = run_on_main(hparams["prepare"])
+    datasets = make_datasets(hparams)
+    load_pretrained(hparams)
+    train_and_evaluate(hparams, run_options, datasets)
+
+
+if __name__ == "__main__":
+    run_experiment(main)

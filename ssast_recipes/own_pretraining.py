@@ -1,0 +1,251 @@
+"""`ssast pretrain`: from a folder of audio to an encoder."""
+
+import argparse
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssast_recipes.own_plans import (
+    MASKED_SHARE,
+    choose_batch,
+    choose_steps,
+    choose_target_length,
+    format_seconds,
+    kept_bytes,
+    num_patches,
+)
+from ssast_recipes.recipe_files import recipe_folder
+from ssast_recipes.recipe_runs import check_same_request, run_recipe, write_hparams
+
+if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
+    import torch
+
+    from ssast_recipes.data.manifest import Clip
+
+SAMPLE = 200  # clips that are read to measure their level and silence
+# Published: Base and Small with batches of 24 at 1e-4, Tiny released with 120 at 5e-4. On a CPU
+# steps count for more than clips.
+_LEARNING_RATES = {"tiny": 5e-4, "small": 1e-4, "base": 1e-4}
+_HOURS = {"cpu": 2, "cuda": 24}  # that may be used unasked
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line; see `ssast_recipes.cli`."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="audio, in folders as you like")
+    parser.add_argument(
+        "--size", choices=["tiny", "small", "base"], help="default: base on a GPU, tiny without"
+    )
+    parser.add_argument("--steps", type=int, help="default: a hundred passes, if time allows")
+    parser.add_argument(
+        "--output", type=Path, help="default: results/pretrain/NAME, after the folder"
+    )
+    parser.add_argument("--init-from", metavar="WEIGHTS", help="go on from an encoder, of any kind")
+    parser.add_argument("--device", help="cpu, cuda; default: a GPU if there is one")
+    parser.add_argument("--plan", action="store_true", help="write the YAML file and stop there")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Looks through the audio, writes `pretrain.yaml` and trains."""
+    folder = arguments.folder.absolute()
+    output = (arguments.output or Path("results/pretrain") / folder.name).absolute()
+    request = {"folder": folder, **{key: vars(arguments)[key] for key in ("size", "steps")}}
+    request["init_from"] = arguments.init_from and str(Path(arguments.init_from).absolute())
+    hparams_file = output / "pretrain.yaml"
+    if (output / "request.json").exists() and not hparams_file.exists():
+        (output / "request.json").unlink()  # it was interrupted while it planned
+    known = folder.is_dir() and check_same_request(output, request)
+    if known:
+        print(f"Going on with {hparams_file}, as it stands", flush=True)
+    else:
+        values = _plan(folder, request, arguments.device)
+        source = recipe_folder("OwnAudio") / "hparams" / "pretrain.yaml"
+        write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
+        print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
+    train = recipe_folder("OwnAudio") / "train.py"
+    if arguments.plan:
+        print(f"To run it: python {train} {hparams_file}")
+        return
+    run_recipe("OwnAudio", hparams_file)
+    print(
+        f"The encoder: {output / 'model'}. Next, with labels (a folder of class folders, or a CSV "
+        f"file path,label):\nssast finetune {output} LABELS\n"
+        f"To run it again with other values: python {train} {hparams_file}"
+    )
+
+
+def _plan(folder: Path, request: Mapping[str, Any], device_name: str | None) -> dict[str, Any]:
+    """Measures audio and machine, says what was found, and returns values of the YAML file."""
+    import torch
+
+    from ssast_recipes.data.own_audio import find_audio
+    from ssast_recipes.data.preparation import HEADER_THREADS
+    from ssast_recipes.data.scanning import check_rejected, scan_audio
+
+    paths = find_audio(folder)
+    found, rejected = scan_audio(paths, HEADER_THREADS)
+    _tell_audio(folder, paths, found, rejected)
+    check_rejected(rejected, len(paths), max_rejected=0.1, listed_in="the lines above")
+    device = torch.device(device_name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    size = request["size"] or ("base" if device.type == "cuda" else "tiny")
+    durations = [info.duration for info in found.values()]
+    target_length = choose_target_length(durations)
+    seconds = target_length / 100
+    counts = [max(1, round(duration / seconds)) for duration in durations]
+    sample = _sample(found, counts)
+    mean, std = _measure(sample)
+    values: dict[str, Any] = {
+        "data_folder": str(folder),
+        "pretrained_encoder": request["init_from"],
+        "size": size,
+        "target_length": target_length,
+        "num_masked_patches": round(MASKED_SHARE * num_patches(target_length)),
+        "mean": round(mean, 4),
+        "std": round(std, 4),
+        "lr": _LEARNING_RATES[size],
+        "num_workers": min(4, len(os.sched_getaffinity(0))),
+        "precision": "bf16" if device.type == "cuda" else "fp32",
+    }
+    return values | _plan_training(values, sum(counts), device, request["steps"])
+
+
+def _tell_audio(
+    folder: Path, paths: Sequence[str], found: Mapping[str, Any], rejected: Mapping[str, str]
+) -> None:
+    hours = sum(info.duration for info in found.values()) / 3600
+    rates = Counter(f"{info.sample_rate / 1000:g} kHz" for info in found.values())
+    formats = Counter(Path(path).suffix.lower().lstrip(".") for path in found)
+    others = sum(len(names) for _, _, names in os.walk(folder, followlinks=True)) - len(paths)
+    told = [
+        ", ".join(f"{count:,} {name}" for name, count in counter.most_common(4))
+        for counter in (formats, rates)
+    ]
+    lengths = sorted(info.duration for info in found.values()) or [0.0]
+    print(f"{folder}: {len(found):,} audio files, {hours:.2f} hours ({'; '.join(told)})")
+    print(
+        f"  from {lengths[0]:.2f} to {lengths[-1]:.2f} s, half of them up to "
+        f"{lengths[len(lengths) // 2]:.2f} s; {others:,} other file(s) passed over"
+    )
+    for reason in list(rejected.values())[:10]:
+        print(f"  cannot be used: {reason}")
+    if len(rejected) > 10:
+        print(f"  and {len(rejected) - 10:,} more, which rejected.csv will list")
+
+
+def _sample(found: Mapping[str, Any], counts: Sequence[int]) -> "list[Clip]":
+    """Windows of the recordings, drawn evenly over all audio."""
+    from ssast_recipes.data.manifest import Clip
+
+    draws = random.Random(0)
+    infos = list(found.items())
+    chosen = draws.choices(range(len(infos)), counts, k=SAMPLE)
+    clips = []
+    for number, (index, count) in enumerate(
+        [(index, counts[index]) for index in sorted(set(chosen))]
+    ):
+        path, info = infos[index]
+        length = info.duration / count
+        start = draws.randrange(count) * length
+        clips.append(Clip(str(number), path, start, length, info.sample_rate))
+    return clips
+
+
+def _measure(sample: "Sequence[Clip]") -> tuple[float, float]:
+    """Mean and deviation of the sample's spectrograms; says how much of it is silent or damaged."""
+    from ssast_recipes.data.batches import as_float
+    from ssast_recipes.data.pipelines import WaveformReader
+    from ssast_recipes.data.resampling import SMALLEST_STEP
+    from ssast_recipes.data.shards import UnreadableAudioError
+    from ssast_recipes.data.statistics import spectrogram_statistics
+    from ssast_recipes.features import LogMelFilterbank
+
+    read = WaveformReader()
+    waveforms = {}
+    for clip in sample:
+        try:
+            waveform = as_float(read(clip.path, clip.start, clip.duration, 0, clip.id))
+        except UnreadableAudioError as error:
+            print(f"  cannot be used: {error}")
+        else:
+            waveforms[clip] = waveform
+    silent = sum(waveform.abs().max() < SMALLEST_STEP for waveform in waveforms.values())
+    mean, std = spectrogram_statistics(
+        list(waveforms),
+        lambda path, start, *rest: next(
+            waveform
+            for clip, waveform in waveforms.items()
+            if (clip.path, clip.start) == (path, start)
+        ),
+        LogMelFilterbank(),
+    )
+    print(
+        f"  of {len(waveforms)} clips {silent / max(1, len(waveforms)):.0%} are silent; log-mel "
+        f"mean {mean:.2f}, deviation {std:.2f}",
+        flush=True,
+    )
+    return mean, std
+
+
+def _plan_training(
+    values: Mapping[str, Any], num_clips: int, device: "torch.device", steps: int | None
+) -> dict[str, Any]:
+    from ssast_recipes.builders import ast_encoder
+
+    length = values["target_length"]
+    encoder = ast_encoder(values["size"], target_length=length, patch_size=(16, 16)).to(device)
+    weights = sum(parameter.numel() for parameter in encoder.parameters())
+    tokens = num_patches(length) + 2
+    kept = kept_bytes(len(encoder.blocks), tokens, encoder.embed_dim)
+    wanted = 120 if values["size"] == "tiny" and device.type == "cuda" else 24
+    batch = choose_batch(wanted, num_clips, weights, kept, free_memory(device))
+    clips = batch.size * batch.accumulation
+    per_step = clips * _seconds_per_clip(encoder, min(batch.size, 4), device)
+    steps = steps or choose_steps(num_clips, clips, per_step, _HOURS.get(device.type, 2))
+    interval = min(steps, max(50, steps // 20))
+    disk = 3 * 12 * weights + 4 * weights  # newest, best and the one being written; the model
+    print(
+        f"Plan: {values['size']} ({weights / 1e6:.1f} million weights) on {device.type}; "
+        f"{num_clips:,} clips of {length / 100:g} s, {values['num_masked_patches']} of "
+        f"{num_patches(length)} patches masked; {steps:,} steps of {clips} clips "
+        f"({steps * clips / num_clips:.1f} passes); about {format_seconds(steps * per_step)}, "
+        f"{disk / 1e9:.2g} GB of disk"
+    )
+    return {
+        "batch_size": batch.size,
+        "grad_accumulation_factor": batch.accumulation,
+        "num_steps": steps,
+        "warmup_steps": min(1000, steps // 10),
+        "valid_interval": interval,
+        "checkpoint_interval": interval,
+        "log_interval": min(50, max(1, steps // 100)),
+    }
+
+
+def free_memory(device: "torch.device") -> float:
+    """Returns the bytes that are free on a device: a GPU's, or the machine's."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with open("/proc/meminfo", encoding="utf-8") as file:  # what the system would give
+        values = dict(line.split(":") for line in file)
+    return 1024 * float(values["MemAvailable"].split()[0])
+
+
+def _seconds_per_clip(encoder: Any, batch: int, device: "torch.device") -> float:
+    """Times forward and backward passes of the encoder, which take nearly all of a step."""
+    import torch
+
+    spectrograms = torch.randn(batch, encoder.target_length, 128, device=device)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        encoder(spectrograms).patch_tokens.sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    encoder.zero_grad()
+    return min(seconds) / batch
