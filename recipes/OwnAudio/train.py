@@ -2,7 +2,7 @@
 
 python train.py hparams/pretrain.yaml --data_folder /data/recordings
 python train.py hparams/finetune.yaml --data_folder /data/labels.csv --num_classes 10 \
-        --pretrained_encoder results/OwnAudio/pretrain
+        --pretrained_encoder results/OwnAudio/pretrain/1
 """
 
 from collections.abc import Sequence

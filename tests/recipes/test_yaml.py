@@ -296,6 +296,29 @@ train_manifests:
     - !ref <manifest_folder>/unbalanced_train.csv
 """
 JOINT_TRAIN = f"{AUDIOSET_TRAIN}    - !ref <librispeech_manifest>\n"
+# One's own audio has nothing published: the defaults are those of AudioSet and of ESC-50.
+OWN_PRETRAIN = """
+size: base
+target_length: 1024
+num_masked_patches: 400
+lr: 1.0e-4
+reconstruction_weight: 10
+best_by: loss
+"""
+OWN_FINETUNE = """
+size: base
+lr: 1.0e-4
+patch_stride: [10, 10]
+loss: !name:torch.nn.functional.cross_entropy
+metric: !name:ssast_recipes.metrics.accuracy
+"""
+OWN_FINETUNE_MULTI = """
+size: base
+lr: 1.0e-4
+patch_stride: [10, 10]
+loss: !name:torch.nn.functional.binary_cross_entropy_with_logits
+metric: !name:ssast_recipes.metrics.mean_average_precision
+"""
 # Ours, as ESC-50's: the share that is masked is the paper's.
 SPEECHCOMMANDS_PRETRAIN = with_values(ESC50_PRETRAIN, "-6.845978", "5.5654526", "96", "37", "128")
 PATCH, FRAME = "patch_size: [16, 16]\n", "patch_size: [128, 2]\n"
@@ -314,6 +337,9 @@ PUBLISHED = {
     "ESC50/pretrain_frame": f"{ESC50_PRETRAIN}{FRAME}{RANDOM_MASKER}",
     "Librispeech/pretrain_patch": f"{LIBRISPEECH_PRETRAIN}{PATCH}{OFFICIAL_MASKER}",
     "Librispeech/pretrain_frame": f"{LIBRISPEECH_PRETRAIN}{FRAME}{RANDOM_MASKER}",
+    "OwnAudio/pretrain": f"{OWN_PRETRAIN}{PATCH}{OFFICIAL_MASKER}",
+    "OwnAudio/finetune": f"{OWN_FINETUNE}{PATCH}",
+    "OwnAudio/finetune_multi": f"{OWN_FINETUNE_MULTI}{PATCH}",
     "SpeechCommands/pretrain_patch": f"{SPEECHCOMMANDS_PRETRAIN}{PATCH}{OFFICIAL_MASKER}",
     "SpeechCommands/pretrain_frame": f"{SPEECHCOMMANDS_PRETRAIN}{FRAME}{RANDOM_MASKER}",
     "SpeechCommands/finetune_v1_patch": (

@@ -1,0 +1,244 @@
+"""From a folder of audio to a classifier, by the commands of the README and by the recipe."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ssast_recipes import AudioClassifier, AudioEncoder
+from ssast_recipes.cli import main
+from ssast_recipes.data.labelled_files import LabelledFile, read_labelled_files, split_files
+from ssast_recipes.data.manifest import read_manifest
+from ssast_recipes.data.own_audio import prepare_unlabelled
+from ssast_recipes.data.synthetic.sounds import FAMILIES, make_sound
+from ssast_recipes.own_plans import choose_batch, choose_steps, choose_target_length
+from tests.recipes.conftest import RECIPES
+
+HPARAMS = RECIPES / "OwnAudio" / "hparams"
+NAMES = list(FAMILIES)[:3]
+SMALL = {"embed_dim": 32, "depth": 1, "num_heads": 2, "num_workers": 0, "log_interval": 1}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Class folders of half seconds, a long recording, a text file and two broken files."""
+    folder = tmp_path_factory.mktemp("own") / "Töne"
+    random = np.random.default_rng(1)
+    for name in NAMES:
+        (folder / name).mkdir(parents=True)
+        for number in range(10):
+            sound = make_sound(name, 0.5, 16000, random)
+            soundfile.write(folder / name / f"{number}.wav", sound, 16000)
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 8000 * 4)
+    soundfile.write(folder / "long.flac", noise, 8000)
+    (folder / "notes.txt").write_text("nothing to hear")
+    (folder / "empty.wav").touch()
+    soundfile.write(folder / "cut.ogg", noise, 16000)
+    whole = (folder / "cut.ogg").read_bytes()
+    (folder / "cut.ogg").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+@pytest.fixture
+def labels(corpus, tmp_path):
+    """A table of the class folders' files, in which some have two labels."""
+
+    def write(several=False, **columns):
+        with open(tmp_path / "labels.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label", *columns])
+            for name in NAMES:
+                for number in range(10):
+                    label = f"{name};even" if several and number % 2 == 0 else name
+                    more = [column(number) for column in columns.values()]
+                    writer.writerow([corpus / name / f"{number}.wav", label, *more])
+        return tmp_path / "labels.csv"
+
+    return write
+
+
+def run_small(recipe, hparams_file):
+    """Stands in for a process of its own, and makes the model small."""
+    assert recipe == "OwnAudio"
+    run_small.recipe(recipe, hparams_file, *[w for k, v in SMALL.items() for w in (f"--{k}", v)])
+
+
+@pytest.fixture
+def in_process(monkeypatch, run_recipe):
+    run_small.recipe = run_recipe
+    for module in ("own_pretraining", "own_finetuning"):
+        monkeypatch.setattr(f"ssast_recipes.{module}.run_recipe", run_small)
+
+
+@pytest.fixture
+def pretrained(corpus, tmp_path, in_process, capsys):
+    words = ["pretrain", str(corpus), "--steps", "4", "--output", str(tmp_path / "pretrained")]
+    assert main(words) == 0
+    return words, capsys.readouterr().out
+
+
+def test_a_folder_becomes_an_encoder(pretrained, corpus, tmp_path, capsys):
+    words, said = pretrained
+    output = tmp_path / "pretrained"
+    assert "31 audio files, 0.01 hours (30 wav, 1 flac; 30 16 kHz, 1 8 kHz)" in said
+    assert "1 other file(s) passed over" in said
+    assert f"{corpus}/empty.wav is an empty file" in said and f"{corpus}/cut.ogg" in said
+    assert "of 31 clips 0% are silent" in said or "clips 0% are silent" in said
+    assert "tiny (5.4 million weights) on cpu; 38 clips of 0.48 s" in said
+    assert f"ssast finetune {output} LABELS" in said
+    rejected = (output / "manifests" / "rejected.csv").read_text()
+    assert "empty.wav" in rejected and "cut.ogg" in rejected and len(rejected.splitlines()) == 3
+    waveform = torch.from_numpy(make_sound(NAMES[0], 0.5, 16000, np.random.default_rng(2))).float()
+    encoder = AudioEncoder.from_pretrained(output)
+    assert encoder.encode(waveform, 16000).shape[-1] == SMALL["embed_dim"]
+    # The same command again goes on from what is there; another one is refused.
+    assert main(words) == 0
+    assert "Going on with " in capsys.readouterr().out
+    assert main([*words, "--size", "small"]) == 1
+    assert "begun with other options (size was None, is small)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["folders", "table", "several"])
+def test_labels_make_a_classifier(pretrained, corpus, labels, tmp_path, capsys, kind):
+    source = corpus if kind == "folders" else labels(several=kind == "several")
+    output = tmp_path / "classifier"
+    words = ["finetune", str(tmp_path / "pretrained"), str(source), "--epochs", "1"]
+    assert main([*words, "--output", str(output)]) == 0
+    said = capsys.readouterr().out
+    assert "30 files of " in said and "training 21, validation 3, test 6" in said
+    results = json.loads((output / "results.json").read_text())
+    assert results["metric"] == ("mAP" if kind == "several" else "accuracy")
+    assert results["num_clips"]["train"] == 21
+    assert results["pretrained_from"]["name"].endswith("model.safetensors")
+    classes = sorted([*NAMES, *(["even"] if kind == "several" else [])])
+    with open(output / "per_class.csv", newline="") as file:
+        assert {row["class"] for row in csv.DictReader(file)} == set(classes)
+    classifier = AudioClassifier.from_pretrained(output)
+    found = classifier.classify_file(corpus / NAMES[0] / "0.wav", top_k=2)
+    assert set(found.labels) <= set(classes) and f"ssast classify {output}" in said
+
+
+def test_a_plan_runs_nothing(corpus, tmp_path, capsys):
+    words = ["pretrain", str(corpus), "--plan", "--output", str(tmp_path / "planned")]
+    assert main(words) == 0
+    assert "To run it: python " in capsys.readouterr().out
+    files = sorted(path.name for path in (tmp_path / "planned").iterdir())
+    assert files == ["pretrain.yaml", "request.json"]
+    assert main(words) == 0  # and may be asked for again
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["pretrain", "NOWHERE"], "NOWHERE does not exist, or is not a folder"),
+        (["pretrain", "EMPTY"], "EMPTY: there is no audio file in it or below it"),
+        (["finetune", "NOWHERE", "EMPTY"], "NOWHERE"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, words, line):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").mkdir()
+    assert main(words) == 1
+    error = capsys.readouterr().err.strip()
+    assert line in error and "\n" not in error
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+# ---- by the recipe
+
+
+@pytest.mark.parametrize("name", ["pretrain", "finetune", "finetune_multi"])
+def test_every_file_runs_by_hand(run_recipe, corpus, labels, tmp_path, name):
+    options = {**SMALL, "target_length": 48, "batch_size": 8, "output_folder": tmp_path / name}
+    if name == "pretrain":
+        options |= {"data_folder": corpus, "num_masked_patches": 18, "warmup_steps": 0}
+        options |= {"num_steps": 2, "valid_interval": 1}
+    else:
+        several = name == "finetune_multi"
+        options |= {"data_folder": labels(several), "num_classes": 4 if several else 3}
+        options |= {"number_of_epochs": 1}
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    run = run_recipe("OwnAudio", HPARAMS / f"{name}.yaml", *words)
+    assert run.results["dataset"] == ("Töne" if name == "pretrain" else "labels")
+    metrics = {"pretrain": "masked_patch_accuracy", "finetune": "accuracy"}
+    assert run.results["metric"] == metrics.get(name, "mAP")
+    if name == "pretrain":
+        (step,) = {run.results["steps"]["best"]}
+        losses = {record["step"]: record["loss"] for record in run.log("valid")}
+        assert losses[step] == min(losses.values())
+
+
+# ---- preparation
+
+
+def test_long_recordings_are_cut_and_none_is_in_both_sets(corpus, tmp_path):
+    prepare_unlabelled(corpus, tmp_path, clip_seconds=0.5)
+    train, valid = (read_manifest(tmp_path / f"{name}.csv") for name in ("train", "valid"))
+    windows = [clip for clip in train if clip.path.endswith("long.flac")]
+    assert [clip.start for clip in windows] == [number / 2 for number in range(8)]
+    assert {clip.duration for clip in windows} == {0.5}
+    assert not {clip.path for clip in train} & {clip.path for clip in valid}
+    assert (len(train), len(valid)) == (36, 2)
+
+
+def test_splits_are_drawn_from_each_class_and_given_ones_kept(labels):
+    files = read_labelled_files(labels())
+    parts, _ = split_files(files, seed=1)
+    assert {split: len(part) for split, part in parts.items()} == {
+        "train": 21,
+        "valid": 3,
+        "test": 6,
+    }
+    for split, count in {"train": 7, "valid": 1, "test": 2}.items():
+        for name in NAMES:
+            assert sum(file.labels == (name,) for file in parts[split]) == count
+    assert len({file.path for part in parts.values() for file in part}) == 30
+    assert split_files(files, seed=1)[0] == parts != split_files(files, seed=2)[0]
+    given = read_labelled_files(labels(split=lambda number: "test" if number < 3 else "train"))
+    parts, told = split_files(given)
+    assert {file.split for file in parts["test"]} == {"test"} and len(parts["test"]) == 9
+    assert len(parts["valid"]) == 3 and "splits as given" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("file,label\na,b\n", "the column.s. path are missing"),
+        ("path,label\na.wav,\n", "line 2: a path and a label are needed"),
+        ("path,label\na.wav,x\na.wav,y\n", "line 3: a.wav was there before"),
+        ("path,label\na.wav,x;x\n", "line 2: a label is there twice"),
+        ("path,label,split\na.wav,x,dev\n", "split is one of train, valid, test, not 'dev'"),
+        ("path,label,split\na.wav,x,train\nb.wav,y,\n", "some rows have a split and some have"),
+        ("path,label\na.wav,x\n", "the only class is x"),
+        ("path,label\n", "there are no rows below the line path,label"),
+    ],
+)
+def test_wrong_tables_are_told(tmp_path, text, line):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(ValueError, match=line):
+        read_labelled_files(tmp_path / "labels.csv")
+
+
+def test_too_few_files_are_told():
+    with pytest.raises(ValueError, match="no file for test"):
+        split_files([LabelledFile("/a", ("x",)), LabelledFile("/b", ("y",))])
+
+
+# ---- plans
+
+
+def test_plans_fit_audio_and_memory():
+    assert choose_target_length([10.0] * 17 + [0.7] * 3) == 64  # three of twenty are short
+    assert choose_target_length([10.0] * 19 + [0.7]) == 992
+    assert choose_target_length([10.24] * 20) == 1024
+    small = {"num_clips": 1000, "num_weights": 10**6, "kept_per_clip": 1e8}
+    assert choose_batch(24, memory=1e10, **small) == (24, 1)
+    assert choose_batch(24, memory=1e9, **small) == (6, 4)
+    assert choose_batch(24, **{**small, "num_clips": 5}, memory=1e10) == (5, 1)
+    with pytest.raises(ValueError, match="a clip needs 0.1 GB of memory.*choose a smaller --size"):
+        choose_batch(24, memory=1e8, **small)
+    assert choose_steps(100, 24, 0.1, 2) == 1000
+    assert choose_steps(10**6, 24, 1.0, 2) == 7200
