@@ -117,7 +117,7 @@ def _plan(encoder: str, labels: Path, epochs: int | None) -> tuple[str, dict[str
         "patch_stride": stride,
         "number_of_epochs": epochs,
         "decay_from": decay_from,
-        "decay": round(0.05 ** (1 / (epochs - decay_from + 1)), 4),
+        "decay": round(0.05 ** (1 / max(1, epochs - decay_from + 1)), 4),
         "batch_size": batch.size,
         "grad_accumulation_factor": batch.accumulation,
         "lr": _LEARNING_RATES.get(geometry.embed_dim, 1e-4),
