@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 
 import torch
 from speechbrain import Stage
+from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
 from ssast_recipes.brains.base import BaseBrain
+from ssast_recipes.brains.probe import LabelledProbe, embed
+from ssast_recipes.brains.watching import measure_embeddings, warn_of_collapse, warn_of_flat_loss
 from ssast_recipes.data.batches import ClipBatch
+from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.losses import constant_patches
 from ssast_recipes.masking import Masker, find_mask_fault
 from ssast_recipes.metrics import masked_patch_accuracy
@@ -40,17 +44,26 @@ class PretrainingBrain(BaseBrain):
     `masker`, `two_passes`, `contrastive_loss`, `softmax_over`, `exclude_constant_patches`,
     `reconstruction_loss`, `reconstruction_weight`; in `modules`: `front_end` and `model` (a
     `MaskedPatchModel`).
+
+    Watches what is learnt: tries simple classifiers on `probe_data`, and warns when embeddings
+    collapse or the loss has gone flat.
     """
 
     optional = BaseBrain.optional | {
         "best_by": "metric",  # what selects the best weights: the metric, or the (least) loss
+        "probe_data": None,  # labelled audio, for a `LabelledProbe`
+        "probe_interval": 0,  # steps from one probe to the next; 0: before and after training
     }
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if self.hparams.best_by not in ("metric", "loss"):
             raise ValueError(f"best_by is metric or loss, not {self.hparams.best_by!r}")
-        self._example: MaskedBatch | None = None
+        self._example: tuple[ClipBatch, MaskedBatch] | None = None
+        self.probe: LabelledProbe | None = None
+        if self.hparams.probe_data is not None and if_main_process():
+            reader = WaveformReader(self.hparams.sample_rate, self.hparams.max_duration)
+            self.probe = LabelledProbe(self.hparams.probe_data, reader)
         heads = (self.modules.model.contrastive_head, self.modules.model.reconstruction_head)
         if self.hparams.two_passes and None in heads:
             raise ValueError("two_passes is for two objectives, one has no head; set it to False")
@@ -130,9 +143,12 @@ class PretrainingBrain(BaseBrain):
     # Validation
 
     def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
-        """Shows an example after validation."""
-        if stage == Stage.VALID:
-            self._show_example()
+        """Looks at an example after validation."""
+        if stage == Stage.VALID and self._example is not None:
+            batch, outputs = self._example
+            self._show(outputs)
+            self._watch(batch)
+        self._example = None
 
     @property
     def metric_name(self) -> str:
@@ -153,7 +169,7 @@ class PretrainingBrain(BaseBrain):
             outputs = self.compute_forward(batch, stage)
             loss = self.compute_objectives(outputs, batch, stage)
         if self._example is None:
-            self._example = outputs
+            self._example = batch, outputs
         means = [loss, *self.metrics.values(), torch.ones_like(loss)]
         return len(batch) * torch.stack([value.float() for value in means])
 
@@ -165,9 +181,8 @@ class PretrainingBrain(BaseBrain):
         *means, _ = (sums / sums[-1]).tolist()
         return dict(zip(["loss", *self.metrics], means, strict=True))
 
-    def _show_example(self) -> None:
-        example, self._example = self._example, None
-        if example is not None and example.predictions.reconstruction is not None:
+    def _show(self, example: MaskedBatch) -> None:
+        if example.predictions.reconstruction is not None:
             encoder = self.hparams.encoder
             figure = draw_reconstructions(
                 example.spectrograms,
@@ -177,6 +192,48 @@ class PretrainingBrain(BaseBrain):
                 encoder.grid_size,
             )
             self.log.figure("reconstruction", figure, self.optimizer_step)
+
+    # Early signs of what is learnt
+
+    def on_fit_start(self) -> None:
+        """As the base's; then probes what the encoder knows before it is trained."""
+        super().on_fit_start()
+        was_probed = any(record["stage"] == "probe" for record in self.log.read())
+        if self.probe is not None and self.optimizer_step == 0 and not was_probed:
+            self._probe()
+
+    def on_step_end(self) -> None:
+        """Probes when it is time, then validates and saves as the base does."""
+        if self.hparams.probe_data is not None:  # before saving: what is saved has been probed
+            last = self._optimizer_step_limit_exceeded
+            if last or self._is_time(self.hparams.probe_interval):
+                self._probe()
+        super().on_step_end()
+
+    def _probe(self) -> None:
+        self.log_training()
+        if self.probe is not None:  # on the main process
+            self.modules.eval()
+            with self.evaluation_ctx:
+                measured = self.probe.measure(self.model.encoder, self.modules.front_end)
+            self.modules.train()
+            self.log.write("probe", {"step": self.optimizer_step, **measured})
+        self.window.start()
+
+    def _watch(self, batch: ClipBatch) -> None:
+        """Warns of embeddings that are all alike, and of a loss that does not fall."""
+        if not if_main_process():
+            return
+        self.modules.eval()
+        with torch.no_grad(), self.evaluation_ctx:
+            measured = measure_embeddings(embed(self.model.encoder, self.modules.front_end, batch))
+        self.modules.train()
+        self.log.write("embeddings", {"step": self.optimizer_step, **measured})
+        warm = getattr(self.schedule, "warmup_steps", 0)
+        records = [r for r in self.log.read() if r["stage"] == "valid" and r["step"] > warm]
+        for warning in (warn_of_collapse(measured, len(batch)), warn_of_flat_loss(records)):
+            if warning:
+                logger.warning("Warning: %s", warning)
 
 
 def _name(masker: Any) -> str:

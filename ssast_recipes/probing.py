@@ -1,0 +1,151 @@
+"""What embeddings know: nearest neighbours, a linear classifier, and how far they differ at all."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+# Of the ridge penalty, in units of the embeddings' variance; the best by leaving one out is taken.
+PENALTIES = tuple(10.0**power for power in range(-3, 5))
+
+
+def nearest_neighbour_scores(
+    known: Tensor, targets: Tensor, asked: Tensor, num_neighbours: int = 5
+) -> Tensor:
+    """Scores classes by the labels of the nearest known clips.
+
+    Arguments
+    ---------
+    known : Tensor
+        Embeddings of labelled clips, [known, width].
+    targets : Tensor
+        Which classes they have, [known, classes], 0 or 1.
+    asked : Tensor
+        Embeddings of the clips in question, [asked, width].
+    num_neighbours : int
+        How many neighbours vote. The nearer weigh more: by one plus the cosine between embeddings
+        of which every dimension is standardised.
+
+    Returns
+    -------
+    Tensor
+        Scores, [asked, classes]; float64.
+
+    Example
+    -------
+    >>> known = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.8]])
+    >>> targets = torch.tensor([[1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> nearest_neighbour_scores(known, targets, known + 0.05, num_neighbours=2).argmax(dim=1)
+    tensor([0, 0, 1, 1])
+    """
+    known, asked = _standardise(known, asked)
+    similarities = normalize(asked, dim=1) @ normalize(known, dim=1).T  # [asked, known]
+    nearest, index = similarities.topk(min(num_neighbours, len(known)), dim=1)
+    votes = targets.double()[index]  # [asked, neighbours, classes]
+    return ((1 + nearest).unsqueeze(2) * votes).sum(dim=1)
+
+
+def linear_scores(known: Tensor, targets: Tensor, asked: Tensor) -> Tensor:
+    """Scores classes by ridge regression on the embeddings: a linear probe in closed form.
+
+    The penalty is the one of `PENALTIES` with the least squared error when each known clip is
+    left out in turn, for which no regression has to be repeated (Hastie, Tibshirani, Friedman:
+    *The Elements of Statistical Learning*, 7.10).
+
+    Arguments
+    ---------
+    known, targets, asked
+        As for `nearest_neighbour_scores`.
+
+    Returns
+    -------
+    Tensor
+        Scores, [asked, classes]; float64.
+
+    Example
+    -------
+    >>> known = torch.eye(4)
+    >>> targets = torch.tensor([[1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> linear_scores(known, targets, known).argmax(dim=1)
+    tensor([0, 0, 1, 1])
+    """
+    known, asked = _standardise(known, asked)
+    targets = targets.double()
+    mean = targets.mean(dim=0)
+    left, singular, right = torch.linalg.svd(known, full_matrices=False)
+    projected = left.T @ (targets - mean)  # [rank, classes]
+    scores, least = torch.zeros(len(asked), targets.shape[1]), float("inf")
+    for penalty in PENALTIES:
+        shrunk = singular**2 / (singular**2 + penalty * len(known))
+        fitted = left @ (shrunk.unsqueeze(1) * projected)
+        # The mean, too, is fitted to the clip that is left out.
+        leverage = (left**2 @ shrunk + 1 / len(known)).clamp(max=1 - 1e-9)
+        errors = (targets - mean - fitted) / (1 - leverage).unsqueeze(1)
+        if (error := errors.square().mean().item()) < least:
+            least = error
+            weights = right.T @ ((shrunk / singular.clamp(min=1e-12)).unsqueeze(1) * projected)
+            scores = asked @ weights + mean
+    return scores
+
+
+def effective_rank(embeddings: Tensor) -> Tensor:
+    """Counts the directions in which embeddings differ, each by how much they do so.
+
+    The exponential of the entropy of the singular values' shares (Roy and Vetterli: *The effective
+    rank*, EUSIPCO 2007), of the embeddings less their mean.
+
+    Arguments
+    ---------
+    embeddings : Tensor
+        [clips, width].
+
+    Returns
+    -------
+    Tensor
+        From 0, if all clips are alike, to the lesser of clips - 1 and width; a scalar, float64.
+
+    Example
+    -------
+    >>> corners = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+    >>> effective_rank(corners), effective_rank(torch.ones(4, 2))
+    (tensor(2., dtype=torch.float64), tensor(0., dtype=torch.float64))
+    """
+    embeddings = embeddings.double()
+    centred = embeddings - embeddings.mean(dim=0)
+    singular = torch.linalg.svdvals(centred)
+    # Below rounding of 32-bit there is no direction.
+    singular = singular.where(singular > 1e-6 * embeddings.abs().max(), 0.0)
+    shares = singular / singular.sum().clamp(min=1e-300)
+    entropy = -torch.special.xlogy(shares, shares).sum()
+    return entropy.exp() * (shares.sum() > 0)
+
+
+def embedding_spread(embeddings: Tensor) -> Tensor:
+    """Tells how far embeddings lie from their mean, compared with their length.
+
+    Arguments
+    ---------
+    embeddings : Tensor
+        [clips, width].
+
+    Returns
+    -------
+    Tensor
+        Root of the mean squared distance from the mean over that from zero: 0 if all clips are
+        alike, 1 if their mean is zero; a scalar, float64.
+
+    Example
+    -------
+    >>> embedding_spread(torch.tensor([[3.0, 4.0], [3.0, 4.0]])).item()
+    0.0
+    """
+    embeddings = embeddings.double()
+    centred = embeddings - embeddings.mean(dim=0)
+    return (centred.square().sum() / embeddings.square().sum().clamp(min=1e-300)).sqrt()
+
+
+def _standardise(known: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """Gives every dimension of the known clips mean 0 and deviation 1, and the asked the same."""
+    known, asked = known.double(), asked.double()
+    mean, std = known.mean(dim=0), known.std(dim=0, correction=0)
+    std = std.where(std > 0, 1.0)
+    return (known - mean) / std, (asked - mean) / std
