@@ -16,6 +16,7 @@ from ssast_recipes.data.synthetic import make_esc50
 from ssast_recipes.demo_report import write_report
 from ssast_recipes.files import write_text
 from ssast_recipes.jobs import Job, run_jobs
+from ssast_recipes.machine import num_cores
 from ssast_recipes.recipe_files import recipe_folder
 
 SEEDS = (1, 2, 3)  # of the labels' choice, of new weights and of the order
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"The demo's files: {output}", flush=True)
     _make_corpus(output / "corpus", corpus)
     # Pretraining keeps one core busy, training from scratch the others.
-    run_jobs(jobs, num_processes=min(_num_cores(), 1 + len(SEEDS)), title="training")
+    run_jobs(jobs, num_processes=min(num_cores(), 1 + len(SEEDS)), title="training")
 
     summary = {
         kind: [job.results["value"]["last"] for job in runs] for kind, runs in trainings.items()
@@ -123,13 +124,6 @@ def make_jobs(output: Path, quick: bool) -> tuple[Job, dict[str, list[Job]]]:
             for seed in SEEDS
         ]
     return pretraining, trainings
-
-
-def _num_cores() -> int:
-    """The cores that this process may use, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _keep_settings(output: Path, settings: dict[str, Any]) -> None:

@@ -2,13 +2,13 @@
 
 import argparse
 import math
-import os
 from pathlib import Path
 from typing import Any
 
+from ssast_recipes.machine import free_memory, num_cores
 from ssast_recipes.own_plans import choose_batch, choose_target_length, kept_bytes
 from ssast_recipes.recipe_files import recipe_folder
-from ssast_recipes.recipe_runs import check_same_request, run_recipe, write_hparams
+from ssast_recipes.recipe_runs import is_same_request, keep_request, run_recipe, write_hparams
 
 _LEARNING_RATES = {192: 5e-4, 384: 2e-4}  # by width; ours, but for the published 1e-4 of Base
 _LEAST_STEPS = 500
@@ -33,14 +33,13 @@ def run(arguments: argparse.Namespace) -> None:
     encoder = arguments.encoder
     encoder = str(Path(encoder).absolute()) if Path(encoder).exists() else encoder
     request = {"encoder": encoder, "labels": labels, "epochs": arguments.epochs}
-    if (output / "request.json").exists() and not hparams_file.exists():
-        (output / "request.json").unlink()  # it was interrupted while it planned
-    if labels.exists() and check_same_request(output, request):
+    if is_same_request(output, request):
         print(f"Going on with {hparams_file}, as it stands", flush=True)
     else:
         name, values = _plan(encoder, labels, arguments.epochs)
         source = recipe_folder("OwnAudio") / "hparams" / name
         write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
+        keep_request(output, request)
         print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
     train = recipe_folder("OwnAudio") / "train.py"
     if arguments.plan:
@@ -63,7 +62,6 @@ def _plan(encoder: str, labels: Path, epochs: int | None) -> tuple[str, dict[str
     from ssast_recipes.data.scanning import scan_audio
     from ssast_recipes.model_config import read_config
     from ssast_recipes.model_source import fetch_model
-    from ssast_recipes.own_pretraining import free_memory
 
     folder = fetch_model(encoder)
     config = read_config(folder)
@@ -121,7 +119,7 @@ def _plan(encoder: str, labels: Path, epochs: int | None) -> tuple[str, dict[str
         "batch_size": batch.size,
         "grad_accumulation_factor": batch.accumulation,
         "lr": _LEARNING_RATES.get(geometry.embed_dim, 1e-4),
-        "num_workers": min(4, len(os.sched_getaffinity(0))),
+        "num_workers": min(4, num_cores()),
         "precision": "bf16" if on_gpu else "fp32",
     }
     return f"finetune{'_multi' if is_multi else ''}.yaml", values

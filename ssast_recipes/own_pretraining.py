@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssast_recipes.machine import free_memory, num_cores
 from ssast_recipes.own_plans import (
     MASKED_SHARE,
     choose_batch,
@@ -19,7 +20,7 @@ from ssast_recipes.own_plans import (
     num_patches,
 )
 from ssast_recipes.recipe_files import recipe_folder
-from ssast_recipes.recipe_runs import check_same_request, run_recipe, write_hparams
+from ssast_recipes.recipe_runs import is_same_request, keep_request, run_recipe, write_hparams
 
 if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
     import torch
@@ -44,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, help="default: results/pretrain/NAME, after the folder"
     )
     parser.add_argument("--init-from", metavar="WEIGHTS", help="go on from an encoder, of any kind")
+    parser.add_argument(
+        "--probe-data",
+        metavar="LABELS",
+        help="class folders or a CSV path,label: what is learnt is tried on them meanwhile",
+    )
     parser.add_argument("--device", help="cpu, cuda; default: a GPU if there is one")
     parser.add_argument("--plan", action="store_true", help="write the YAML file and stop there")
 
@@ -53,17 +59,17 @@ def run(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.absolute()
     output = (arguments.output or Path("results/pretrain") / folder.name).absolute()
     request = {"folder": folder, **{key: vars(arguments)[key] for key in ("size", "steps")}}
-    request["init_from"] = arguments.init_from and str(Path(arguments.init_from).absolute())
+    for key in ("init_from", "probe_data"):
+        given = vars(arguments)[key]
+        request[key] = given and str(Path(given).absolute())
     hparams_file = output / "pretrain.yaml"
-    if (output / "request.json").exists() and not hparams_file.exists():
-        (output / "request.json").unlink()  # it was interrupted while it planned
-    known = folder.is_dir() and check_same_request(output, request)
-    if known:
+    if is_same_request(output, request):
         print(f"Going on with {hparams_file}, as it stands", flush=True)
     else:
         values = _plan(folder, request, arguments.device)
         source = recipe_folder("OwnAudio") / "hparams" / "pretrain.yaml"
         write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
+        keep_request(output, request)
         print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
     train = recipe_folder("OwnAudio") / "train.py"
     if arguments.plan:
@@ -100,13 +106,14 @@ def _plan(folder: Path, request: Mapping[str, Any], device_name: str | None) -> 
     values: dict[str, Any] = {
         "data_folder": str(folder),
         "pretrained_encoder": request["init_from"],
+        "probe_data": request["probe_data"],
         "size": size,
         "target_length": target_length,
         "num_masked_patches": round(MASKED_SHARE * num_patches(target_length)),
         "mean": round(mean, 4),
         "std": round(std, 4),
         "lr": _LEARNING_RATES[size],
-        "num_workers": min(4, len(os.sched_getaffinity(0))),
+        "num_workers": min(4, num_cores()),
         "precision": "bf16" if device.type == "cuda" else "fp32",
     }
     return values | _plan_training(values, sum(counts), device, request["steps"])
@@ -172,13 +179,10 @@ def _measure(sample: "Sequence[Clip]") -> tuple[float, float]:
         else:
             waveforms[clip] = waveform
     silent = sum(waveform.abs().max() < SMALLEST_STEP for waveform in waveforms.values())
+    by_id = {clip.id: waveform for clip, waveform in waveforms.items()}
     mean, std = spectrogram_statistics(
         list(waveforms),
-        lambda path, start, *rest: next(
-            waveform
-            for clip, waveform in waveforms.items()
-            if (clip.path, clip.start) == (path, start)
-        ),
+        lambda path, start, duration, epoch, clip_id: by_id[clip_id],
         LogMelFilterbank(),
     )
     print(
@@ -220,19 +224,9 @@ def _plan_training(
         "warmup_steps": min(1000, steps // 10),
         "valid_interval": interval,
         "checkpoint_interval": interval,
+        "probe_interval": max(1, steps // 5),
         "log_interval": min(50, max(1, steps // 100)),
     }
-
-
-def free_memory(device: "torch.device") -> float:
-    """Returns the bytes that are free on a device: a GPU's, or the machine's."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    with open("/proc/meminfo", encoding="utf-8") as file:  # what the system would give
-        values = dict(line.split(":") for line in file)
-    return 1024 * float(values["MemAvailable"].split()[0])
 
 
 def _seconds_per_clip(encoder: Any, batch: int, device: "torch.device") -> float:

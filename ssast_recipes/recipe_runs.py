@@ -68,20 +68,20 @@ def run_recipe(recipe: str, hparams_file: Path) -> None:
         raise RunError(f"train.py ended with status {status}; the same command goes on from there")
 
 
-def check_same_request(folder: Path, request: Mapping[str, Any]) -> bool:
-    """Tells whether a folder holds a run that was asked for before; notes it if it is new.
+def is_same_request(folder: Path, request: Mapping[str, Any]) -> bool:
+    """Tells whether a folder holds a run that was asked for before.
 
     Arguments
     ---------
     folder : Path
-        The run's folder, in which `request.json` is kept.
+        The run's folder, in which `keep_request` keeps `request.json`.
     request : mapping
-        What the user asked for, in plain values.
+        What the user asks for, in plain values and paths.
 
     Returns
     -------
     bool
-        Whether the same was asked for before.
+        Whether the same was asked for before; False if nothing was.
 
     Raises
     ------
@@ -91,18 +91,27 @@ def check_same_request(folder: Path, request: Mapping[str, Any]) -> bool:
     Example
     -------
     >>> folder = getfixture("tmp_path")
-    >>> check_same_request(folder, {"size": "tiny"}), check_same_request(folder, {"size": "tiny"})
-    (False, True)
+    >>> is_same_request(folder, {"size": "tiny"})
+    False
+    >>> keep_request(folder, {"size": "tiny"})
+    >>> is_same_request(folder, {"size": "tiny"})
+    True
     """
     path = folder / "request.json"
-    text = json.dumps(request, indent=2, default=str) + "\n"
     if not path.exists():
-        write_text(path, text)
         return False
-    before = json.loads(path.read_text(encoding="utf-8"))
-    now = json.loads(text)
+    before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(_as_text(request))
     changed = [key for key in now if before.get(key) != now[key]]
     if changed:
         told = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in changed)
         raise ValueError(f"{folder} was begun with other options ({told}); choose another --output")
     return True
+
+
+def keep_request(folder: Path, request: Mapping[str, Any]) -> None:
+    """Notes what was asked for, once all that it takes is there: see `is_same_request`."""
+    write_text(folder / "request.json", _as_text(request))
+
+
+def _as_text(request: Mapping[str, Any]) -> str:
+    return json.dumps(request, indent=2, default=str) + "\n"

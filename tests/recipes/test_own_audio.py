@@ -144,7 +144,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys,
     assert main(words) == 1
     error = capsys.readouterr().err.strip()
     assert line in error and "\n" not in error
-    assert not list(tmp_path.rglob("*.yaml"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["EMPTY"]
 
 
 # ---- by the recipe
