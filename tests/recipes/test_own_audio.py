@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ssast_recipes.data.manifest import read_manifest
 from ssast_recipes.data.own_audio import prepare_unlabelled
 from ssast_recipes.data.synthetic.sounds import FAMILIES, make_sound
 from ssast_recipes.own_plans import choose_batch, choose_steps, choose_target_length
+from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES
 
 HPARAMS = RECIPES / "OwnAudio" / "hparams"
@@ -63,12 +65,13 @@ def labels(corpus, tmp_path):
 def run_small(recipe, hparams_file):
     """Stands in for a process of its own, and makes the model small."""
     assert recipe == "OwnAudio"
-    run_small.recipe(recipe, hparams_file, *[w for k, v in SMALL.items() for w in (f"--{k}", v)])
+    options = SMALL | getattr(run_small, "more", {}).get(hparams_file.name, {})
+    run_small.recipe(recipe, hparams_file, *[w for k, v in options.items() for w in (f"--{k}", v)])
 
 
 @pytest.fixture
 def in_process(monkeypatch, run_recipe):
-    run_small.recipe = run_recipe
+    run_small.recipe, run_small.more = run_recipe, {}
     for module in ("own_pretraining", "own_finetuning"):
         monkeypatch.setattr(f"ssast_recipes.{module}.run_recipe", run_small)
 
@@ -119,6 +122,33 @@ def test_labels_make_a_classifier(pretrained, corpus, labels, tmp_path, capsys, 
     classifier = AudioClassifier.from_pretrained(output)
     found = classifier.classify_file(corpus / NAMES[0] / "0.wav", top_k=2)
     assert set(found.labels) <= set(classes) and f"ssast classify {output}" in said
+
+
+def test_the_three_commands_of_the_readme(corpus, tmp_path, monkeypatch, in_process, capsys):
+    """As they stand there, but for steps, epochs and a small model."""
+    section = (REPOSITORY / "README.md").read_text().partition("## Your own audio")[2]
+    commands = section.partition("```bash\n")[2].partition("```")[0].splitlines()
+    assert [line.split()[:2] for line in commands] == [
+        ["ssast", "pretrain"],
+        ["ssast", "finetune"],
+        ["ssast", "classify"],
+    ]
+    shutil.copytree(corpus, tmp_path / "my_sounds")
+    shutil.copy(corpus / NAMES[0] / "0.wav", tmp_path / commands[2].split()[-1])
+    rows = [f"my_sounds/{name}/{number}.wav,{name}\n" for name in NAMES for number in range(10)]
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(rows))
+    monkeypatch.chdir(tmp_path)
+    run_small.more = {
+        "pretrain.yaml": {"num_steps": 4, "valid_interval": 2, "warmup_steps": 1},
+        "finetune.yaml": {"number_of_epochs": 1},
+    }
+    for command in commands:
+        assert main(command.split()[1:]) == 0
+    heard = capsys.readouterr().out.splitlines()[-4:]
+    assert heard[0].startswith(commands[2].split()[-1])
+    assert {line.split()[1] for line in heard[1:]} == set(NAMES)
+    log = (tmp_path / "results" / "pretrain" / "my_sounds" / "train_log.txt").read_text()
+    assert "probe: step 0, knn_accuracy" in log and "probe: step 4, knn_accuracy" in log
 
 
 def test_a_plan_runs_nothing(corpus, tmp_path, capsys):
