@@ -75,3 +75,26 @@ def size_name(geometry: Mapping[str, Any]) -> str | None:
     """
     named = (name for name, size in SIZES.items() if size.items() <= geometry.items())
     return next(named, None)
+
+
+def size_options(geometry: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of `ast_encoder` that make an encoder as wide and deep as another.
+
+    Arguments
+    ---------
+    geometry : mapping
+        `embed_dim`, `depth` and `num_heads` at least.
+
+    Returns
+    -------
+    dict
+        `size` and, None where the size says it, the three.
+
+    Example
+    -------
+    >>> size_options({"embed_dim": 384, "depth": 12, "num_heads": 6})
+    {'size': 'small', 'embed_dim': None, 'depth': None, 'num_heads': None}
+    """
+    size = size_name(geometry)
+    numbers = {key: None if size else geometry[key] for key in ("embed_dim", "depth", "num_heads")}
+    return {"size": size or "base", **numbers}

@@ -56,7 +56,7 @@ def _plan(encoder: str, labels: Path, epochs: int | None) -> tuple[str, dict[str
     """Says what there is; returns the name of the recipe's YAML file and its values."""
     import torch
 
-    from ssast_recipes.builders import size_name
+    from ssast_recipes.builders import size_options
     from ssast_recipes.data.labelled_files import read_labelled_files, split_files
     from ssast_recipes.data.preparation import HEADER_THREADS
     from ssast_recipes.data.scanning import scan_audio
@@ -97,12 +97,8 @@ def _plan(encoder: str, labels: Path, epochs: int | None) -> tuple[str, dict[str
         f"Plan: {epochs} epochs of {steps} steps; clips of {length / 100:g} s; judged by "
         f"{'mAP' if is_multi else 'accuracy'}"
     )
-    known = size_name(vars(geometry))
-    sizes = {"size": known} if known else {"size": "base"}
-    for key in ("embed_dim", "depth", "num_heads"):
-        sizes[key] = None if known else getattr(geometry, key)
     values = {
-        **sizes,
+        **size_options(vars(geometry)),
         "data_folder": str(labels),
         "num_classes": len(classes),
         "pretrained_encoder": str(folder),

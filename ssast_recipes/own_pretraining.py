@@ -1,17 +1,15 @@
 """`ssast pretrain`: from a folder of audio to an encoder."""
 
 import argparse
-import os
-import random
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssast_recipes.machine import free_memory, num_cores
 from ssast_recipes.own_plans import (
     MASKED_SHARE,
+    PATCH_SIZE,
     choose_batch,
     choose_steps,
     choose_target_length,
@@ -25,9 +23,6 @@ from ssast_recipes.recipe_runs import is_same_request, keep_request, run_recipe,
 if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
     import torch
 
-    from ssast_recipes.data.manifest import Clip
-
-SAMPLE = 200  # clips that are read to measure their level and silence
 # Published: Base and Small with batches of 24 at 1e-4, Tiny released with 120 at 5e-4. On a CPU
 # steps count for more than clips.
 _LEARNING_RATES = {"tiny": 5e-4, "small": 1e-4, "base": 1e-4}
@@ -66,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     if is_same_request(output, request):
         print(f"Going on with {hparams_file}, as it stands", flush=True)
     else:
-        values = _plan(folder, request, arguments.device)
+        values = _plan(folder, output, request, arguments.device)
         source = recipe_folder("OwnAudio") / "hparams" / "pretrain.yaml"
         write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
         keep_request(output, request)
@@ -83,114 +78,57 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def _plan(folder: Path, request: Mapping[str, Any], device_name: str | None) -> dict[str, Any]:
+def _plan(
+    folder: Path, output: Path, request: Mapping[str, Any], device_name: str | None
+) -> dict[str, Any]:
     """Measures audio and machine, says what was found, and returns values of the YAML file."""
     import torch
 
     from ssast_recipes.data.own_audio import find_audio
     from ssast_recipes.data.preparation import HEADER_THREADS
-    from ssast_recipes.data.scanning import check_rejected, scan_audio
+    from ssast_recipes.data.scanning import check_rejected, scan_audio, write_rejected
+    from ssast_recipes.own_survey import draw_windows, measure_sample, tell_audio
 
     paths = find_audio(folder)
     found, rejected = scan_audio(paths, HEADER_THREADS)
-    _tell_audio(folder, paths, found, rejected)
-    check_rejected(rejected, len(paths), max_rejected=0.1, listed_in="the lines above")
+    rejected_file = output / "rejected.csv"
+    if rejected:
+        write_rejected(rejected_file, rejected)
+    tell_audio(folder, paths, found, rejected, rejected_file)
+    check_rejected(rejected, len(paths), max_rejected=0.1, listed_in=rejected_file)
     device = torch.device(device_name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    size = request["size"] or ("base" if device.type == "cuda" else "tiny")
+    sizes = _choose_size(request, device)
     durations = [info.duration for info in found.values()]
     target_length = choose_target_length(durations)
     seconds = target_length / 100
     counts = [max(1, round(duration / seconds)) for duration in durations]
-    sample = _sample(found, counts)
-    mean, std = _measure(sample)
+    mean, std = measure_sample(draw_windows(found, counts))
     values: dict[str, Any] = {
         "data_folder": str(folder),
         "pretrained_encoder": request["init_from"],
         "probe_data": request["probe_data"],
-        "size": size,
+        **sizes,
         "target_length": target_length,
         "num_masked_patches": round(MASKED_SHARE * num_patches(target_length)),
         "mean": round(mean, 4),
         "std": round(std, 4),
-        "lr": _LEARNING_RATES[size],
+        "lr": _LEARNING_RATES[sizes["size"]],
         "num_workers": min(4, num_cores()),
         "precision": "bf16" if device.type == "cuda" else "fp32",
     }
     return values | _plan_training(values, sum(counts), device, request["steps"])
 
 
-def _tell_audio(
-    folder: Path, paths: Sequence[str], found: Mapping[str, Any], rejected: Mapping[str, str]
-) -> None:
-    hours = sum(info.duration for info in found.values()) / 3600
-    rates = Counter(f"{info.sample_rate / 1000:g} kHz" for info in found.values())
-    formats = Counter(Path(path).suffix.lower().lstrip(".") for path in found)
-    others = sum(len(names) for _, _, names in os.walk(folder, followlinks=True)) - len(paths)
-    told = [
-        ", ".join(f"{count:,} {name}" for name, count in counter.most_common(4))
-        for counter in (formats, rates)
-    ]
-    lengths = sorted(info.duration for info in found.values()) or [0.0]
-    print(f"{folder}: {len(found):,} audio files, {hours:.2f} hours ({'; '.join(told)})")
-    print(
-        f"  from {lengths[0]:.2f} to {lengths[-1]:.2f} s, half of them up to "
-        f"{lengths[len(lengths) // 2]:.2f} s; {others:,} other file(s) passed over"
-    )
-    for reason in list(rejected.values())[:10]:
-        print(f"  cannot be used: {reason}")
-    if len(rejected) > 10:
-        print(f"  and {len(rejected) - 10:,} more, which rejected.csv will list")
+def _choose_size(request: Mapping[str, Any], device: "torch.device") -> dict[str, Any]:
+    """The size asked for or, with weights to go on from, theirs."""
+    if request["size"] or not request["init_from"]:
+        return {"size": request["size"] or ("base" if device.type == "cuda" else "tiny")}
+    from ssast_recipes.builders import size_options
+    from ssast_recipes.checkpoints import read_weights
+    from ssast_recipes.pretrained import find_weights
+    from ssast_recipes.released import EXTRA_STATE
 
-
-def _sample(found: Mapping[str, Any], counts: Sequence[int]) -> "list[Clip]":
-    """Windows of the recordings, drawn evenly over all audio."""
-    from ssast_recipes.data.manifest import Clip
-
-    draws = random.Random(0)
-    infos = list(found.items())
-    chosen = draws.choices(range(len(infos)), counts, k=SAMPLE)
-    clips = []
-    for number, (index, count) in enumerate(
-        [(index, counts[index]) for index in sorted(set(chosen))]
-    ):
-        path, info = infos[index]
-        length = info.duration / count
-        start = draws.randrange(count) * length
-        clips.append(Clip(str(number), path, start, length, info.sample_rate))
-    return clips
-
-
-def _measure(sample: "Sequence[Clip]") -> tuple[float, float]:
-    """Mean and deviation of the sample's spectrograms; says how much of it is silent or damaged."""
-    from ssast_recipes.data.batches import as_float
-    from ssast_recipes.data.pipelines import WaveformReader
-    from ssast_recipes.data.resampling import SMALLEST_STEP
-    from ssast_recipes.data.shards import UnreadableAudioError
-    from ssast_recipes.data.statistics import spectrogram_statistics
-    from ssast_recipes.features import LogMelFilterbank
-
-    read = WaveformReader()
-    waveforms = {}
-    for clip in sample:
-        try:
-            waveform = as_float(read(clip.path, clip.start, clip.duration, 0, clip.id))
-        except UnreadableAudioError as error:
-            print(f"  cannot be used: {error}")
-        else:
-            waveforms[clip] = waveform
-    silent = sum(waveform.abs().max() < SMALLEST_STEP for waveform in waveforms.values())
-    by_id = {clip.id: waveform for clip, waveform in waveforms.items()}
-    mean, std = spectrogram_statistics(
-        list(waveforms),
-        lambda path, start, duration, epoch, clip_id: by_id[clip_id],
-        LogMelFilterbank(),
-    )
-    print(
-        f"  of {len(waveforms)} clips {silent / max(1, len(waveforms)):.0%} are silent; log-mel "
-        f"mean {mean:.2f}, deviation {std:.2f}",
-        flush=True,
-    )
-    return mean, std
+    return size_options(read_weights(find_weights(Path(request["init_from"])))[EXTRA_STATE])
 
 
 def _plan_training(
@@ -199,7 +137,8 @@ def _plan_training(
     from ssast_recipes.builders import ast_encoder
 
     length = values["target_length"]
-    encoder = ast_encoder(values["size"], target_length=length, patch_size=(16, 16)).to(device)
+    numbers = {key: values.get(key) for key in ("size", "embed_dim", "depth", "num_heads")}
+    encoder = ast_encoder(**numbers, target_length=length, patch_size=PATCH_SIZE).to(device)
     weights = sum(parameter.numel() for parameter in encoder.parameters())
     tokens = num_patches(length) + 2
     kept = kept_bytes(len(encoder.blocks), tokens, encoder.embed_dim)
@@ -211,7 +150,7 @@ def _plan_training(
     interval = min(steps, max(50, steps // 20))
     disk = 3 * 12 * weights + 4 * weights  # newest, best and the one being written; the model
     print(
-        f"Plan: {values['size']} ({weights / 1e6:.1f} million weights) on {device.type}; "
+        f"Plan: {_name_size(numbers)} ({weights / 1e6:.1f} million weights) on {device.type}; "
         f"{num_clips:,} clips of {length / 100:g} s, {values['num_masked_patches']} of "
         f"{num_patches(length)} patches masked; {steps:,} steps of {clips} clips "
         f"({steps * clips / num_clips:.1f} passes); about {format_seconds(steps * per_step)}, "
@@ -227,6 +166,12 @@ def _plan_training(
         "probe_interval": max(1, steps // 5),
         "log_interval": min(50, max(1, steps // 100)),
     }
+
+
+def _name_size(numbers: Mapping[str, Any]) -> str:
+    if numbers["embed_dim"] is None:
+        return numbers["size"]
+    return f"{numbers['embed_dim']} wide, {numbers['depth']} deep"
 
 
 def _seconds_per_clip(encoder: Any, batch: int, device: "torch.device") -> float:

@@ -94,15 +94,16 @@ def format_report(
     dog        3
     rain       1
     """
-    rows = [("split", "clips", "published", "missing", "hours", "shortest", "longest")]
+    compared = ("published", "missing") if published.clips else ()
+    rows = [("split", "clips", *compared, "hours", "shortest", "longest")]
     for split, count in counts.items():
         known = published.clips.get(split)
+        numbers = ("", "") if known is None else (known, max(known - count.num_clips, 0))
         rows.append(
             (
                 split,
                 f"{count.num_clips:,}",
-                "" if known is None else f"{known:,}",
-                "" if known is None else f"{max(known - count.num_clips, 0):,}",
+                *(f"{number:,}" if number != "" else "" for number in numbers[: len(compared)]),
                 f"{count.seconds / 3600:.2f}",
                 f"{count.shortest:.2f} s",
                 f"{count.longest:.2f} s",

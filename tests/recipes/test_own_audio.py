@@ -104,6 +104,19 @@ def test_a_folder_becomes_an_encoder(pretrained, corpus, tmp_path, capsys):
     assert "begun with other options (size was None, is small)" in capsys.readouterr().err
 
 
+def test_pretraining_goes_on_from_weights_of_any_size(pretrained, corpus, tmp_path, capsys):
+    before = tmp_path / "pretrained"
+    output = tmp_path / "further"
+    words = ["pretrain", str(corpus), "--init-from", str(before), "--steps", "1"]
+    assert main([*words, "--output", str(output)]) == 0
+    assert "Plan: 32 wide, 1 deep (" in capsys.readouterr().out
+    assert "embed_dim: 32" in (output / "pretrain.yaml").read_text()
+    results = json.loads((output / "results.json").read_text())
+    origin = results["pretrained_from"]
+    assert origin["name"].endswith("/model.ckpt")
+    assert sorted(origin["heads"]) == ["contrastive_head", "reconstruction_head"]
+
+
 @pytest.mark.parametrize("kind", ["folders", "table", "several"])
 def test_labels_make_a_classifier(pretrained, corpus, labels, tmp_path, capsys, kind):
     source = corpus if kind == "folders" else labels(several=kind == "several")
@@ -156,7 +169,7 @@ def test_a_plan_runs_nothing(corpus, tmp_path, capsys):
     assert main(words) == 0
     assert "To run it: python " in capsys.readouterr().out
     files = sorted(path.name for path in (tmp_path / "planned").iterdir())
-    assert files == ["pretrain.yaml", "request.json"]
+    assert files == ["pretrain.yaml", "rejected.csv", "request.json"]
     assert main(words) == 0  # and may be asked for again
 
 
@@ -175,6 +188,29 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys,
     error = capsys.readouterr().err.strip()
     assert line in error and "\n" not in error
     assert [path.name for path in tmp_path.rglob("*")] == ["EMPTY"]
+
+
+def test_a_folder_of_bad_files_names_them(tmp_path, capsys):
+    (tmp_path / "bad").mkdir()
+    for number in range(12):
+        (tmp_path / "bad" / f"{number}.wav").touch()
+    words = ["pretrain", str(tmp_path / "bad"), "--output", str(tmp_path / "run")]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert said.out.count("is an empty file") == 10 and "and 2 more, see " in said.out
+    assert "12 of 12 audio files cannot be used" in said.err
+    assert len((tmp_path / "run" / "rejected.csv").read_text().splitlines()) == 13
+    assert not (tmp_path / "run" / "pretrain.yaml").exists()
+
+
+def test_silence_alone_is_nothing_to_learn(tmp_path, capsys):
+    (tmp_path / "silent").mkdir()
+    for number in range(3):
+        soundfile.write(tmp_path / "silent" / f"{number}.wav", np.zeros(16000), 16000)
+    words = ["pretrain", str(tmp_path / "silent"), "--output", str(tmp_path / "run")]
+    assert main(words) == 1
+    assert "all of 3 clips drawn from the audio are silent" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 # ---- by the recipe
