@@ -48,6 +48,41 @@ def masked_patch_accuracy(
     >>> masked_patch_accuracy(targets, targets).item()
     1.0
     """
+    found = found_patches(predictions, targets, softmax_over, included).float()  # [batch, masked]
+    if included is None:
+        return found.mean()
+    return masked_mean(found, included).mean()
+
+
+def found_patches(
+    predictions: Tensor,
+    targets: Tensor,
+    softmax_over: str = "targets",
+    included: Tensor | None = None,
+) -> Tensor:
+    """Tells which masked patches are found, as `masked_patch_accuracy` counts them.
+
+    Arguments
+    ---------
+    predictions, targets, softmax_over, included
+        As for `masked_patch_accuracy`.
+
+    Returns
+    -------
+    Tensor
+        [batch, masked] bool; without a meaning for patches that take no part.
+
+    Raises
+    ------
+    ValueError
+        If `softmax_over` is unknown.
+
+    Example
+    -------
+    >>> targets = torch.eye(3).unsqueeze(0)
+    >>> found_patches(targets[:, [0, 1, 1]], targets)
+    tensor([[ True,  True, False]])
+    """
     with torch.autocast(predictions.device.type, enabled=False):
         similarities = similarity_matrix(predictions, targets)  # [batch, predictions, targets]
         if included is not None:
@@ -65,10 +100,7 @@ def masked_patch_accuracy(
                 f"softmax_over is targets, predictions or released, not {softmax_over!r}"
             )
     own = torch.arange(similarities.shape[1], device=similarities.device)
-    found = (similarities.argmax(dim=2) == own).float()  # [batch, masked]
-    if included is None:
-        return found.mean()
-    return masked_mean(found, included).mean()
+    return similarities.argmax(dim=2) == own
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Cutting spectrograms into patches, and putting them together again."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -144,6 +145,31 @@ def select_patches(values: Tensor, indices: Tensor) -> Tensor:
     [20.0, 0.0]
     """
     return values.gather(1, indices.unsqueeze(2).expand(-1, -1, values.shape[2]))
+
+
+def count_by_row(indices: Tensor, grid_size: tuple[int, int]) -> Tensor:
+    """Counts a batch's patches by frequency row; does not wait for the device.
+
+    Arguments
+    ---------
+    indices : Tensor
+        Patch indices, [batch, selected], int64.
+    grid_size : tuple[int, int]
+        (frequency, time), in patches.
+
+    Returns
+    -------
+    Tensor
+        [rows] float32, the lowest frequency first.
+
+    Example
+    -------
+    >>> count_by_row(torch.tensor([[0, 1, 5], [0, 6, 7]]), grid_size=(2, 4))
+    tensor([3., 3.])
+    """
+    rows, columns = grid_size
+    row = (indices // columns).unsqueeze(2)  # [batch, selected, 1]
+    return (row == torch.arange(rows, device=row.device)).sum(dim=(0, 1)).float()
 
 
 class PatchEmbedding(nn.Module):

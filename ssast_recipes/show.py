@@ -84,10 +84,11 @@ def draw_predictions(
         there is such a head), green, or did not, red.
     """
     import torch
-    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
+    from ssast_recipes.metrics import found_patches
     from ssast_recipes.patches import patchify, unpatchify
+    from ssast_recipes.pictures import FOUND_COLOURS
 
     encoder = model.encoder
     size, grid = encoder.patch_size, encoder.grid_size
@@ -117,40 +118,10 @@ def draw_predictions(
         picture = unpatchify(values, size, grid)[0].T.numpy()  # [mel bins, frames]
         colours = {"vmin": low, "vmax": high, "cmap": "magma"}
         if title.startswith("found"):
-            colours = {"vmin": 0, "vmax": 1, "cmap": ListedColormap(["firebrick", "seagreen"])}
+            colours = {"vmin": 0, "vmax": 1, "cmap": FOUND_COLOURS}
         axis.imshow(picture, origin="lower", aspect="auto", interpolation="nearest", **colours)
         axis.set_facecolor("lightgrey")
         axis.set_title(title, loc="left")
         axis.set_ylabel("mel bin")
     axes[-1].set_xlabel("frame")
     return figure
-
-
-def found_patches(predictions: "Tensor", targets: "Tensor") -> "Tensor":
-    """Tells which masked patches are found: each is most like its own prediction.
-
-    Arguments
-    ---------
-    predictions : Tensor
-        Of the contrastive head, [batch, masked, patch area].
-    targets : Tensor
-        The masked patches, [batch, masked, patch area].
-
-    Returns
-    -------
-    Tensor
-        [batch, masked] bool. Its mean is `masked_patch_accuracy` over "targets".
-
-    Example
-    -------
-    >>> import torch
-    >>> targets = torch.eye(3).unsqueeze(0)
-    >>> found_patches(targets[:, [0, 1, 1]], targets)
-    tensor([[ True,  True, False]])
-    """
-    import torch
-
-    from ssast_recipes.losses import similarity_matrix
-
-    chosen = similarity_matrix(predictions, targets).argmax(dim=2)  # [batch, masked]
-    return chosen == torch.arange(chosen.shape[1], device=chosen.device)

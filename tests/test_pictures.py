@@ -68,6 +68,26 @@ def test_clips_are_spread_over_the_batch_with_all_that_is_theirs(num_clips, chos
     assert len(figure.axes) == 3 * num_clips
 
 
+def test_what_was_found_is_drawn_where_it_was_masked(example):
+    spectrograms, masked, _ = (values[:2] for values in example)
+    elsewhere = (masked + 1) % 32
+    is_found = (torch.arange(20).view(2, 10) % 3 == 0).float()
+    is_found[:, 4] = math.nan
+    figure = draw_reconstructions(
+        spectrograms, masked, None, (16, 16), (8, 4), found=(elsewhere, is_found)
+    )
+    titles = [axis.get_title() for axis in figure.axes[:3]]
+    assert titles == ["spectrogram", "as the encoder sees it", "found (green), missed (red)"]
+    for row in range(2):
+        hits, image = drawn(figure, row, 2)
+        expected = torch.full((32, 256), math.nan)
+        expected[elsewhere[row]] = is_found[row].unsqueeze(1).expand(10, 256)
+        patches = patchify(hits.float().unsqueeze(0), (16, 16))[0]
+        torch.testing.assert_close(patches, expected, rtol=0, atol=0, equal_nan=True)
+        red, green = image.cmap(0.0), image.cmap(1.0)
+        assert red[0] > red[1] and green[1] > green[0] and image.get_clim() == (0, 1)
+
+
 def test_fewer_clips_than_asked_for_are_drawn(example):
     spectrograms, masked, predictions = (values[:1] for values in example)
     figure = draw_reconstructions(spectrograms, masked, predictions, (16, 16), (8, 4))

@@ -7,8 +7,7 @@ import soundfile
 import torch
 
 from ssast_recipes import cli
-from ssast_recipes.metrics import masked_patch_accuracy
-from ssast_recipes.show import draw_predictions, found_patches
+from ssast_recipes.show import draw_predictions
 from tests.test_model_folder import make, save
 
 
@@ -17,13 +16,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     soundfile.write("a.wav", (0.1 * torch.randn(9000)).numpy(), 16000)
     return tmp_path
-
-
-def test_found_patches_are_those_of_the_accuracy(device):
-    predictions, targets = torch.randn(2, 3, 9, 16, device=device)
-    found = found_patches(predictions, targets)
-    assert found.float().mean() == masked_patch_accuracy(predictions, targets, "targets")
-    assert 0 < found.float().mean() < 1
 
 
 def test_the_picture_shows_what_the_heads_predict():

@@ -123,4 +123,6 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{' '.join(map(_short, value))}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

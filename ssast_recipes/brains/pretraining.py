@@ -11,14 +11,14 @@ from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
 from ssast_recipes.brains.base import BaseBrain
-from ssast_recipes.brains.probe import LabelledProbe, embed
-from ssast_recipes.brains.watching import measure_embeddings, warn_of_collapse, warn_of_flat_loss
+from ssast_recipes.brains.probe import LabelledProbe
+from ssast_recipes.brains.watching import watch
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.losses import constant_patches
 from ssast_recipes.masking import Masker, find_mask_fault
-from ssast_recipes.metrics import masked_patch_accuracy
-from ssast_recipes.patches import patchify, select_patches
+from ssast_recipes.metrics import found_patches, masked_patch_accuracy
+from ssast_recipes.patches import count_by_row, patchify, select_patches
 from ssast_recipes.pictures import draw_reconstructions
 from ssast_recipes.pretraining import MaskedPatchPredictions
 from ssast_recipes.randomness import ClipGenerator
@@ -122,10 +122,7 @@ class PretrainingBrain(BaseBrain):
         loss = torch.zeros((), device=targets.device)
         self.metrics = {"constant_patches": constant.float().mean()}
         if predictions.contrastive is not None:
-            choice = {
-                "softmax_over": self.hparams.softmax_over,
-                "included": ~constant if self.hparams.exclude_constant_patches else None,
-            }
+            choice = self._choice(constant)
             contrastive = self.hparams.contrastive_loss(predictions.contrastive, targets, **choice)
             loss = loss + contrastive
             self.metrics["contrastive_loss"] = contrastive
@@ -140,6 +137,11 @@ class PretrainingBrain(BaseBrain):
             self.metrics["reconstruction_loss"] = reconstruction
         return loss
 
+    def _choice(self, constant: Tensor) -> dict[str, Any]:
+        """Which retrieval the contrastive head is asked for, given the constant patches."""
+        included = ~constant if self.hparams.exclude_constant_patches else None
+        return {"softmax_over": self.hparams.softmax_over, "included": included}
+
     # Validation
 
     def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
@@ -147,7 +149,7 @@ class PretrainingBrain(BaseBrain):
         if stage == Stage.VALID and self._example is not None:
             batch, outputs = self._example
             self._show(outputs)
-            self._watch(batch)
+            watch(self, batch)
         self._example = None
 
     @property
@@ -164,34 +166,52 @@ class PretrainingBrain(BaseBrain):
         return value if self.metric_name == "masked_patch_accuracy" else -value
 
     def evaluate_batch(self, batch: ClipBatch, stage: Stage) -> Tensor:
-        """Returns the batch's sums of the loss, of every metric, and of clips, [2 + metrics]."""
+        """Returns the batch's sums of the loss, of every metric, of clips, and of what is masked.
+
+        [2 + metrics + rows]: the last are masked patches by row of the grid.
+        """
         with self.evaluation_ctx:
             outputs = self.compute_forward(batch, stage)
             loss = self.compute_objectives(outputs, batch, stage)
         if self._example is None:
             self._example = batch, outputs
         means = [loss, *self.metrics.values(), torch.ones_like(loss)]
-        return len(batch) * torch.stack([value.float() for value in means])
+        sums = len(batch) * torch.stack([value.float() for value in means])
+        return torch.cat([sums, count_by_row(outputs.masked, self.hparams.encoder.grid_size)])
 
-    def summarise(self, outputs: list[Tensor], stage: Stage) -> dict[str, float]:
-        """Averages over the clips of all processes."""
+    def summarise(self, outputs: list[Tensor], stage: Stage) -> dict[str, Any]:
+        """Averages over the clips of all processes.
+
+        `masked_share_by_row` is a list: of each row of the grid, the lowest frequency first.
+        """
         sums = torch.stack(outputs).sum(dim=0)
         if self.distributed_launch:
             torch.distributed.all_reduce(sums)
-        *means, _ = (sums / sums[-1]).tolist()
-        return dict(zip(["loss", *self.metrics], means, strict=True))
+        rows, columns = self.hparams.encoder.grid_size
+        means = (sums / sums[-rows - 1]).tolist()  # over clips
+        shares = [round(count / columns, 6) for count in means[-rows:]]
+        named = zip(["loss", *self.metrics], means[: -rows - 1], strict=True)
+        return {**dict(named), "masked_share_by_row": shares}
 
     def _show(self, example: MaskedBatch) -> None:
-        if example.predictions.reconstruction is not None:
-            encoder = self.hparams.encoder
-            figure = draw_reconstructions(
-                example.spectrograms,
-                example.reconstruction_masked,
-                example.predictions.reconstruction,
-                encoder.patch_size,
-                encoder.grid_size,
-            )
-            self.log.figure("reconstruction", figure, self.optimizer_step)
+        contrastive, reconstruction = example.predictions
+        found = None
+        if contrastive is not None:
+            choice = self._choice(constant_patches(example.targets))
+            found = found_patches(contrastive, example.targets, **choice).float()
+            if choice["included"] is not None:
+                found = found.masked_fill(~choice["included"], float("nan"))
+        encoder = self.hparams.encoder
+        figure = draw_reconstructions(
+            example.spectrograms,
+            example.reconstruction_masked,
+            reconstruction,
+            encoder.patch_size,
+            encoder.grid_size,
+            found=None if found is None else (example.masked, found),
+        )
+        name = "found" if reconstruction is None else "reconstruction"
+        self.log.figure(name, figure, self.optimizer_step)
 
     # Early signs of what is learnt
 
@@ -219,21 +239,6 @@ class PretrainingBrain(BaseBrain):
             self.modules.train()
             self.log.write("probe", {"step": self.optimizer_step, **measured})
         self.window.start()
-
-    def _watch(self, batch: ClipBatch) -> None:
-        """Warns of embeddings that are all alike, and of a loss that does not fall."""
-        if not if_main_process():
-            return
-        self.modules.eval()
-        with torch.no_grad(), self.evaluation_ctx:
-            measured = measure_embeddings(embed(self.model.encoder, self.modules.front_end, batch))
-        self.modules.train()
-        self.log.write("embeddings", {"step": self.optimizer_step, **measured})
-        warm = getattr(self.schedule, "warmup_steps", 0)
-        records = [r for r in self.log.read() if r["stage"] == "valid" and r["step"] > warm]
-        for warning in (warn_of_collapse(measured, len(batch)), warn_of_flat_loss(records)):
-            if warning:
-                logger.warning("Warning: %s", warning)
 
 
 def _name(masker: Any) -> str:

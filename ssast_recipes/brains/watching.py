@@ -1,11 +1,19 @@
 """Early warnings: a pretraining whose embeddings collapse, or whose loss has gone flat."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import speechbrain as sb
+import torch
+from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
+from ssast_recipes.brains.probe import embed
+from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.probing import effective_rank, embedding_spread
+
+logger = logging.getLogger(__name__)
 
 # An encoder with random weights has a spread of 0.8 and a rank of 5 to 7 on 24 clips of ESC-10.
 LEAST_SPREAD = 0.005
@@ -13,6 +21,31 @@ LEAST_RANK = 1.5
 LEAST_CLIPS = 4  # of which anything can be said
 FLAT_VALIDATIONS = 5
 FLAT_SHARE = 0.001
+
+
+def watch(brain: sb.Brain, batch: ClipBatch) -> None:
+    """Logs how much embeddings differ; warns if they hardly do, and of a flat loss.
+
+    Arguments
+    ---------
+    brain : Brain
+        A `PretrainingBrain` that has just validated.
+    batch : ClipBatch
+        A batch of its validation set, on its device.
+    """
+    if not if_main_process():
+        return
+    brain.modules.eval()
+    with torch.no_grad(), brain.evaluation_ctx:
+        embeddings = embed(brain.model.encoder, brain.modules.front_end, batch)
+    brain.modules.train()
+    measured = measure_embeddings(embeddings)
+    brain.log.write("embeddings", {"step": brain.optimizer_step, **measured})
+    warm = getattr(brain.schedule, "warmup_steps", 0)
+    records = [r for r in brain.log.read() if r["stage"] == "valid" and r["step"] > warm]
+    for warning in (warn_of_collapse(measured, len(batch)), warn_of_flat_loss(records)):
+        if warning:
+            logger.warning("Warning: %s", warning)
 
 
 def measure_embeddings(embeddings: Tensor) -> dict[str, float]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from speechbrain import Stage
 
+from ssast_recipes.brains import pretraining
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.losses import constant_patches, info_nce_loss
@@ -74,7 +75,24 @@ def test_validation_is_the_mean_over_clips_however_they_are_batched(tmp_path):
         records.append(brain.evaluate_set(loader, Stage.VALID, enable=False))
     assert records[0].keys() == records[1].keys() == records[2].keys()
     for key, value in records[0].items():
-        assert [record[key] for record in records] == pytest.approx([value] * 3, rel=1e-5), key
+        for record in records:
+            assert record[key] == pytest.approx(value, rel=1e-5), key
+
+
+@pytest.mark.parametrize("two_passes", [False, True])
+def test_validation_tells_which_frequencies_are_masked(tmp_path, two_passes):
+    masker = WatchedMasker(10)
+    brain = pretraining_brain(tmp_path, masker=masker, two_passes=two_passes, num_steps=1)
+    fit(brain, Clips(4), Clips(5))
+    (record,) = (record for record in brain.log.read() if record["stage"] == "valid")
+    masked = [masked for step, _, masked in masker.seen if step == 0]
+    masked = torch.cat(masked[:: 1 + two_passes])  # of two passes, the contrastive one's
+    rows = (masked // 2).flatten().bincount(minlength=8)  # of 8 x 2 patches
+    shares = record["masked_share_by_row"]
+    assert shares == pytest.approx((rows / (5 * 2)).tolist(), abs=1e-6)
+    assert len(set(shares)) > 1
+    assert sum(shares) / 8 == pytest.approx(10 / 16, abs=1e-6)
+    assert f"masked_share_by_row [{shares[0]:.4g} " in (tmp_path / "train_log.txt").read_text()
 
 
 def test_the_loss_joins_the_objectives_by_their_weight(tmp_path):
@@ -267,6 +285,33 @@ def test_a_picture_is_drawn_at_every_validation(tmp_path):
     fit(brain, Clips(8), Clips(4))
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert names == ["reconstruction_00000001.png", "reconstruction_00000002.png"]
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+@pytest.mark.parametrize("two_passes", [False, True])
+def test_the_picture_shows_what_was_found(tmp_path, monkeypatch, exclude, two_passes):
+    seen = []
+    draw = pretraining.draw_reconstructions
+
+    def watch(*args, found):
+        seen.append((args, found))
+        return draw(*args, found=found)
+
+    monkeypatch.setattr(pretraining, "draw_reconstructions", watch)
+    options = {"exclude_constant_patches": exclude, "two_passes": two_passes}
+    brain = pretraining_brain(tmp_path, num_steps=1, softmax_over="targets", **options)
+    fit(brain, Clips(8), HalfSilent(4))
+    (((_, redrawn_at, _, _, _), (masked, found)),) = seen
+    assert torch.equal(redrawn_at, masked) != two_passes
+    (record,) = (record for record in brain.log.read() if record["stage"] == "valid")
+    assert found.isnan().any() == exclude
+    shares = found.nanmean(dim=1)  # one batch: all four clips
+    assert shares.mean().item() == pytest.approx(record["masked_patch_accuracy"], abs=1e-6)
+
+
+def test_without_reconstruction_the_picture_shows_what_was_found(tmp_path):
+    fit(pretraining_brain(tmp_path, reconstruction=False, num_steps=1), Clips(8), Clips(4))
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["found_00000001.png"]
 
 
 def test_pretraining_learns(tmp_path):
