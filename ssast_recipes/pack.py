@@ -4,6 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+from ssast_recipes.machine import num_cores
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.cli`."""
@@ -17,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-megabytes", type=float, default=1000, help="about; default: %(default)s"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the clips' order; default: 0")
-    parser.add_argument(
-        "--num-workers", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores"
-    )
+    parser.add_argument("--num-workers", type=int, default=num_cores(), help="default: all cores")
     parser.add_argument(
         "--max-rejected",
         type=float,
