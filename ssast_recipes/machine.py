@@ -20,6 +20,19 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def choose_device(name: str | None) -> "torch.device":
+    """Returns the device of a name or, without one, a GPU if there is one.
+
+    Example
+    -------
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    import torch
+
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def free_memory(device: "torch.device") -> float:
     """Returns the bytes that are free on a device: a GPU's, or the machine's.
 

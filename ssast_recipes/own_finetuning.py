@@ -2,13 +2,20 @@
 
 import argparse
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
-from ssast_recipes.machine import free_memory, num_cores
+from ssast_recipes.machine import choose_device, free_memory, num_cores
 from ssast_recipes.own_plans import choose_batch, choose_target_length, kept_bytes
 from ssast_recipes.recipe_files import recipe_folder
-from ssast_recipes.recipe_runs import is_same_request, keep_request, run_recipe, write_hparams
+from ssast_recipes.recipe_runs import (
+    is_same_request,
+    keep_request,
+    run_recipe,
+    train_command,
+    write_hparams,
+)
 
 _LEARNING_RATES = {192: 5e-4, 384: 2e-4}  # by width; ours, but for the published 1e-4 of Base
 _LEAST_STEPS = 500
@@ -22,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--epochs", type=int, help="default: 25, or more of few files")
     parser.add_argument("--output", type=Path, help="default: results/finetune/NAME, after LABELS")
+    parser.add_argument("--device", help="cpu, cuda; default: a GPU if there is one")
     parser.add_argument("--plan", action="store_true", help="write the YAML file and stop there")
 
 
@@ -36,26 +44,26 @@ def run(arguments: argparse.Namespace) -> None:
     if is_same_request(output, request):
         print(f"Going on with {hparams_file}, as it stands", flush=True)
     else:
-        name, values = _plan(encoder, labels, arguments.epochs)
+        name, values = _plan(encoder, labels, arguments.epochs, arguments.device)
         source = recipe_folder("OwnAudio") / "hparams" / name
         write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
         keep_request(output, request)
         print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
-    train = recipe_folder("OwnAudio") / "train.py"
     if arguments.plan:
-        print(f"To run it: python {train} {hparams_file}")
+        command = shlex.join(train_command("OwnAudio", hparams_file, arguments.device))
+        print(f"To run it: {command}")
         return
-    run_recipe("OwnAudio", hparams_file)
+    run_recipe("OwnAudio", hparams_file, arguments.device)
     print(
         f"The classifier: {output / 'model'}; class by class: {output / 'per_class.csv'}. To use "
         f"it:\nssast classify {output} FILES…"
     )
 
 
-def _plan(encoder: str, labels: Path, epochs: int | None) -> tuple[str, dict[str, Any]]:
+def _plan(
+    encoder: str, labels: Path, epochs: int | None, device_name: str | None
+) -> tuple[str, dict[str, Any]]:
     """Says what there is; returns the name of the recipe's YAML file and its values."""
-    import torch
-
     from ssast_recipes.builders import size_options
     from ssast_recipes.data.labelled_files import read_labelled_files, split_files
     from ssast_recipes.data.preparation import HEADER_THREADS
@@ -74,16 +82,15 @@ def _plan(encoder: str, labels: Path, epochs: int | None) -> tuple[str, dict[str
     if not found:
         raise ValueError(f"{labels}: none of the {len(files)} files can be read as audio")
     length = min(max(choose_target_length([info.duration for info in found.values()]), 32), 1024)
-    on_gpu = torch.cuda.is_available()
+    device = choose_device(device_name)
+    on_gpu = device.type == "cuda"
     # Published: patches overlap. It takes two and a half times as long.
     stride = [10, 10] if on_gpu and geometry.patch_size == (16, 16) else list(geometry.patch_size)
     tokens = (128 // stride[0]) * (length // stride[1]) + 2
     weights = 12 * geometry.depth * geometry.embed_dim**2
     kept = kept_bytes(geometry.depth, tokens, geometry.embed_dim)
     num_train = len(splits["train"])
-    batch = choose_batch(
-        24, num_train, weights, kept, free_memory(torch.device("cuda" if on_gpu else "cpu"))
-    )
+    batch = choose_batch(24, num_train, weights, kept, free_memory(device))
     clips = batch.size * batch.accumulation
     steps = math.ceil(num_train / clips)
     epochs = epochs or max(25, min(100, math.ceil(_LEAST_STEPS / steps)))

@@ -1,12 +1,13 @@
 """`ssast pretrain`: from a folder of audio to an encoder."""
 
 import argparse
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssast_recipes.machine import free_memory, num_cores
+from ssast_recipes.machine import choose_device, free_memory, num_cores
 from ssast_recipes.own_plans import (
     MASKED_SHARE,
     PATCH_SIZE,
@@ -18,7 +19,13 @@ from ssast_recipes.own_plans import (
     num_patches,
 )
 from ssast_recipes.recipe_files import recipe_folder
-from ssast_recipes.recipe_runs import is_same_request, keep_request, run_recipe, write_hparams
+from ssast_recipes.recipe_runs import (
+    is_same_request,
+    keep_request,
+    run_recipe,
+    train_command,
+    write_hparams,
+)
 
 if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
     import torch
@@ -66,15 +73,15 @@ def run(arguments: argparse.Namespace) -> None:
         write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
         keep_request(output, request)
         print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
-    train = recipe_folder("OwnAudio") / "train.py"
+    command = shlex.join(train_command("OwnAudio", hparams_file, arguments.device))
     if arguments.plan:
-        print(f"To run it: python {train} {hparams_file}")
+        print(f"To run it: {command}")
         return
-    run_recipe("OwnAudio", hparams_file)
+    run_recipe("OwnAudio", hparams_file, arguments.device)
     print(
         f"The encoder: {output / 'model'}. Next, with labels (a folder of class folders, or a CSV "
         f"file path,label):\nssast finetune {output} LABELS\n"
-        f"To run it again with other values: python {train} {hparams_file}"
+        f"To run it again with other values: {command}"
     )
 
 
@@ -82,7 +89,6 @@ def _plan(
     folder: Path, output: Path, request: Mapping[str, Any], device_name: str | None
 ) -> dict[str, Any]:
     """Measures audio and machine, says what was found, and returns values of the YAML file."""
-    import torch
 
     from ssast_recipes.data.own_audio import find_audio
     from ssast_recipes.data.preparation import HEADER_THREADS
@@ -96,7 +102,7 @@ def _plan(
         write_rejected(rejected_file, rejected)
     tell_audio(folder, paths, found, rejected, rejected_file)
     check_rejected(rejected, len(paths), max_rejected=0.1, listed_in=rejected_file)
-    device = torch.device(device_name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = choose_device(device_name)
     sizes = _choose_size(request, device)
     durations = [info.duration for info in found.values()]
     target_length = choose_target_length(durations)

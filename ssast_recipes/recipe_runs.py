@@ -54,7 +54,24 @@ def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None
     write_text(target, text)
 
 
-def run_recipe(recipe: str, hparams_file: Path) -> None:
+def train_command(recipe: str, hparams_file: Path, device: str | None = None) -> list[str]:
+    """Returns the words that run a recipe's `train.py` on a YAML file.
+
+    Example
+    -------
+    >>> train_command("OwnAudio", Path("mine.yaml"), "cpu")[-3:]
+    ['mine.yaml', '--device', 'cpu']
+    """
+    train = recipe_folder(recipe) / "train.py"
+    return [
+        sys.executable,
+        str(train),
+        str(hparams_file),
+        *(["--device", device] if device else []),
+    ]
+
+
+def run_recipe(recipe: str, hparams_file: Path, device: str | None = None) -> None:
     """Runs a recipe's `train.py` on a YAML file; what it prints is seen as it comes.
 
     Raises
@@ -62,7 +79,7 @@ def run_recipe(recipe: str, hparams_file: Path) -> None:
     RunError
         If it fails; it has said why.
     """
-    command = [sys.executable, str(recipe_folder(recipe) / "train.py"), str(hparams_file)]
+    command = train_command(recipe, hparams_file, device)
     status = subprocess.run(command, check=False).returncode
     if status:
         raise RunError(f"train.py ended with status {status}; the same command goes on from there")
