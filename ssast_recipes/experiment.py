@@ -28,6 +28,7 @@ from ssast_recipes.experiment_help import describe_usage, find_hparams_files
 from ssast_recipes.interruption import Interrupted, raising_interrupts
 from ssast_recipes.pretrained import find_weights
 from ssast_recipes.run_folder import leaving_no_folder
+from ssast_recipes.settings import name_experiment, read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +210,8 @@ def read_experiment(
     hparams["prepare_only"] = prepares_only
     with open(hparams_file, encoding="utf-8") as file:
         hparams["configuration"] = resolve_references(file, overrides).getvalue()
+    hparams["record"]["experiment"] = name_experiment(hparams_file)
+    hparams["record"]["settings"] = read_settings(hparams["configuration"])
     if hparams.get("pretrained_encoder"):
         _check_encoder(Path(hparams["pretrained_encoder"]))
     return hparams_file, hparams, run_options, overrides

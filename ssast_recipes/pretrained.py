@@ -3,9 +3,12 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+# What a fine-tuned run records of its pretraining.
+RUN_KEYS = ("experiment", "dataset", "seed", "steps", "num_clips", "size", "geometry", "settings")
 # Of a model folder, ours or Hugging Face's: the one that is safe by its format first.
 _MODEL_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -97,8 +100,8 @@ def find_test_fold(weights: Path) -> int | None:
         return None
 
 
-def find_dataset(weights: Path) -> str | None:
-    """Tells which data set a run was made on that made a weights file.
+def find_run(weights: Path) -> dict[str, Any]:
+    """Tells of the run that made a weights file what a table of results wants to know.
 
     Arguments
     ---------
@@ -107,23 +110,23 @@ def find_dataset(weights: Path) -> str | None:
 
     Returns
     -------
-    str | None
-        The `dataset` of the run's `results.json`; None if there is none.
+    dict
+        Of the run's `results.json`, what `RUN_KEYS` names, as far as it is there: nothing of a
+        file that is of no evaluated run.
 
     Example
     -------
     >>> run = getfixture("tmp_path")
-    >>> _ = (run / "results.json").write_text('{"dataset": "ESC-50"}')
-    >>> find_dataset(run / "save" / "CKPT+1" / "model.ckpt")
-    'ESC-50'
+    >>> _ = (run / "results.json").write_text('{"dataset": "ESC-50", "value": {"last": 0.5}}')
+    >>> find_run(run / "save" / "CKPT+1" / "model.ckpt")
+    {'dataset': 'ESC-50'}
     """
     folder = _run_folder(weights)
-    if folder is None:
-        return None
     try:
-        return json.loads((folder / "results.json").read_bytes())["dataset"]
-    except (OSError, KeyError, TypeError, ValueError):
-        return None
+        results = json.loads((folder / "results.json").read_bytes()) if folder else {}
+        return {key: results[key] for key in RUN_KEYS if key in results}
+    except (OSError, TypeError, ValueError):
+        return {}
 
 
 def _run_folder(weights: Path) -> Path | None:

@@ -12,7 +12,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.checkpoints import load_pretrained_encoder, load_pretrained_heads
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
-from ssast_recipes.pretrained import find_dataset, find_weights
+from ssast_recipes.pretrained import find_run, find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +101,11 @@ def load_pretrained(hparams: dict[str, Any]) -> None:
         heads = {name: head for name, head in heads.items() if head is not None}
         if heads:
             source = {**source, "heads": load_pretrained_heads(heads, path)}
-        hparams["record"]["pretrained_from"] = source
+        run = find_run(find_weights(Path(path)))
+        hparams["record"]["pretrained_from"] = {**source, "run": run} if run else source
         logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
         if if_main_process():
-            _warn_of_heard_fold(hparams, Path(path), source.get("test_fold"))
+            _warn_of_heard_fold(hparams, path, source.get("test_fold"), run.get("dataset"))
 
 
 def train_and_evaluate(
@@ -144,11 +145,13 @@ def train_and_evaluate(
     return brain.evaluate(datasets["test"], test_loader_kwargs=hparams["test_dataloader_opts"])
 
 
-def _warn_of_heard_fold(hparams: dict[str, Any], path: Path, left_out: int | None) -> None:
+def _warn_of_heard_fold(
+    hparams: dict[str, Any], path: str, left_out: int | None, dataset: str | None
+) -> None:
     test_fold = hparams.get("test_fold")
     if None in (left_out, test_fold) or left_out == test_fold:
         return
-    datasets = {find_dataset(find_weights(path)), hparams["record"].get("dataset")} - {None}
+    datasets = {dataset, hparams["record"].get("dataset")} - {None}
     if len({name.partition("-")[0] for name in datasets}) > 1:  # ESC-10's folds are ESC-50's
         return
     logger.warning(

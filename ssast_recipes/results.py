@@ -51,7 +51,7 @@ def write_results(
     folder = Path(hparams.output_folder)
     encoder = hparams.encoder
     record = {
-        **hparams.record,
+        **_without_folders(hparams.record),
         "metric": metric,
         "value": dict(values),
         "seed": hparams.seed,
@@ -71,6 +71,14 @@ def write_results(
     path = folder / "results.json"
     write_text(path, json.dumps(_finite(record), indent=2, allow_nan=False) + "\n")
     return path
+
+
+def _without_folders(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Manifests by their names: where they lie tells apart machines, not runs."""
+    manifests = record.get("train_manifests")
+    if manifests is None:
+        return dict(record)
+    return {**record, "train_manifests": [Path(manifest).name for manifest in manifests]}
 
 
 def _finite(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssast_recipes.pretrained import find_dataset, find_test_fold
+from ssast_recipes.pretrained import find_run, find_test_fold
 
 
 @pytest.mark.parametrize(
@@ -29,11 +29,21 @@ def test_a_file_of_no_run_has_no_fold(tmp_path, path):
 
 
 @pytest.mark.parametrize(
-    ("text", "dataset"),
-    [('{"dataset": "ESC-10"}', "ESC-10"), ("{}", None), ("[]", None), ('{"da', None), (None, None)],
+    ("text", "run"),
+    [
+        (
+            '{"dataset": "ESC-10", "settings": {"lr": 0.1}, "value": {"last": 0.5}}',
+            {"dataset": "ESC-10", "settings": {"lr": 0.1}},
+        ),
+        ("{}", {}),
+        ("[]", {}),
+        ('{"da', {}),
+        (None, {}),
+    ],
 )
-def test_the_data_set_is_that_of_the_results(tmp_path, text, dataset):
+def test_the_run_is_that_of_the_results(tmp_path, text, run):
     if text is not None:
         (tmp_path / "results.json").write_text(text)
-    assert find_dataset(tmp_path / "save" / "CKPT+1" / "model.ckpt") == dataset
-    assert find_dataset(tmp_path / "model.ckpt") is None
+    assert find_run(tmp_path / "save" / "CKPT+1" / "model.ckpt") == run
+    assert find_run(tmp_path / "model" / "model.safetensors") == run
+    assert find_run(tmp_path / "model.ckpt") == {}
