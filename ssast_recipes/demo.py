@@ -109,9 +109,9 @@ def make_jobs(output: Path, quick: bool) -> tuple[Job, dict[str, list[Job]]]:
     options = common | TRAINING | (QUICK_TRAINING if quick else {})
     trainings: dict[str, list[Job]] = {}
     for kind, more in KINDS.items():
-        after = None
+        after: tuple[Job, ...] = ()
         if kind == "pretrained":
-            after, more = pretraining, {**more, "pretrained_encoder": pretraining.folder}
+            after, more = (pretraining,), {**more, "pretrained_encoder": pretraining.folder}
         trainings[kind] = [
             Job(
                 f"{kind} {seed}",

@@ -32,9 +32,14 @@ class Job:
     folder : Path
         The run's output folder.
     options : mapping
-        Values by key of the YAML file, `num_steps` among them.
-    after : Job, optional
+        Values by key of the YAML file.
+    after : sequence of Job
         What has to be finished before.
+    length : tuple of str and int, optional
+        What the log counts, "step" or "epoch", and how many there will be; by default the steps of
+        `num_steps` among the options.
+    weight : float, optional
+        How much of the work it is; by default its length.
     """
 
     name: str
@@ -42,19 +47,22 @@ class Job:
     hparams_file: str
     folder: Path
     options: Mapping[str, Any]
-    after: "Job | None" = None
+    after: Sequence["Job"] = ()
+    length: tuple[str, int] | None = None
+    weight: float | None = None
 
     @property
     def command(self) -> list[str]:
         """The command line."""
         hparams_file = self.train.parent / "hparams" / self.hparams_file
         options = {**self.options, "output_folder": self.folder}
-        return [
-            sys.executable,
-            str(self.train),
-            str(hparams_file),
-            *(f"--{key}={value}" for key, value in options.items()),
-        ]
+        words = [f"--{key}={_as_yaml(value)}" for key, value in options.items()]
+        return [sys.executable, str(self.train), str(hparams_file), *words]
+
+    @property
+    def background_command(self) -> list[str]:
+        """The command line where nobody watches."""
+        return [*self.command, "--noprogressbar"]
 
     @property
     def finished(self) -> bool:
@@ -74,11 +82,53 @@ class Job:
         return [json.loads(line) for line in lines if line.endswith("}")]  # the last may be cut
 
     @property
-    def steps_done(self) -> int:
-        """How far the run has got, by its log."""
+    def work(self) -> float:
+        """How much of the whole work it is."""
+        return self.weight if self.weight is not None else self._length[1]
+
+    @property
+    def work_done(self) -> float:
+        """How much of it is done, by its log."""
         if self.finished:
-            return self.options["num_steps"]
-        return max((record["step"] for record in self.metrics), default=0)
+            return self.work
+        unit, total = self._length
+        return self.work * max((record.get(unit, 0) for record in self.metrics), default=0) / total
+
+    @property
+    def _length(self) -> tuple[str, int]:
+        return self.length or ("step", self.options["num_steps"])
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation(Job):
+    """What has to be there before runs begin: finished once a file is there.
+
+    Arguments
+    ---------
+    words : sequence of str
+        The command line.
+    leaves : Path, optional
+        The file.
+    """
+
+    words: Sequence[str] = ()
+    leaves: Path | None = None
+
+    @property
+    def command(self) -> list[str]:
+        """The command line."""
+        return list(self.words)
+
+    background_command = command
+
+    @property
+    def finished(self) -> bool:
+        """Whether the file is there."""
+        return self.leaves.exists()
+
+
+def _as_yaml(value: Any) -> Any:
+    return "null" if value is None else value
 
 
 def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
@@ -104,16 +154,17 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
         If one waits for what is neither finished nor to be run.
     """
     for job in jobs:
-        if job.after is not None and not job.after.finished and job.after not in jobs:
-            raise ValueError(f"{job.name} waits for {job.after.name}, which is none of the jobs")
+        for before in job.after:
+            if not before.finished and before not in jobs:
+                raise ValueError(f"{job.name} waits for {before.name}, which is none of the jobs")
     waiting = [job for job in jobs if not job.finished]
     running: dict[Job, subprocess.Popen] = {}
-    total = sum(job.options["num_steps"] for job in jobs)
+    total = sum(job.work for job in jobs)
     form = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
     with tqdm(total=total, desc=title, bar_format=form, dynamic_ncols=True, mininterval=1) as bar:
         try:
             while waiting or running:
-                for job in [job for job in waiting if job.after is None or job.after.finished]:
+                for job in [job for job in waiting if all(one.finished for one in job.after)]:
                     if len(running) < num_processes:
                         running[job] = _start(job)
                         waiting.remove(job)
@@ -123,7 +174,7 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
                         del running[job]
                         _check(job, process.returncode)
                 bar.set_postfix_str(", ".join(job.name for job in running), refresh=False)
-                bar.update(sum(job.steps_done for job in jobs) - bar.n)
+                bar.update(sum(job.work_done for job in jobs) - bar.n)
         finally:
             _end(running.values())
 
@@ -132,7 +183,7 @@ def _start(job: Job) -> subprocess.Popen:
     job.folder.mkdir(parents=True, exist_ok=True)
     with open(job.folder / "output.txt", "w", encoding="utf-8") as output:
         return subprocess.Popen(
-            [*job.command, "--noprogressbar"],
+            job.background_command,
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -30,7 +30,7 @@ time.sleep(float(options.get("seconds", 0)))
 def job(tmp_path):
     (tmp_path / "train.py").write_text(TRAIN)
 
-    def make(name, after=None, **options):
+    def make(name, after=(), **options):
         options = {"num_steps": 4, **options}
         return Job(name, tmp_path / "train.py", "x.yaml", tmp_path / name, options, after)
 
@@ -43,7 +43,7 @@ def order(tmp_path):
 
 def test_a_job_waits_for_what_it_needs_and_no_more_run_than_allowed(job, tmp_path):
     first = job("first", seconds=0.6)
-    needing, other = job("needing", after=first), job("other")
+    needing, other = job("needing", after=[first]), job("other")
     run_jobs([first, needing, other], num_processes=2, title="all")
     lines = order(tmp_path)
     assert lines.index("other began") < lines.index("first ended") < lines.index("needing began")
@@ -68,17 +68,17 @@ def test_what_is_finished_is_not_run_again(job, tmp_path):
 
 def test_progress_is_read_from_the_log_whose_last_line_may_be_cut(job):
     one = job("one")
-    assert one.steps_done == 0
+    assert one.work_done == 0
     one.folder.mkdir()
     (one.folder / "metrics.jsonl").write_text(json.dumps({"step": 3}) + '\n{"step": 4')
-    assert one.steps_done == 3 and [record["step"] for record in one.metrics] == [3]
+    assert one.work_done == 3 and [record["step"] for record in one.metrics] == [3]
     (one.folder / "results.json").write_text("{}")
-    assert one.steps_done == 4
+    assert one.work_done == 4
 
 
 def test_a_failure_is_told_and_ends_the_others(job, tmp_path):
     first = job("first", seconds=1)  # by its end the slow one has begun
-    slow, failing = job("slow", seconds=60), job("failing", fails="yes", after=first)
+    slow, failing = job("slow", seconds=60), job("failing", fails="yes", after=[first])
     began = time.monotonic()
     told = "failing failed: the data is missing; fetch it .exit status 1.; see .*output.txt"
     with pytest.raises(RunError, match=told):
@@ -103,7 +103,7 @@ def test_an_interruption_ends_the_running(job, tmp_path):
 
 def test_a_job_that_waits_for_none_of_the_jobs_is_refused(job):
     with pytest.raises(ValueError, match="second waits for first, which is none of the jobs"):
-        run_jobs([job("second", after=job("first"))], 1, "all")
+        run_jobs([job("second", after=[job("first")])], 1, "all")
 
 
 def is_gone(job):

@@ -1,0 +1,1 @@
+"""Tables of results: the published rows as data, the runs that fill them, and what these left."""

@@ -1,0 +1,289 @@
+"""From the rows of tables to runs: each once, however many rows need it."""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hyperpyyaml import resolve_references
+
+from ssast_recipes.jobs import Job, Preparation
+from ssast_recipes.recipe_files import recipe_folder
+from ssast_recipes.settings import read_settings
+from ssast_recipes.tables.rows import Pretraining, Row, Table, Task
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are.
+
+    Arguments
+    ---------
+    output : Path
+        The folder of all runs.
+    data_root : Path
+        The folder of the data sets' folders.
+    data : mapping
+        Data sets that lie elsewhere, by the names of their folders.
+    """
+
+    output: Path
+    data_root: Path
+    data: Mapping[str, Path] = field(default_factory=dict)
+
+    def of_data(self, name: str) -> Path:
+        """The folder of a data set."""
+        return self.data.get(name, self.data_root / name)
+
+    def of_manifests(self, name: str) -> Path:
+        """The folder of a data set's manifests."""
+        return self.output / "manifests" / name
+
+
+@dataclass
+class Plan:
+    """The runs of some rows, in the order of the rows, and what cannot be run.
+
+    Arguments
+    ---------
+    jobs : list of Job
+        What a job needs stands before it.
+    skipped : list of tuple
+        Row, task, and the folder that was looked for.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    skipped: list[tuple[str, str, Path]] = field(default_factory=list)
+
+
+def make_plan(
+    tables: Sequence[Table],
+    places: Places,
+    rows: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    seeds: Sequence[int] = (1,),
+    folds: Sequence[int] | None = None,
+    released: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Plans what fills the cells of tables.
+
+    Arguments
+    ---------
+    tables : sequence of Table
+        The tables.
+    places : Places
+        Where data are and runs go.
+    rows, tasks : sequence of str, optional
+        Names of the rows, keys of the tasks; by default all.
+    seeds : sequence of int
+        Of fine-tuning, and of pretraining where there are no folds: that of the first.
+    folds : sequence of int, optional
+        Of tasks that have any; by default all.
+    released : bool
+        Whether to take the authors' weights in place of pretraining, where a row names any.
+    options : mapping, optional
+        Options of every run.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If a row or a task is unknown.
+
+    Example
+    -------
+    >>> from ssast_recipes.tables.rows import read_table
+    >>> plan = make_plan([read_table("table3")], Places(Path("out"), Path("nowhere")))
+    >>> len(plan.jobs), plan.skipped[0][1:]
+    (0, ('AS', PosixPath('nowhere/AudioSet')))
+    """
+    _check_names("row", rows, [row.name for table in tables for row in table.rows])
+    _check_names("task", tasks, [key for table in tables for key in table.tasks])
+    planner = _Planner(places, seeds, folds, released, options or {})
+    for table in tables:
+        for row in table.rows:
+            for key, task in table.tasks.items():
+                if (rows is None or row.name in rows) and (tasks is None or key in tasks):
+                    planner.add(row, task)
+    return planner.plan
+
+
+def _check_names(kind: str, names: Sequence[str] | None, known: Sequence[str]) -> None:
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        told = ", ".join(dict.fromkeys(known))
+        raise ValueError(f"there is no {kind} {unknown[0]!r}; there are: {told}")
+
+
+def expected_settings(experiment: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads the settings of an experiment with options of the command line.
+
+    Arguments
+    ---------
+    experiment : str
+        Recipe and YAML file.
+    options : mapping
+        By key, as the command line gives them.
+
+    Returns
+    -------
+    dict
+        As `read_settings`; placeholders are told by the options.
+
+    Example
+    -------
+    >>> settings = expected_settings("ESC50/finetune_patch", {"data_folder": "/d", "lr": 0.5})
+    >>> settings["lr"], settings["number_of_epochs"], settings["schedule"]
+    (0.5, 50, 'EpochDecay(decay=0.85, first_epoch=6)')
+    """
+    recipe, name = experiment.split("/")
+    hparams = recipe_folder(recipe) / "hparams" / f"{name}.yaml"
+    given = {"data_folder": "DATA", "pretrained_encoder": None, **options}
+    overrides = "\n".join(f"{key}: {_as_yaml(value)}" for key, value in given.items())
+    with open(hparams, encoding="utf-8") as file:
+        return read_settings(resolve_references(file, overrides).getvalue())
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as SpeechBrain's command line would write it into the YAML file."""
+    if isinstance(value, str) and re.fullmatch(r"[\[{].*|[\w.+-]+", value):
+        return value
+    return json.dumps(value, default=str)
+
+
+class _Planner:
+    def __init__(
+        self,
+        places: Places,
+        seeds: Sequence[int],
+        folds: Sequence[int] | None,
+        released: bool,
+        options: Mapping[str, Any],
+    ):
+        self.places, self.seeds, self.folds = places, seeds, folds
+        self.released, self.options = released, options
+        self.plan, self._jobs = Plan(), {}
+
+    def add(self, row: Row, task: Task) -> None:
+        needed = [task.data]
+        if row.pretraining is not None and not (self.released and row.released):
+            needed += [row.pretraining.data]
+            needed += [corpus["data"] for corpus in row.pretraining.prepares.values()]
+        for name in needed:
+            if not self.places.of_data(name).is_dir():
+                self.plan.skipped.append((row.name, task.key, self.places.of_data(name)))
+                return
+        for fold in self._folds(task):
+            for seed in self.seeds:
+                self._tune(row, task, fold, seed)
+
+    def _folds(self, task: Task) -> Iterator[int | None]:
+        if not task.folds:
+            yield None
+        else:
+            yield from (fold for fold in task.folds if self.folds is None or fold in self.folds)
+
+    def _tune(self, row: Row, task: Task, fold: int | None, seed: int) -> None:
+        options = {**task.options, **row.tuning, **self.options}
+        encoder: Job | None = None
+        if row.pretraining is not None and not (self.released and row.released):
+            encoder = self._pretrain(row.pretraining, fold)
+        elif row.released is not None:
+            encoder = self._import(row.released)
+        experiment = task.experiments[row.patches]
+        if encoder is not None:
+            options["pretrained_encoder"] = encoder.folder
+        before = [] if encoder is None else [encoder]
+        self._run(experiment, task.data, options, fold, seed, before, f"{task.key} {row.name}")
+
+    def _pretrain(self, pretraining: Pretraining, fold: int | None) -> Job:
+        options = {**pretraining.options, **self.options}
+        manifests = self.places.of_manifests(pretraining.data)
+        options = {
+            key: value.replace("{manifests}", str(manifests)) if isinstance(value, str) else value
+            for key, value in options.items()
+        }
+        before = []
+        for option, corpus in pretraining.prepares.items():
+            before.append(self._prepare(**corpus))
+            options[option] = before[-1].leaves
+        fold = fold if pretraining.folds == "same" else None
+        name = f"pretraining {pretraining.experiment}"
+        return self._run(
+            pretraining.experiment, pretraining.data, options, fold, self.seeds[0], before, name
+        )
+
+    def _run(
+        self,
+        experiment: str,
+        data: str,
+        options: Mapping[str, Any],
+        fold: int | None,
+        seed: int,
+        after: Sequence[Job],
+        name: str,
+    ) -> Job:
+        recipe, yaml_name = experiment.split("/")
+        digest = json.dumps([experiment, data, sorted(options.items())], default=str)
+        # The same wherever it is, and for all folds.
+        digest = digest.replace(str(self.places.output), "").replace(f"/fold{fold}/", "/")
+        slug = f"{yaml_name}-{hashlib.sha256(digest.encode()).hexdigest()[:8]}"
+        place = self.places.output / recipe / slug
+        place = place / f"seed{seed}" if fold is None else place / f"fold{fold}" / f"seed{seed}"
+        if place not in self._jobs:
+            given = {
+                "data_folder": self.places.of_data(data),
+                "manifest_folder": self.places.of_manifests(data),
+                "seed": seed,
+                **({} if fold is None else {"test_fold": fold}),
+                **options,
+            }
+            train = recipe_folder(recipe) / "train.py"
+            name = f"{name} {'' if fold is None else f'fold {fold} '}seed {seed}"
+            settings = expected_settings(experiment, {**given, "output_folder": "OUT"})
+            steps, epochs = settings.get("num_steps"), settings.get("number_of_epochs")
+            length = ("step", int(steps)) if steps else ("epoch", int(epochs))
+            job = Job(name, train, f"{yaml_name}.yaml", place, given, tuple(after), length)
+            self._jobs[place] = job
+            self.plan.jobs.append(job)
+        return self._jobs[place]
+
+    def _prepare(self, experiment: str, data: str) -> Preparation:
+        recipe, yaml_name = experiment.split("/")
+        manifests = self.places.of_manifests(data)
+        train = recipe_folder(recipe) / "train.py"
+        folder = self.places.output / "preparation" / data
+        words = [
+            sys.executable,
+            str(train),
+            str(train.parent / "hparams" / f"{yaml_name}.yaml"),
+            f"--data_folder={self.places.of_data(data)}",
+            f"--manifest_folder={manifests}",
+            f"--output_folder={folder}",
+            "--prepare_only",
+        ]
+        return self._once(f"preparing {data}", folder, words, manifests / "train.csv", train)
+
+    def _import(self, name: str) -> Preparation:
+        folder = self.places.output / "weights" / name
+        words = [sys.executable, "-m", "ssast_recipes.cli", "import", name, str(folder)]
+        return self._once(f"importing {name}", folder, words, folder / "config.json", Path())
+
+    def _once(
+        self, name: str, folder: Path, words: Sequence[str], leaves: Path, train: Path
+    ) -> Preparation:
+        if folder not in self._jobs:
+            job = Preparation(
+                name, train, "", folder, {}, (), ("step", 1), words=tuple(words), leaves=leaves
+            )
+            self._jobs[folder] = job
+            self.plan.jobs.append(job)
+        return self._jobs[folder]
