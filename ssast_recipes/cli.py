@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("ssast_recipes.importing", "make a model folder of released or foreign weights"),
     "export": ("ssast_recipes.exporting", "a model for transformers, or as a torch program"),
     "push": ("ssast_recipes.push", "upload a model to the Hugging Face Hub"),
+    "tables": ("ssast_recipes.tables.command", "published numbers beside those of runs"),
     "reproduce": ("ssast_recipes.tables.reproduce", "the runs that fill a table of the paper"),
     "crossval": ("ssast_recipes.crossval", "train and test every fold of a recipe, and average"),
 }

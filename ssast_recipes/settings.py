@@ -62,6 +62,8 @@ def read_settings(text: str) -> dict[str, Any]:
     {'lr': 0.001, 'train_manifests': ['train.csv']}
     >>> read_settings("masker: !new:ssast_recipes.masking.RandomMasker\\n    num_masked_patches: 4")
     {'masker': 'RandomMasker(num_masked_patches=4)'}
+    >>> read_settings("num_steps: !apply:operator.getitem [[20000, 200000], False]")
+    {'num_steps': 20000}
     """
     root = yaml.compose(text)
     settings = {}
@@ -110,6 +112,9 @@ def _is_path(value: str) -> bool:
 
 
 def _value(node: yaml.Node) -> Any:
+    if node.tag == "!apply:operator.getitem":  # how one key chooses the values of others
+        choices, index = map(_value, node.value)
+        return choices[index]
     if node.tag.startswith("!"):
         name = node.tag.partition(":")[2].rpartition(".")[2]
         arguments = []

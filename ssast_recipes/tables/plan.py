@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,18 @@ from hyperpyyaml import resolve_references
 from ssast_recipes.jobs import Job, Preparation
 from ssast_recipes.recipe_files import recipe_folder
 from ssast_recipes.settings import read_settings
-from ssast_recipes.tables.rows import Pretraining, Row, Table, Task
+from ssast_recipes.tables.rows import Pretraining, Row, Scale, Table, Task
+
+# Reading a YAML file takes a tenth of a second: what does not change the settings is left out.
+_NO_SETTINGS = {
+    "data_folder",
+    "librispeech_manifest",
+    "manifest_folder",
+    "output_folder",
+    "pretrained_encoder",
+    "seed",
+    "test_fold",
+}
 
 
 @dataclass(frozen=True)
@@ -53,11 +65,14 @@ class Plan:
     jobs : list of Job
         What a job needs stands before it.
     skipped : list of tuple
-        Row, task, and the folder that was looked for.
+        Row, task, and what is not there.
+    train_clips : dict
+        By folder of a run: how many clips it trains on, about.
     """
 
     jobs: list[Job] = field(default_factory=list)
-    skipped: list[tuple[str, str, Path]] = field(default_factory=list)
+    skipped: list[tuple[str, str, str]] = field(default_factory=list)
+    train_clips: dict[Path, int] = field(default_factory=dict)
 
 
 def make_plan(
@@ -68,7 +83,7 @@ def make_plan(
     seeds: Sequence[int] = (1,),
     folds: Sequence[int] | None = None,
     released: bool = False,
-    options: Mapping[str, Any] | None = None,
+    scale: Scale = Scale(),  # noqa: B008
 ) -> Plan:
     """Plans what fills the cells of tables.
 
@@ -86,8 +101,8 @@ def make_plan(
         Of tasks that have any; by default all.
     released : bool
         Whether to take the authors' weights in place of pretraining, where a row names any.
-    options : mapping, optional
-        Options of every run.
+    scale : Scale
+        How large the runs are. At the scale "smoke", what differs in weights alone is tuned once.
 
     Returns
     -------
@@ -103,12 +118,13 @@ def make_plan(
     >>> from ssast_recipes.tables.rows import read_table
     >>> plan = make_plan([read_table("table3")], Places(Path("out"), Path("nowhere")))
     >>> len(plan.jobs), plan.skipped[0][1:]
-    (0, ('AS', PosixPath('nowhere/AudioSet')))
+    (0, ('AS', 'nowhere/AudioSet'))
     """
     _check_names("row", rows, [row.name for table in tables for row in table.rows])
     _check_names("task", tasks, [key for table in tables for key in table.tasks])
-    planner = _Planner(places, seeds, folds, released, options or {})
+    planner = _Planner(places, seeds, scale.folds or folds, released)
     for table in tables:
+        planner.scale = Scale() if table.one_scale and scale.name != "smoke" else scale
         for row in table.rows:
             for key, task in table.tasks.items():
                 if (rows is None or row.name in rows) and (tasks is None or key in tasks):
@@ -144,12 +160,35 @@ def expected_settings(experiment: str, options: Mapping[str, Any]) -> dict[str, 
     >>> settings["lr"], settings["number_of_epochs"], settings["schedule"]
     (0.5, 50, 'EpochDecay(decay=0.85, first_epoch=6)')
     """
+    kept = {key: value for key, value in options.items() if key not in _NO_SETTINGS}
+    return dict(_settings(experiment, tuple(sorted(kept.items()))))
+
+
+@cache
+def _settings(experiment: str, options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     recipe, name = experiment.split("/")
     hparams = recipe_folder(recipe) / "hparams" / f"{name}.yaml"
-    given = {"data_folder": "DATA", "pretrained_encoder": None, **options}
+    given = {"data_folder": "DATA", "output_folder": "OUT", **dict(options)}
     overrides = "\n".join(f"{key}: {_as_yaml(value)}" for key, value in given.items())
     with open(hparams, encoding="utf-8") as file:
         return read_settings(resolve_references(file, overrides).getvalue())
+
+
+def scale_pretraining(pretraining: Pretraining, scaled: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a pretraining's options with others in their place, the masked share as it was.
+
+    Example
+    -------
+    >>> pretraining = Pretraining("ESC50/pretrain_patch", "ESC-50", 1440)
+    >>> scale_pretraining(pretraining, {"target_length": 256})
+    {'target_length': 256, 'num_masked_patches': 100}
+    """
+    options = {**pretraining.options, **scaled}
+    if "target_length" in scaled:
+        before = expected_settings(pretraining.experiment, pretraining.options)
+        share = before["num_masked_patches"] / before["target_length"]
+        options["num_masked_patches"] = round(share * scaled["target_length"])
+    return options
 
 
 def _as_yaml(value: Any) -> str:
@@ -166,11 +205,11 @@ class _Planner:
         seeds: Sequence[int],
         folds: Sequence[int] | None,
         released: bool,
-        options: Mapping[str, Any],
     ):
         self.places, self.seeds, self.folds = places, seeds, folds
-        self.released, self.options = released, options
+        self.released, self.scale = released, Scale()
         self.plan, self._jobs = Plan(), {}
+        self._tuned: set[str] = set()
 
     def add(self, row: Row, task: Task) -> None:
         needed = [task.data]
@@ -179,8 +218,11 @@ class _Planner:
             needed += [corpus["data"] for corpus in row.pretraining.prepares.values()]
         for name in needed:
             if not self.places.of_data(name).is_dir():
-                self.plan.skipped.append((row.name, task.key, self.places.of_data(name)))
+                self.plan.skipped.append((row.name, task.key, str(self.places.of_data(name))))
                 return
+        if self.scale.name == "smoke" and row.pretraining is None and row.released:
+            self.plan.skipped.append((row.name, task.key, f"the weights {row.released}"))
+            return
         for fold in self._folds(task):
             for seed in self.seeds:
                 self._tune(row, task, fold, seed)
@@ -192,20 +234,28 @@ class _Planner:
             yield from (fold for fold in task.folds if self.folds is None or fold in self.folds)
 
     def _tune(self, row: Row, task: Task, fold: int | None, seed: int) -> None:
-        options = {**task.options, **row.tuning, **self.options}
+        scaled = {**self.scale.tuning, **self.scale.tasks.get(task.key, {})}
+        options = {**task.options, **row.tuning, **scaled}
         encoder: Job | None = None
         if row.pretraining is not None and not (self.released and row.released):
             encoder = self._pretrain(row.pretraining, fold)
         elif row.released is not None:
             encoder = self._import(row.released)
         experiment = task.experiments[row.patches]
+        if self.scale.name == "smoke":
+            kind = json.dumps([task.key, row.patches, encoder is None, options], default=str)
+            if kind in self._tuned:
+                return
+            self._tuned.add(kind)
         if encoder is not None:
             options["pretrained_encoder"] = encoder.folder
         before = [] if encoder is None else [encoder]
-        self._run(experiment, task.data, options, fold, seed, before, f"{task.key} {row.name}")
+        name = f"{task.key} {row.name}"
+        job = self._run(experiment, task.data, options, fold, seed, before, name)
+        self.plan.train_clips[job.folder] = task.train_clips
 
     def _pretrain(self, pretraining: Pretraining, fold: int | None) -> Job:
-        options = {**pretraining.options, **self.options}
+        options = scale_pretraining(pretraining, self.scale.pretraining)
         manifests = self.places.of_manifests(pretraining.data)
         options = {
             key: value.replace("{manifests}", str(manifests)) if isinstance(value, str) else value
@@ -217,9 +267,11 @@ class _Planner:
             options[option] = before[-1].leaves
         fold = fold if pretraining.folds == "same" else None
         name = f"pretraining {pretraining.experiment}"
-        return self._run(
+        job = self._run(
             pretraining.experiment, pretraining.data, options, fold, self.seeds[0], before, name
         )
+        self.plan.train_clips[job.folder] = pretraining.train_clips
+        return job
 
     def _run(
         self,
@@ -248,7 +300,7 @@ class _Planner:
             }
             train = recipe_folder(recipe) / "train.py"
             name = f"{name} {'' if fold is None else f'fold {fold} '}seed {seed}"
-            settings = expected_settings(experiment, {**given, "output_folder": "OUT"})
+            settings = expected_settings(experiment, given)
             steps, epochs = settings.get("num_steps"), settings.get("number_of_epochs")
             length = ("step", int(steps)) if steps else ("epoch", int(epochs))
             job = Job(name, train, f"{yaml_name}.yaml", place, given, tuple(after), length)

@@ -20,37 +20,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("results/tables"))
     parser.add_argument("--released", action="store_true", help="the authors' weights, if any")
+    parser.add_argument(
+        "--scale",
+        choices=["full", "small", "smoke"],
+        default="full",
+        help="full: as published (the default); small: a tiny model, fewer steps; smoke: "
+        "fabricated data and a few steps, to see that everything runs",
+    )
     parser.add_argument("--processes", type=int, default=1, help="runs at a time; default: 1")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan, run nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     parser.add_argument("--commands", type=Path, help="write the commands to a file, run nothing")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Plans, prints the plan, and executes it."""
+    """Plans, says what there is to do and what it takes, and does it."""
+    from ssast_recipes.files import write_text
     from ssast_recipes.jobs import run_jobs
+    from ssast_recipes.tables.costs import describe_costs
     from ssast_recipes.tables.plan import Places, make_plan
-    from ssast_recipes.tables.rows import read_table
+    from ssast_recipes.tables.rows import read_scale, read_table
 
-    places = Places(
-        arguments.output.absolute(),
-        arguments.data_root.absolute(),
-        {name: Path(f).absolute() for name, _, f in (d.partition("=") for d in arguments.data)},
-    )
+    is_smoke = arguments.scale == "smoke"
+    output = (arguments.output / arguments.scale).absolute()
+    data = dict(_pair(given) for given in arguments.data)
+    places = Places(output, output / "data" if is_smoke else arguments.data_root.absolute(), data)
+    if is_smoke:
+        from ssast_recipes.tables.smoke import make_corpora, run_in_process
+
+        make_corpora(places.data_root)
     plan = make_plan(
         [read_table(name) for name in arguments.tables],
         places,
         rows=arguments.rows and [name.strip() for name in arguments.rows.split(";")],
         tasks=arguments.tasks and arguments.tasks.split(","),
-        seeds=[int(seed) for seed in arguments.seeds.split(",")],
-        folds=arguments.folds and [int(fold) for fold in arguments.folds.split(",")],
+        seeds=_numbers("--seeds", arguments.seeds),
+        folds=arguments.folds and _numbers("--folds", arguments.folds),
         released=arguments.released,
+        scale=read_scale(arguments.scale),
     )
-    for row, task, folder in plan.skipped:
-        print(f"skipped: {row}, {task}: {folder} is not there")
-    for job in plan.jobs:
-        state = "done" if job.finished else "to do"
-        print(f"{state}: {job.name}")
-        if arguments.dry_run:
-            print(f"    {shlex.join(map(str, job.command))}")
-    if not arguments.dry_run:
+    for row, task, missing in plan.skipped:
+        print(f"skipped: {row}, {task}: {missing} is not there")
+    waiting = [job for job in plan.jobs if not job.finished]
+    print(describe_costs(plan), flush=True)
+    commands = [shlex.join(map(str, job.command)) for job in waiting]
+    if arguments.commands:
+        write_text(arguments.commands, "".join(f"{command}\n" for command in commands))
+        print(f"The commands, each after those above it that it needs: {arguments.commands}")
+    elif arguments.dry_run:
+        for job, command in zip(waiting, commands, strict=True):
+            print(f"# {job.name}\n{command}")
+    elif is_smoke:
+        run_in_process(plan.jobs)
+    else:
         run_jobs(plan.jobs, arguments.processes, "tables")
+    if not arguments.dry_run and not arguments.commands:
+        print(f"To see the tables: ssast tables {' '.join(arguments.tables)} {output}")
+
+
+def _pair(given: str) -> tuple[str, Path]:
+    name, equals, folder = given.partition("=")
+    if not equals:
+        raise ValueError(f"--data {given}: give NAME=FOLDER, as ESC-50=/data/ESC-50-master")
+    return name, Path(folder).absolute()
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} {text}: give whole numbers, as 1,2,3") from None

@@ -18,8 +18,9 @@ class Task:
     ---------
     key : str
         As the tables abbreviate it.
-    name, metric, dataset : str
-        The data set; what is measured; how the data set's name in `results.json` begins.
+    name, metric, selection, dataset : str
+        The data set; what is measured; of which weights ("last", "averaged" or "best"); how the
+        data set's name in `results.json` begins.
     experiments : mapping
         Recipe and YAML file, `RECIPE/NAME`, by kind of patches: patch, frame.
     data : str
@@ -35,6 +36,7 @@ class Task:
     key: str
     name: str
     metric: str
+    selection: str
     dataset: str
     experiments: Mapping[str, str]
     data: str
@@ -100,6 +102,29 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How large runs are.
+
+    Arguments
+    ---------
+    name : str
+        "full", as published, or one of `common.yaml`.
+    pretraining, tuning : mapping
+        Options in place of a row's.
+    tasks : mapping
+        By key: options of a task's fine-tuning.
+    folds : tuple of int, optional
+        In place of a task's.
+    """
+
+    name: str = "full"
+    pretraining: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    folds: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Table:
     """A table: rows by tasks.
 
@@ -113,8 +138,13 @@ class Table:
         In the order in which they are worth running.
     means : mapping
         Columns that are means over tasks, in place of the tasks.
+    comparisons : tuple of mapping
+        What the paper finds, to be held against ours: `claim`, and the names of a `higher` and a
+        `lower` row.
     notes : str
         What is to be said below the table.
+    one_scale : bool
+        Whether its own options are small already.
     """
 
     key: str
@@ -123,7 +153,9 @@ class Table:
     tasks: Mapping[str, Task]
     rows: tuple[Row, ...]
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    comparisons: tuple[Mapping[str, str], ...] = ()
     notes: str = ""
+    one_scale: bool = False
 
     @property
     def columns(self) -> dict[str, tuple[str, ...]]:
@@ -149,6 +181,29 @@ def table_names() -> list[str]:
     return sorted(path.stem for path in tables_folder().glob("*.yaml") if path.stem != "common")
 
 
+def read_scale(name: str) -> Scale:
+    """Reads a scale.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+
+    Example
+    -------
+    >>> read_scale("small").tuning
+    {'size': 'tiny'}
+    """
+    scales = _load(tables_folder() / "common.yaml")["scales"]
+    if name == "full":
+        return Scale()
+    if name not in scales:
+        raise ValueError(f"there is no scale {name!r}; there are full, {', '.join(scales)}")
+    given = dict(scales[name])
+    folds = given.pop("folds", None)
+    return Scale(name, folds=None if folds is None else tuple(folds), **given)
+
+
 def read_table(name: str | Path) -> Table:
     """Reads a table.
 
@@ -170,7 +225,7 @@ def read_table(name: str | Path) -> Table:
     -------
     >>> table = read_table("table2")
     >>> table.rows[1].name, table.rows[1].pretraining.options, table.rows[1].published["ESC"]
-    ('250 masked patches', {'num_masked_patches': 250}, 86.7)
+    ('250 masked patches', {'two_passes': True, 'crop': 'start', 'num_masked_patches': 250}, 86.7)
     """
     path = Path(name)
     if path.suffix != ".yaml":
@@ -202,8 +257,16 @@ def _table(path: Path, content: dict[str, Any], common: dict[str, Any]) -> Table
         tasks[key] = Task(key=key, folds=folds, **given)
     rows = tuple(_row(row, content, common["pretrainings"]) for row in content["rows"])
     means = {name: tuple(keys) for name, keys in content.get("means", {}).items()}
-    given = {key: content[key] for key in ("title", "source", "notes") if key in content}
-    return Table(path.stem, tasks=tasks, rows=rows, means=means, **given)
+    given = {
+        key: content[key] for key in ("title", "source", "notes", "one_scale") if key in content
+    }
+    comparisons = tuple(content.get("comparisons", ()))
+    names = {row.name for row in rows}
+    for comparison in comparisons:
+        for side in ("higher", "lower"):
+            if comparison[side] not in names:
+                raise TypeError(f"comparison {comparison['claim']!r}: no row {comparison[side]!r}")
+    return Table(path.stem, tasks=tasks, rows=rows, means=means, comparisons=comparisons, **given)
 
 
 def _row(given: dict[str, Any], table: dict[str, Any], pretrainings: dict[str, Any]) -> Row:

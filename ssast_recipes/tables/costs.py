@@ -1,0 +1,84 @@
+"""What runs take: time and disk, estimated before they begin."""
+
+import time
+
+import torch
+
+from ssast_recipes.builders import ast_encoder
+from ssast_recipes.flops import encoder_flops, pretraining_flops
+from ssast_recipes.jobs import Job, Preparation
+from ssast_recipes.machine import choose_device
+from ssast_recipes.own_plans import format_seconds
+from ssast_recipes.tables.plan import Plan, expected_settings
+
+# Of the rate of matrix products, what training gets of it: a cautious guess.
+_EFFICIENCY = 0.3
+_START_SECONDS = 15  # of a process: imports, reading manifests, testing
+
+
+def describe_costs(plan: Plan) -> str:
+    """Says how much there is to do, and estimates time and disk of what is not finished.
+
+    Arguments
+    ---------
+    plan : Plan
+        The runs.
+
+    Returns
+    -------
+    str
+        A line.
+    """
+    waiting = [job for job in plan.jobs if not job.finished]
+    line = f"{len(plan.jobs)} runs, {len(plan.jobs) - len(waiting)} of them finished"
+    runs = [job for job in waiting if not isinstance(job, Preparation)]
+    if not runs:
+        return line
+    rate = _EFFICIENCY * measure_rate()
+    costs = [_cost(job, plan.train_clips[job.folder]) for job in runs]
+    operations, disk = map(sum, zip(*costs, strict=True))
+    seconds = operations / rate + _START_SECONDS * len(runs)
+    kind = choose_device(None).type
+    return (
+        f"{line}; the others take about {format_seconds(seconds)} here, one after the other "
+        f"({operations / 1e15:.3g} PFLOP at {rate / 1e12:.2g} TFLOP/s on {kind}, in 32-bit), and "
+        f"{disk / 1e9:.2g} GB of disk"
+    )
+
+
+def _cost(job: Job, train_clips: int) -> tuple[float, float]:
+    """Floating-point operations, and bytes that stay."""
+    experiment = f"{job.train.parent.name}/{job.hparams_file.removesuffix('.yaml')}"
+    settings = expected_settings(experiment, job.options)
+    names = ("size", "embed_dim", "depth", "num_heads", "target_length", "patch_size")
+    with torch.device("meta"):
+        encoder = ast_encoder(
+            **{name: settings[name] for name in names}, patch_stride=settings.get("patch_stride")
+        )
+    geometry = encoder.geometry()
+    masked = settings.get("num_masked_patches")
+    if masked is None:
+        rows, columns = geometry["grid_size"]
+        area = settings["patch_size"][0] * settings["patch_size"][1]
+        a_clip = 3 * encoder_flops(geometry["depth"], geometry["embed_dim"], rows * columns, area)
+    else:
+        heads = sum(bool(settings[f"{name}_head"]) for name in ("contrastive", "reconstruction"))
+        a_clip = pretraining_flops(geometry, masked, heads, 1 + bool(settings["two_passes"]))
+    clips = settings["batch_size"] * settings.get("grad_accumulation_factor", 1)
+    unit, count = job.length
+    shown = count * clips if unit == "step" else count * train_clips
+    weights = sum(parameter.numel() for parameter in encoder.parameters())
+    # Newest and best checkpoint, each with Adam's two moments; the model.
+    return a_clip * shown, (2 * 3 + 1) * 4 * weights
+
+
+def measure_rate(size: int = 1024, repeats: int = 5) -> float:
+    """Measures how many floating-point operations a second matrix products do here, in 32-bit."""
+    device = choose_device(None)
+    matrix = torch.randn(size, size, device=device)
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        (matrix @ matrix)[0, 0].item()  # waits for the device
+        seconds.append(time.perf_counter() - begin)
+    return 2 * size**3 / min(seconds)
