@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hyperpyyaml import resolve_references
 
 from ssast_recipes.jobs import Job, Preparation
@@ -65,7 +66,7 @@ class Plan:
     jobs : list of Job
         What a job needs stands before it.
     skipped : list of tuple
-        Row, task, and what is not there.
+        Row, task, and why.
     train_clips : dict
         By folder of a run: how many clips it trains on, about.
     """
@@ -118,7 +119,7 @@ def make_plan(
     >>> from ssast_recipes.tables.rows import read_table
     >>> plan = make_plan([read_table("table3")], Places(Path("out"), Path("nowhere")))
     >>> len(plan.jobs), plan.skipped[0][1:]
-    (0, ('AS', 'nowhere/AudioSet'))
+    (0, ('AS', 'nowhere/AudioSet is not there'))
     """
     _check_names("row", rows, [row.name for table in tables for row in table.rows])
     _check_names("task", tasks, [key for table in tables for key in table.tasks])
@@ -160,7 +161,11 @@ def expected_settings(experiment: str, options: Mapping[str, Any]) -> dict[str, 
     >>> settings["lr"], settings["number_of_epochs"], settings["schedule"]
     (0.5, 50, 'EpochDecay(decay=0.85, first_epoch=6)')
     """
-    kept = {key: value for key, value in options.items() if key not in _NO_SETTINGS}
+    kept = {
+        key: value.replace("{manifests}", "MANIFESTS") if isinstance(value, str) else value
+        for key, value in options.items()
+        if key not in _NO_SETTINGS
+    }
     return dict(_settings(experiment, tuple(sorted(kept.items()))))
 
 
@@ -172,6 +177,15 @@ def _settings(experiment: str, options: tuple[tuple[str, Any], ...]) -> dict[str
     overrides = "\n".join(f"{key}: {_as_yaml(value)}" for key, value in given.items())
     with open(hparams, encoding="utf-8") as file:
         return read_settings(resolve_references(file, overrides).getvalue())
+
+
+@cache
+def _manifest_place(experiment: str) -> str:
+    """Where, below a data set's manifests, those of an experiment are: each split its own."""
+    recipe, name = experiment.split("/")
+    text = (recipe_folder(recipe) / "hparams" / f"{name}.yaml").read_text(encoding="utf-8")
+    values = {key.value: node.value for key, node in yaml.compose(text).value}
+    return values["manifest_folder"].partition("/manifests")[2].strip("/")
 
 
 def scale_pretraining(pretraining: Pretraining, scaled: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,10 +232,12 @@ class _Planner:
             needed += [corpus["data"] for corpus in row.pretraining.prepares.values()]
         for name in needed:
             if not self.places.of_data(name).is_dir():
-                self.plan.skipped.append((row.name, task.key, str(self.places.of_data(name))))
+                reason = f"{self.places.of_data(name)} is not there"
+                self.plan.skipped.append((row.name, task.key, reason))
                 return
         if self.scale.name == "smoke" and row.pretraining is None and row.released:
-            self.plan.skipped.append((row.name, task.key, f"the weights {row.released}"))
+            reason = f"{row.released} would have to be downloaded"
+            self.plan.skipped.append((row.name, task.key, reason))
             return
         for fold in self._folds(task):
             for seed in self.seeds:
@@ -293,7 +309,7 @@ class _Planner:
         if place not in self._jobs:
             given = {
                 "data_folder": self.places.of_data(data),
-                "manifest_folder": self.places.of_manifests(data),
+                "manifest_folder": self.places.of_manifests(data) / _manifest_place(experiment),
                 "seed": seed,
                 **({} if fold is None else {"test_fold": fold}),
                 **options,

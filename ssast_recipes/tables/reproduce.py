@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
         released=arguments.released,
         scale=read_scale(arguments.scale),
     )
-    for row, task, missing in plan.skipped:
-        print(f"skipped: {row}, {task}: {missing} is not there")
+    for row, task, reason in plan.skipped:
+        print(f"skipped: {row}, {task}: {reason}")
     waiting = [job for job in plan.jobs if not job.finished]
     print(describe_costs(plan), flush=True)
     commands = [shlex.join(map(str, job.command)) for job in waiting]

@@ -19,6 +19,7 @@ from ssast_recipes.jobs import Job, Preparation
 from ssast_recipes.recipe_files import recipe_folder
 
 _AUDIOSET = {"balanced_train": 8, "unbalanced_train": 10, "eval": 6}
+_SPEAKERS = {"train-clean-100": 1, "train-clean-360": 1, "train-other-500": 1, "dev-clean": 1}
 
 
 def _speechcommands(folder: Path) -> None:
@@ -32,7 +33,7 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "ESC-50": lambda folder: make_esc50(folder, duration=0.7, sample_rate=16000),
     "ESC-10": lambda folder: make_esc50(folder, duration=0.7, sample_rate=16000),
     "IEMOCAP": lambda folder: make_iemocap(folder, durations=(0.4, 0.8)),
-    "LibriSpeech": lambda folder: make_librispeech(folder, durations=(0.5, 1.5)),
+    "LibriSpeech": lambda folder: make_librispeech(folder, _SPEAKERS, durations=(0.5, 1.5)),
     "SpeechCommands": _speechcommands,
     "VoxCeleb1": lambda folder: make_voxceleb(folder, durations=(0.5, 1.0)),
 }
