@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import speechbrain as sb
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -43,7 +44,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "ssast_recipes", "recipes"):
+    for name in (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "ssast_recipes",
+        "recipes",
+        "benchmarks",
+    ):
         (source / name).symlink_to(REPOSITORY / name)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     command += ["--quiet", "--wheel-dir", str(folder), str(source)]
@@ -70,3 +78,9 @@ def ssast(installed: Path) -> Callable[..., subprocess.CompletedProcess]:
 def seed() -> None:
     """Every test starts from the same random state, whichever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def quiet_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps pytest's log handlers, which SpeechBrain would replace."""
+    monkeypatch.setattr(sb.utils.logger, "setup_logging", lambda *args: None)

@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 DATA_FILES = ("*/*.py", "*/README.md", "*/hparams/*.yaml", "shared/*.yaml")
 
 
-def test_the_wheel_has_every_module_and_every_recipe_and_nothing_else(installed):
+def test_the_wheel_has_every_module_recipe_and_table_and_nothing_else(installed):
     modules = {
         path.relative_to(REPOSITORY)
         for pattern in ("**/*.py", "*.json")
@@ -20,8 +20,12 @@ def test_the_wheel_has_every_module_and_every_recipe_and_nothing_else(installed)
         for pattern in DATA_FILES
         for path in REPOSITORY.glob(f"recipes/{pattern}")
     }
+    tables = {
+        Path("ssast_recipes/published_tables") / path.name
+        for path in REPOSITORY.glob("benchmarks/tables/*.yaml")
+    }
     found = {path.relative_to(installed) for path in installed.rglob("*") if path.is_file()}
-    assert {path for path in found if ".dist-info" not in str(path)} == modules | recipes
+    assert {path for path in found if ".dist-info" not in str(path)} == modules | recipes | tables
 
 
 def test_installed_commands_find_the_recipes(installed, ssast, tmp_path):

@@ -123,7 +123,11 @@ def _show(cell: Cell, notes: list[str]) -> str:
 def _difference(published: float | None, cell: Cell) -> str:
     if published is None or not cell.values:
         return ""
-    return f"{cell.mean - published:+.1f}".replace("-", "−")
+    return _signed(cell.mean - published)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -176,7 +180,7 @@ def _compared(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
         agrees = "so it is here" if mean > 0 else "not so here"
         lines.append(
             f"* {one['claim']}: {agrees}, {higher.mean:.1f} against {lower.mean:.1f}; fold by fold "
-            f"{mean:+.1f}{spread}, higher in {wins} of {len(gaps)}.".replace("-", "−")
+            f"{_signed(mean)}{spread}, higher in {wins} of {len(gaps)}."
         )
     if not lines:
         return ""
