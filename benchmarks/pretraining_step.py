@@ -1,0 +1,302 @@
+"""Times pretraining steps: clips a second, stage by stage, and against the released procedure.
+
+python benchmarks/pretraining_step.py --size base --batch 24 --precision bf16 --compile --stages
+python benchmarks/pretraining_step.py --size tiny --batch 4 --steps 5 --against released
+
+Waveforms are noise of 16 bits, made beforehand and loaded by a DataLoader, so that of the loading
+only batching and copying count; benchmarks/loading.py times reading files.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from released_step import released_step
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ssast_recipes.builders import SIZES, ast_encoder
+from ssast_recipes.data.batches import ClipBatch, collate
+from ssast_recipes.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.files import write_text
+from ssast_recipes.flops import pretraining_flops
+from ssast_recipes.heads import PatchPredictionHead
+from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.masking import OfficialClusterMasker
+from ssast_recipes.metrics import masked_patch_accuracy
+from ssast_recipes.patches import patchify, select_patches
+from ssast_recipes.pretraining import MaskedPatchModel
+from ssast_recipes.randomness import ClipGenerator
+from ssast_recipes.results import device_kind
+
+STAGES = ("copy", "features", "masks and targets", "forward", "losses", "backward", "optimiser")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Noise(Dataset):
+    """Clips of noise, 16 bits at 16 kHz."""
+
+    def __init__(self, num_clips: int, num_frames: int):
+        generator = torch.Generator().manual_seed(0)
+        samples = 400 + 160 * (num_frames - 1)
+        self.waveforms = torch.randint(
+            -9000, 9000, (min(num_clips, 64), samples), dtype=torch.int16, generator=generator
+        )
+        self.num_clips = num_clips
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        waveform = self.waveforms[index % len(self.waveforms)]
+        return {"id": str(index), "index": index, "place": index, "waveform": waveform}
+
+
+class Bench:
+    """A model, its optimiser and its clock.
+
+    Arguments
+    ---------
+    options : Namespace
+        Of the command line.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self.options, self.device = options, torch.device(options.device)
+        torch.manual_seed(0)
+        encoder = ast_encoder(options.size, target_length=options.frames)
+        width, area = encoder.embed_dim, encoder.patch_area
+        heads = [PatchPredictionHead(width, area) for _ in range(2)]
+        self.encoder = encoder
+        self.plain = MaskedPatchModel(encoder, *heads).to(self.device)
+        self.front_end = SpectrogramFrontEnd(
+            LogMelFilterbank(), options.frames, mean=-4.2677393, std=4.5689974
+        ).to(self.device)
+        self.model = self.plain
+        if options.compile:
+            self.model = torch.compile(self.plain)
+            self.front_end = torch.compile(self.front_end)
+        self.masker = OfficialClusterMasker(options.masked)
+        fused = {"fused": True} if self.device.type == "cuda" else {}
+        self.optimiser = torch.optim.Adam(
+            self.plain.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=5e-7, **fused
+        )
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.number = 0
+
+    def step(self, batch: ClipBatch, by_stage: bool = False) -> Tensor:
+        """Makes one step, as `PretrainingBrain` does; returns the loss, on the device."""
+        options, timed = self.options, self._timed if by_stage else _untimed
+        self.number += 1
+        with timed("copy"):
+            batch = batch.to(self.device)
+        dtype = _DTYPES[options.precision]
+        with torch.autocast(self.device.type, dtype=dtype, enabled=options.precision != "fp32"):
+            with timed("features"):
+                spectrograms = self.front_end(batch.waveforms, batch.num_samples)
+            with timed("masks and targets"):
+                patches = patchify(spectrograms, self.encoder.patch_size)
+                generator = ClipGenerator(1, self.number, batch.places)
+                masked = self.masker(generator, self.encoder.grid_size)
+                targets = select_patches(patches, masked)
+            with timed("forward"):
+                predictions = self.model(spectrograms, masked)
+            with timed("losses"):
+                choice = {"softmax_over": "predictions"}
+                loss = info_nce_loss(predictions.contrastive, targets, **choice)
+                masked_patch_accuracy(predictions.contrastive.detach(), targets, **choice)
+                loss = loss + 10 * masked_reconstruction_loss(predictions.reconstruction, targets)
+        with timed("backward"):
+            loss.backward()
+        with timed("optimiser"):
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def synchronise(self) -> None:
+        """Waits for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        self.synchronise()
+        begin = time.perf_counter()
+        yield
+        self.synchronise()
+        self.seconds[stage].append(time.perf_counter() - begin)
+
+    def clock(self, function: Callable[[], Any]) -> float:
+        """Seconds of a call, the device's work included."""
+        self.synchronise()
+        begin = time.perf_counter()
+        function()
+        self.synchronise()
+        return time.perf_counter() - begin
+
+
+@contextmanager
+def _untimed(stage: str) -> Iterator[None]:
+    yield
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Runs the benchmark; returns what is to be told."""
+    bench = Bench(options)
+    num_clips = options.batch * (options.warmup + options.steps) * 2
+    loader = DataLoader(
+        Noise(num_clips, options.frames),
+        options.batch,
+        num_workers=options.workers,
+        collate_fn=collate,
+        pin_memory=bench.device.type == "cuda",
+    )
+    batches = iter(loader)
+    for _ in range(options.warmup):
+        bench.step(next(batches))
+    bench.synchronise()
+    if bench.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    waiting, begin = 0.0, time.perf_counter()
+    for _ in range(options.steps):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waiting += time.perf_counter() - asked
+        bench.step(batch)
+    bench.synchronise()
+    seconds = time.perf_counter() - begin
+    clips_per_second = options.batch * options.steps / seconds
+    flops = pretraining_flops(bench.encoder.geometry(), options.masked)
+    rate = measure_rate(bench.device, _DTYPES[options.precision])
+    found = {
+        "device": device_kind(options.device),
+        "torch": torch.__version__,
+        **{key: vars(options)[key] for key in ("size", "batch", "frames", "masked")},
+        **{key: vars(options)[key] for key in ("precision", "compile", "workers", "steps")},
+        "clips_per_second": clips_per_second,
+        "seconds_per_step": seconds / options.steps,
+        "waiting_for_data": waiting / seconds,
+        "peak_memory_gb": peak_memory(bench.device) / 1e9,
+        "gflop_per_clip": flops / 1e9,
+        "model_tflops": flops * clips_per_second / 1e12,
+        "matrix_product_tflops": rate / 1e12,
+        "share_of_matrix_products": flops * clips_per_second / rate,
+    }
+    if options.stages:
+        for _ in range(options.steps):
+            bench.step(next(batches), by_stage=True)
+        found["stage_milliseconds"] = {
+            stage: 1e3 * statistics.median(bench.seconds[stage]) for stage in STAGES
+        }
+    if options.against:
+        found |= compare(bench, batch)
+    return found
+
+
+def compare(bench: Bench, batch: ClipBatch) -> dict[str, Any]:
+    """Alternates ours and the released procedure, step by step; medians."""
+    if bench.options.precision != "fp32":
+        raise ValueError("--against released compares in 32-bit; leave --precision at fp32")
+    with torch.no_grad():
+        batch_there = batch.to(bench.device)
+        spectrograms = bench.front_end(batch_there.waveforms, batch_there.num_samples)
+    optimiser = torch.optim.Adam(bench.plain.parameters(), lr=1e-4, betas=(0.95, 0.999))
+    ours, released = [], []
+    for _ in range(1 + bench.options.steps):
+        ours.append(bench.clock(lambda: bench.step(batch)))
+        released.append(
+            bench.clock(
+                lambda: released_step(bench.plain, optimiser, spectrograms, bench.options.masked)
+            )
+        )
+    ours_median, released_median = (statistics.median(s[1:]) for s in (ours, released))
+    return {
+        "ours_seconds": ours_median,
+        "released_seconds": released_median,
+        "ours_over_released": ours_median / released_median,
+    }
+
+
+def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Measures how many floating-point operations a second matrix products do, at best."""
+    size = 8192 if device.type == "cuda" else 1024
+    first, second = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(3 if device.type == "cuda" else 2):
+        begin = time.perf_counter()
+        for _ in range(10):
+            product = first @ second
+        product[0, 0].item()  # waits for the device
+        best = min(best, (time.perf_counter() - begin) / 10)
+    return 2 * size**3 / best
+
+
+def peak_memory(device: torch.device) -> float:
+    """Peak of what was allocated on a GPU, or of the process's memory, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def describe(found: dict[str, Any]) -> str:
+    """Formats what was measured as a table."""
+    rows = {
+        "device": found["device"],
+        "model": f"{found['size']}, {found['frames']} frames, {found['masked']} masked",
+        "step": f"{found['batch']} clips, {found['precision']}"
+        + (", compiled" if found["compile"] else ""),
+        "clips/s": f"{found['clips_per_second']:,.2f}",
+        "ms a step": f"{1e3 * found['seconds_per_step']:,.1f}",
+        "waiting for data": f"{found['waiting_for_data']:.1%}",
+        "memory at the peak": f"{found['peak_memory_gb']:.2f} GB",
+        "operations": f"{found['gflop_per_clip']:.1f} GFLOP a clip, "
+        f"{found['model_tflops']:.3g} TFLOP/s",
+        "of matrix products": f"{found['share_of_matrix_products']:.0%} of "
+        f"{found['matrix_product_tflops']:.3g} TFLOP/s",
+    }
+    for stage, milliseconds in found.get("stage_milliseconds", {}).items():
+        rows[f"  {stage}"] = f"{milliseconds:,.2f} ms"
+    if "ours_over_released" in found:
+        rows["ours / released"] = (
+            f"{found['ours_over_released']:.2f} ({found['ours_seconds']:.2f} s / "
+            f"{found['released_seconds']:.2f} s a step, medians, alternating)"
+        )
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Runs the command line; returns what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--size", choices=SIZES, default="tiny")
+    parser.add_argument("--batch", type=int, default=4, help="clips a step")
+    parser.add_argument("--frames", type=int, default=1024)
+    parser.add_argument("--masked", type=int, default=400)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=_DTYPES, default="fp32")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--stages", action="store_true", help="time every stage, too")
+    parser.add_argument("--against", choices=["released"], help="alternate with its procedure")
+    parser.add_argument("--json", type=Path, help="write what was measured to a file")
+    options = parser.parse_args(arguments)
+    found = measure(options)
+    print(describe(found))
+    if options.json:
+        write_text(options.json, json.dumps(found, indent=2) + "\n")
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""torch.compile: without graph breaks, the same results, and nothing compiled anew for long."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+
+from .tiny import Clips, classification_brain, fit, losses, pretraining_brain
+
+FULL = {"compile": True, "compile_using_fullgraph": True}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Traces as always, but without making kernels, which takes a minute; counts the graphs."""
+    torch._dynamo.reset()
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(_compile, torch.compile, backend))
+    yield compiled
+    torch._dynamo.reset()
+
+
+def _compile(original, backend, module, mode=None, **options):
+    return original(module, backend=backend, **options)
+
+
+@pytest.mark.parametrize("make", [pretraining_brain, classification_brain])
+def test_compiled_training_is_whole_graphs_and_computes_the_same(tmp_path, quick, make):
+    eager = fit(make(tmp_path / "eager"), Clips(8), Clips(4))
+    assert not quick
+    brain = fit(make(tmp_path / "compiled", run_opts=FULL), Clips(8), Clips(4))
+    assert quick
+    assert losses(brain) == pytest.approx(losses(eager), rel=1e-5)
+    assert losses(brain, "valid") == pytest.approx(losses(eager, "valid"), rel=1e-5)
+
+
+def test_nothing_is_compiled_anew_after_warming_up(tmp_path, quick):
+    brain = pretraining_brain(tmp_path, run_opts=FULL, num_steps=20, valid_interval=4)
+    counts = {}
+    show = brain.on_stage_end
+
+    def on_stage_end(*arguments):
+        counts[brain.optimizer_step] = len(quick)
+        show(*arguments)
+
+    brain.on_stage_end = on_stage_end
+    fit(brain, Clips(10), Clips(6))  # validation has a smaller batch
+    assert counts[20] == counts[8] <= 8
+
+
+def test_a_compiled_run_leaves_a_model_to_use(tmp_path, quick):
+    brain = fit(pretraining_brain(tmp_path, run_opts=FULL), Clips(8), Clips(4))
+    brain.evaluate(Clips(4), test_loader_kwargs={"batch_size": 4})
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["kind"] == "pretraining"
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "chosen"),
+    [
+        (torch.optim.Adam, {"fused": True}),
+        (partial(torch.optim.AdamW, lr=0.1), {"fused": True}),
+        (partial(torch.optim.Adam, fused=False), {}),
+        (partial(torch.optim.Adam, foreach=True), {}),
+        (torch.optim.Rprop, {}),
+    ],
+)
+def test_the_optimiser_is_fused_on_a_gpu_where_it_can_be(tmp_path, optimiser, chosen):
+    brain = pretraining_brain(tmp_path)
+    brain.opt_class = optimiser
+    assert brain._fused() == ({} if brain.device_type == "cpu" else chosen)
+    brain.device_type = "cuda"
+    assert brain._fused() == chosen

@@ -1,0 +1,130 @@
+"""The benchmarks run and tell the truth about what they count; how fast they are is not asked."""
+
+import json
+import sys
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ssast_recipes.builders import ast_encoder
+from ssast_recipes.flops import encoder_flops, head_flops, pretraining_flops
+from ssast_recipes.heads import PatchPredictionHead
+from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.patches import patchify, select_patches
+from ssast_recipes.pretraining import MaskedPatchModel
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """`benchmark("loading")` imports a script."""
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    yield __import__
+    for name in ("loading", "pretraining_step", "released_step"):
+        sys.modules.pop(name, None)
+
+
+def test_a_pretraining_step_is_timed_by_stages_and_against_the_released(
+    benchmark, tmp_path, capsys, device
+):
+    step = benchmark("pretraining_step")
+    words = ["--frames", "64", "--masked", "20", "--batch", "2", "--steps", "2", "--warmup", "1"]
+    words += ["--device", str(device), "--stages", "--against", "released"]
+    found = step.main([*words, "--json", str(tmp_path / "found.json")])
+    assert json.loads((tmp_path / "found.json").read_text()) == found
+    assert list(found["stage_milliseconds"]) == list(step.STAGES)
+    assert all(value > 0 for value in found["stage_milliseconds"].values())
+    rate = found["gflop_per_clip"] * found["clips_per_second"] / 1e3
+    assert found["model_tflops"] == pytest.approx(rate)
+    share = found["model_tflops"] / found["matrix_product_tflops"]
+    assert found["share_of_matrix_products"] == pytest.approx(share)
+    assert 0 <= found["waiting_for_data"] < 1
+    ratio = found["ours_seconds"] / found["released_seconds"]
+    assert found["ours_over_released"] == pytest.approx(ratio)
+    table = capsys.readouterr().out
+    for name in ("clips/s", "waiting for data", "of matrix products", "ours / released"):
+        assert name in table
+
+
+def test_comparing_is_in_32_bit(benchmark):
+    step = benchmark("pretraining_step")
+    words = ["--frames", "64", "--masked", "20", "--batch", "2", "--steps", "1", "--device", "cpu"]
+    with pytest.raises(ValueError, match="leave --precision at fp32"):
+        step.main([*words, "--precision", "bf16", "--against", "released"])
+
+
+def test_the_released_procedure_computes_what_ours_does(benchmark):
+    """On the same masks: the slow baseline is a fair one."""
+    released = benchmark("released_step")
+    torch.manual_seed(0)
+    encoder = ast_encoder("tiny", depth=2, target_length=128)
+    heads = [PatchPredictionHead(192, 256) for _ in range(2)]
+    model = MaskedPatchModel(encoder, *heads)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.05)
+    spectrograms = torch.randn(3, 128, 128)
+    masks = [[released.draw_cluster_mask(64, 40, 8) for _ in range(3)] for _ in range(2)]
+    info_nce, error = released.released_losses(model, spectrograms, masks)
+    first, second = (torch.tensor(mask) for mask in masks)
+    predictions = model(spectrograms, first, second)
+    patches = patchify(spectrograms, encoder.patch_size)
+    ours = (
+        info_nce_loss(predictions.contrastive, select_patches(patches, first), "predictions"),
+        masked_reconstruction_loss(predictions.reconstruction, select_patches(patches, second)),
+    )
+    torch.testing.assert_close((info_nce, error), ours)
+    assert (first != second).any()
+
+
+def test_the_released_masks_are_of_clusters_and_leave_out_the_first(benchmark):
+    released = benchmark("released_step")
+    for _ in range(20):
+        mask = released.draw_cluster_mask(512, 400, 64)
+        assert len(set(mask)) == 400 and mask == sorted(mask)
+        assert mask[0] > 0 and mask[-1] < 512
+
+
+def test_loading_is_timed_from_files_and_shards(benchmark, tmp_path, capsys):
+    loading = benchmark("loading")
+    words = ["--clips", "12", "--seconds", "0.2", "--batch", "4", "--workers", "0", "1"]
+    found = loading.main([*words, "--json", str(tmp_path / "found.json")])
+    assert json.loads((tmp_path / "found.json").read_text()) == found
+    sources = ["wav files", "wav shards", "flac files", "flac shards"]
+    assert list(found["loading"]) == sources
+    assert all(rate > 0 for rates in found["loading"].values() for rate in rates.values())
+    assert set(found["in_one_thread"]) == {
+        "wav decoded from memory",
+        "flac decoded from memory",
+        "log-mel features",
+    }
+    assert "flac shards" in capsys.readouterr().out
+
+
+# ---- what is counted
+
+
+def test_operations_are_those_that_torch_counts():
+    """Of all matrix products of a forward pass, attention included."""
+    torch.manual_seed(0)
+    encoder = ast_encoder("tiny", depth=2, target_length=128)
+    counter = FlopCounterMode(display=False)
+    with (
+        counter,
+        torch.no_grad(),
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+    ):
+        encoder(torch.randn(1, 128, 128))
+    assert counter.get_total_flops() == encoder_flops(2, 192, num_patches=64)
+    head = PatchPredictionHead(192, 256)
+    with counter, torch.no_grad():
+        head(torch.randn(1, 40, 192))
+    assert counter.get_total_flops() == head_flops(192, num_masked=40)
+
+
+def test_base_takes_296_gflop_a_clip():
+    base = {"depth": 12, "embed_dim": 768, "grid_size": (8, 64), "patch_size": (16, 16)}
+    assert pretraining_flops(base, num_masked=400) == pytest.approx(296e9, rel=0.002)
+    twice = pretraining_flops(base, num_masked=400, num_passes=2)
+    assert twice == pytest.approx(2 * 292e9, rel=0.01)
