@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from released_step import released_step
+from released_step import draw_cluster_mask, released_step
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from ssast_recipes.builders import SIZES, ast_encoder
@@ -91,7 +92,7 @@ class Bench:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.number = 0
 
-    def step(self, batch: ClipBatch, by_stage: bool = False) -> Tensor:
+    def step(self, batch: ClipBatch, by_stage: bool = False, two_passes: bool = False) -> Tensor:
         """Makes one step, as `PretrainingBrain` does; returns the loss, on the device."""
         options, timed = self.options, self._timed if by_stage else _untimed
         self.number += 1
@@ -105,14 +106,16 @@ class Bench:
                 patches = patchify(spectrograms, self.encoder.patch_size)
                 generator = ClipGenerator(1, self.number, batch.places)
                 masked = self.masker(generator, self.encoder.grid_size)
+                again = self.masker(generator, self.encoder.grid_size) if two_passes else None
                 targets = select_patches(patches, masked)
             with timed("forward"):
-                predictions = self.model(spectrograms, masked)
+                predictions = self.model(spectrograms, masked, again)
             with timed("losses"):
                 choice = {"softmax_over": "predictions"}
                 loss = info_nce_loss(predictions.contrastive, targets, **choice)
                 masked_patch_accuracy(predictions.contrastive.detach(), targets, **choice)
-                loss = loss + 10 * masked_reconstruction_loss(predictions.reconstruction, targets)
+                redrawn = targets if again is None else select_patches(patches, again)
+                loss = loss + 10 * masked_reconstruction_loss(predictions.reconstruction, redrawn)
         with timed("backward"):
             loss.backward()
         with timed("optimiser"):
@@ -201,27 +204,66 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(bench: Bench, batch: ClipBatch) -> dict[str, Any]:
-    """Alternates ours and the released procedure, step by step; medians."""
-    if bench.options.precision != "fp32":
+    """Alternates ours with something slower, step by step; medians.
+
+    "released" is the whole released procedure; the others are ours with one change taken back.
+    """
+    options = bench.options
+    if options.against == "released" and options.precision != "fp32":
         raise ValueError("--against released compares in 32-bit; leave --precision at fp32")
     with torch.no_grad():
-        batch_there = batch.to(bench.device)
-        spectrograms = bench.front_end(batch_there.waveforms, batch_there.num_samples)
+        there = batch.to(bench.device)
+        spectrograms = bench.front_end(there.waveforms, there.num_samples)
     optimiser = torch.optim.Adam(bench.plain.parameters(), lr=1e-4, betas=(0.95, 0.999))
-    ours, released = [], []
-    for _ in range(1 + bench.options.steps):
-        ours.append(bench.clock(lambda: bench.step(batch)))
-        released.append(
-            bench.clock(
-                lambda: released_step(bench.plain, optimiser, spectrograms, bench.options.masked)
-            )
-        )
-    ours_median, released_median = (statistics.median(s[1:]) for s in (ours, released))
-    return {
-        "ours_seconds": ours_median,
-        "released_seconds": released_median,
-        "ours_over_released": ours_median / released_median,
+
+    def explicit_attention() -> None:
+        with sdpa_kernel(SDPBackend.MATH):
+            bench.step(batch)
+
+    def python_masks() -> None:
+        masker, bench.masker = bench.masker, PythonMasker(options.masked)
+        bench.step(batch)
+        bench.masker = masker
+
+    others: dict[str, Callable[[], Any]] = {
+        "released": lambda: released_step(bench.plain, optimiser, spectrograms, options.masked),
+        "two-passes": lambda: bench.step(batch, two_passes=True),
+        "explicit-attention": explicit_attention,
+        "python-masks": python_masks,
     }
+    ours, theirs = [], []
+    for _ in range(1 + options.steps):
+        ours.append(bench.clock(lambda: bench.step(batch)))
+        theirs.append(bench.clock(others[options.against]))
+    ours_median, other_median = (statistics.median(seconds[1:]) for seconds in (ours, theirs))
+    return {
+        "against": options.against,
+        "ours_seconds": ours_median,
+        "other_seconds": other_median,
+        "ours_over_other": ours_median / other_median,
+    }
+
+
+class PythonMasker:
+    """Draws every clip's mask in Python, as the released code does.
+
+    Arguments
+    ---------
+    num_masked : int
+        Patches of a clip.
+    """
+
+    def __init__(self, num_masked: int):
+        self.num_masked = num_masked
+
+    def __call__(self, generator: ClipGenerator, grid_size: tuple[int, int]) -> Tensor:
+        """Draws masks, [batch, masked]."""
+        rows, columns = grid_size
+        masks = [
+            draw_cluster_mask(rows * columns, self.num_masked, columns)
+            for _ in range(generator.batch_size)
+        ]
+        return torch.tensor(masks, device=generator.device)
 
 
 def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -265,10 +307,10 @@ def describe(found: dict[str, Any]) -> str:
     }
     for stage, milliseconds in found.get("stage_milliseconds", {}).items():
         rows[f"  {stage}"] = f"{milliseconds:,.2f} ms"
-    if "ours_over_released" in found:
-        rows["ours / released"] = (
-            f"{found['ours_over_released']:.2f} ({found['ours_seconds']:.2f} s / "
-            f"{found['released_seconds']:.2f} s a step, medians, alternating)"
+    if "against" in found:
+        rows[f"ours / {found['against']}"] = (
+            f"{found['ours_over_other']:.2f} ({found['ours_seconds']:.2f} s / "
+            f"{found['other_seconds']:.2f} s a step, medians, alternating)"
         )
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
@@ -288,7 +330,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--stages", action="store_true", help="time every stage, too")
-    parser.add_argument("--against", choices=["released"], help="alternate with its procedure")
+    parser.add_argument(
+        "--against",
+        choices=["released", "two-passes", "explicit-attention", "python-masks"],
+        help="alternate with the released procedure, or with ours but for one change",
+    )
     parser.add_argument("--json", type=Path, help="write what was measured to a file")
     options = parser.parse_args(arguments)
     found = measure(options)
