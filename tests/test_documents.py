@@ -39,9 +39,10 @@ def test_no_line_waits_to_be_written(page):
 
 def commands(page):
     """The `ssast …` lines of a page's blocks for the shell."""
-    for block in re.findall(r"^```(?:bash)?\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+    text = page.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-            if re.match(r"(\$ )?ssast ", line):
+            if language in ("", "bash") and re.match(r"(\$ )?ssast ", line):
                 yield shlex.split(line.removeprefix("$ "), comments=True)[1:]
 
 
