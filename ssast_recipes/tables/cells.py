@@ -8,8 +8,8 @@ from typing import Any
 
 from ssast_recipes.released_weights import released_weights
 from ssast_recipes.settings import differences
+from ssast_recipes.tables.experiments import expected_settings
 from ssast_recipes.tables.ledger import Record, describe_pretraining
-from ssast_recipes.tables.plan import expected_settings
 from ssast_recipes.tables.rows import Row, Table, Task
 
 # What makes an encoder a row's: the others are how it was made.
