@@ -19,8 +19,8 @@ from ssast_recipes.recipe_runs import (
 
 _LEARNING_RATES = {768: 1e-4, 384: 2e-4}  # by width, of others 3e-4; Base's is published
 _LEAST_STEPS = 500
-# SpecAugment hides a fifth of a clip, which pays in long trainings: ESC-50's, as published, has 1,700
-# steps. In a few hundred on ESC-10 classifiers learnt little with it (docs/results.md).
+# SpecAugment hides a fifth of a clip, which pays in long trainings: the published one on ESC-50
+# has 1,700 steps. In a few hundred on ESC-10, classifiers learnt little with it (docs/results.md).
 _LEAST_STEPS_TO_HIDE = 1500
 
 

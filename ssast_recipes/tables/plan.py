@@ -245,13 +245,13 @@ class _Planner:
         return self._jobs[place]
 
     def _prepare(self, experiment: str, data: str) -> Preparation:
-        manifests, hparams = self.places.of_manifests(data), hparams_file(experiment)
-        train = hparams.parents[1] / "train.py"
+        manifests, file = self.places.of_manifests(data), hparams_file(experiment)
+        train = file.parents[1] / "train.py"
         folder = self.places.output / "preparation" / data
         words = [
             sys.executable,
             str(train),
-            str(hparams),
+            str(file),
             f"--data_folder={self.places.of_data(data)}",
             f"--manifest_folder={manifests}",
             f"--output_folder={folder}",
