@@ -54,6 +54,30 @@ def test_nothing_is_compiled_anew_after_warming_up(tmp_path, quick):
     assert counts[20] == counts[8] <= 8
 
 
+class Lengths(Clips):
+    """Clips of which each has a length of its own."""
+
+    def __getitem__(self, key):
+        clip = super().__getitem__(key)
+        return {**clip, "waveform": clip["waveform"][: 5200 - 97 * key.index]}
+
+
+def test_clips_of_many_lengths_compile_no_more_than_those_of_one(tmp_path, quick):
+    for number, clips in enumerate((Clips, Lengths)):
+        torch._dynamo.reset()
+        quick.clear()
+        brain = pretraining_brain(tmp_path / str(number), run_opts=FULL, num_steps=20)
+        fit(brain, clips(12), clips(6), batch_size=2)
+        assert len(quick) == 4  # front end and model, in training and in validation
+
+
+def test_compiling_pads_and_changes_no_loss(tmp_path, quick):
+    eager = fit(pretraining_brain(tmp_path / "eager"), Lengths(8), Lengths(4))
+    brain = fit(pretraining_brain(tmp_path / "compiled", run_opts=FULL), Lengths(8), Lengths(4))
+    assert losses(brain) == pytest.approx(losses(eager), rel=1e-5)
+    assert losses(brain, "valid") == pytest.approx(losses(eager, "valid"), rel=1e-5)
+
+
 def test_a_compiled_run_leaves_a_model_to_use(tmp_path, quick):
     brain = fit(pretraining_brain(tmp_path, run_opts=FULL), Clips(8), Clips(4))
     brain.evaluate(Clips(4), test_loader_kwargs={"batch_size": 4})
