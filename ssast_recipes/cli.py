@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "classify": ("ssast_recipes.classify", "what is heard in audio files"),
     "embed": ("ssast_recipes.embed", "embeddings of audio files, as .npz or .parquet"),
     "show": ("ssast_recipes.show", "a picture of what a model makes of masked patches"),
+    "report": ("ssast_recipes.report.command", "what a run did, on one page to look at"),
     "import": ("ssast_recipes.importing", "make a model folder of released or foreign weights"),
     "export": ("ssast_recipes.exporting", "a model for transformers, or as a torch program"),
     "push": ("ssast_recipes.push", "upload a model to the Hugging Face Hub"),

@@ -91,6 +91,8 @@ class Job:
         """How much of it is done, by its log."""
         if self.finished:
             return self.work
+        if self.length is None and "num_steps" not in self.options:
+            return 0.0
         unit, total = self._length
         return self.work * max((record.get(unit, 0) for record in self.metrics), default=0) / total
 

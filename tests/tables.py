@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ssast_recipes.results import write_predictions
-from ssast_recipes.tables.plan import expected_settings
+from ssast_recipes.tables.experiments import expected_settings
 from ssast_recipes.tables.rows import Row, Table
 
 CLASSES = ["dog", "rain"]

@@ -1,7 +1,11 @@
+import argparse
+import importlib
 import re
+import shlex
 
 import pytest
 
+from ssast_recipes.cli import COMMANDS
 from ssast_recipes.demo import COMMON, CORPUS, PRETRAINING, TRAINING
 from tests.conftest import REPOSITORY
 
@@ -31,6 +35,35 @@ def test_links_and_pictures_lead_somewhere(page):
 def test_no_line_waits_to_be_written(page):
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"^[A-Z]+_[A-Z_]+$|\bTODO\b|\bTBD\b", text, re.MULTILINE)
+
+
+def commands(page):
+    """The `ssast …` lines of a page's blocks for the shell."""
+    text = page.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+            if language in ("", "bash") and re.match(r"(\$ )?ssast ", line):
+                yield shlex.split(line.removeprefix("$ "), comments=True)[1:]
+
+
+WRITTEN = [(page, words) for page in PAGES for words in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "words"), WRITTEN, ids=lambda part: str(part)[-40:])
+def test_commands_are_as_they_are_written(page, words):
+    """All options known, none missing; some are also run by other tests."""
+    command, *rest = words
+    if ">" in rest:
+        rest = rest[: rest.index(">")]
+    module, _ = COMMANDS[command]
+    parser = argparse.ArgumentParser()
+    importlib.import_module(module).add_arguments(parser)
+    parser.parse_args(rest)
+
+
+def test_commands_are_found_in_the_documents():
+    shown = {words[0] for _, words in WRITTEN}
+    assert {*COMMANDS} - shown <= {"index", "statistics", "recipes", "demo"}
 
 
 def test_the_page_of_the_demo_tells_its_settings():

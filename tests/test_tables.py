@@ -70,6 +70,20 @@ def test_folds_are_averaged():
         ({"tuning": {"number_of_epochs": 5}}, "number_of_epochs 5, not 50"),
         ({"pretraining": {"num_steps": 1000}}, "pretraining num_steps 1000, not 800000"),
         ({"pretraining": {"two_passes": False}}, "pretraining two_passes False, not True"),
+        (
+            {
+                "tuning": {
+                    "lr": 0.01,
+                    "opt_class": "Adam(lr=0.01, betas=[0.95, 0.999], weight_decay=5e-07)",
+                }
+            },
+            "lr 0.01, not 0.0001",
+        ),
+        (
+            {"tuning": {"schedule": "EpochDecay(decay=0.5, first_epoch=6)"}},
+            "schedule EpochDecay(decay=0.5, first_epoch=6), not EpochDecay(decay=0.85, "
+            "first_epoch=6)",
+        ),
         ({"num_clips": {"train": 800}}, "800 training clips, not 1,600"),
         ({"tuning": {"clips_per_class": 5}}, "clips_per_class 5, not none"),
         (

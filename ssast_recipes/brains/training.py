@@ -41,7 +41,10 @@ class Training:
         if self.hparams.average_epochs is not None:
             if self.continuous:
                 raise ValueError("average_epochs counts epochs, num_steps steps; set one to null")
-            self.average = WeightAverage(*self.hparams.average_epochs)
+            epochs = self.hparams.average_epochs
+            if not isinstance(epochs, list | tuple) or [type(one) for one in epochs] != [int, int]:
+                raise ValueError(f"average_epochs is {epochs!r}; give [first, last], or null")
+            self.average = WeightAverage(*epochs)
             self.checkpointer.add_recoverable("average", self.average)
         self._valid_loader: DataLoader | None = None
         self._bar = tqdm(disable=True)

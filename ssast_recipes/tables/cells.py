@@ -1,5 +1,6 @@
 """Which runs fill which cells of a table, and where they depart from its rows."""
 
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,8 +9,8 @@ from typing import Any
 
 from ssast_recipes.released_weights import released_weights
 from ssast_recipes.settings import differences
+from ssast_recipes.tables.experiments import expected_settings
 from ssast_recipes.tables.ledger import Record, describe_pretraining
-from ssast_recipes.tables.plan import expected_settings
 from ssast_recipes.tables.rows import Row, Table, Task
 
 # What makes an encoder a row's: the others are how it was made.
@@ -25,6 +26,7 @@ _FREE = {
     "valid_manifests",
 }
 _CLIPS_TOLERANCE = 0.05
+_ARGUMENT = re.compile(r"(\w+)=(\[[^\]]*\]|[^,()]*)")
 
 
 @dataclass(frozen=True)
@@ -194,11 +196,22 @@ def _names_of(released: str) -> set[str]:
 
 
 def _worded(expected: Mapping[str, Any], found: Mapping[str, Any], prefix: str) -> list[str]:
+    changed = {key: pair for key, pair in differences(expected, found).items() if key not in _FREE}
     return [
         f"{prefix}{key} {_short(now)}, not {_short(wanted)}"
-        for key, (wanted, now) in differences(expected, found).items()
-        if key not in _FREE
+        for key, (wanted, now) in changed.items()
+        if not _is_told(wanted, now, changed)
     ]
+
+
+def _is_told(wanted: Any, now: Any, changed: Mapping[str, Any]) -> bool:
+    """Whether two objects differ in nothing but arguments that are keys of their own."""
+    if not (isinstance(wanted, str) and isinstance(now, str)):
+        return False
+    if wanted.partition("(")[0] != now.partition("(")[0]:
+        return False
+    first, second = (dict(_ARGUMENT.findall(value)) for value in (wanted, now))
+    return set(differences(first, second)) <= set(changed) and first.keys() == second.keys()
 
 
 def _short(value: Any) -> str:

@@ -57,10 +57,10 @@ def _check_values(record: Record, right: list[str], wrong: list[str]) -> None:
 
 def _check_encoder(record: Record, right: list[str], wrong: list[str]) -> None:
     """The weights that the run began with, if its folder is whole and they are still there."""
-    source, hparams = record.pretraining, record.folder / "hyperparams.yaml"
-    if source is None or not hparams.is_file():
+    source, file = record.pretraining, record.folder / "hyperparams.yaml"
+    if source is None or not file.is_file():
         return
-    root = yaml.compose(hparams.read_text(encoding="utf-8"))
+    root = yaml.compose(file.read_text(encoding="utf-8"))
     paths = [node.value for key, node in root.value if key.value == "pretrained_encoder"]
     if not paths or not Path(paths[0]).exists():
         return

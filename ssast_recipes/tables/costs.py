@@ -9,7 +9,8 @@ from ssast_recipes.flops import encoder_flops, pretraining_flops
 from ssast_recipes.jobs import Job, Preparation
 from ssast_recipes.machine import choose_device
 from ssast_recipes.own_plans import format_seconds
-from ssast_recipes.tables.plan import Plan, expected_settings
+from ssast_recipes.tables.experiments import expected_settings
+from ssast_recipes.tables.plan import Plan
 
 # Of the rate of matrix products, what training gets of it: a cautious guess.
 _EFFICIENCY = 0.3

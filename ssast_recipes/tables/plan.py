@@ -2,32 +2,21 @@
 
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hyperpyyaml import resolve_references
-
 from ssast_recipes.jobs import Job, Preparation
 from ssast_recipes.recipe_files import recipe_folder
-from ssast_recipes.settings import read_settings
+from ssast_recipes.tables.experiments import (
+    expected_settings,
+    hparams_file,
+    manifest_place,
+    scale_pretraining,
+)
 from ssast_recipes.tables.rows import Pretraining, Row, Scale, Table, Task
-
-# Reading a YAML file takes a tenth of a second: what does not change the settings is left out.
-_NO_SETTINGS = {
-    "data_folder",
-    "librispeech_manifest",
-    "manifest_folder",
-    "output_folder",
-    "pretrained_encoder",
-    "seed",
-    "test_fold",
-}
 
 
 @dataclass(frozen=True)
@@ -140,78 +129,6 @@ def _check_names(kind: str, names: Sequence[str] | None, known: Sequence[str]) -
         raise ValueError(f"there is no {kind} {unknown[0]!r}; there are: {told}")
 
 
-def expected_settings(experiment: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads the settings of an experiment with options of the command line.
-
-    Arguments
-    ---------
-    experiment : str
-        Recipe and YAML file.
-    options : mapping
-        By key, as the command line gives them.
-
-    Returns
-    -------
-    dict
-        As `read_settings`; placeholders are told by the options.
-
-    Example
-    -------
-    >>> settings = expected_settings("ESC50/finetune_patch", {"data_folder": "/d", "lr": 0.5})
-    >>> settings["lr"], settings["number_of_epochs"], settings["schedule"]
-    (0.5, 50, 'EpochDecay(decay=0.85, first_epoch=6)')
-    """
-    kept = {
-        key: value.replace("{manifests}", "MANIFESTS") if isinstance(value, str) else value
-        for key, value in options.items()
-        if key not in _NO_SETTINGS
-    }
-    return dict(_settings(experiment, tuple(sorted(kept.items()))))
-
-
-@cache
-def _settings(experiment: str, options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    recipe, name = experiment.split("/")
-    hparams = recipe_folder(recipe) / "hparams" / f"{name}.yaml"
-    given = {"data_folder": "DATA", "output_folder": "OUT", **dict(options)}
-    overrides = "\n".join(f"{key}: {_as_yaml(value)}" for key, value in given.items())
-    with open(hparams, encoding="utf-8") as file:
-        return read_settings(resolve_references(file, overrides).getvalue())
-
-
-@cache
-def _manifest_place(experiment: str) -> str:
-    """Where, below a data set's manifests, those of an experiment are: each split its own."""
-    recipe, name = experiment.split("/")
-    text = (recipe_folder(recipe) / "hparams" / f"{name}.yaml").read_text(encoding="utf-8")
-    values = {key.value: node.value for key, node in yaml.compose(text).value}
-    return values["manifest_folder"].partition("/manifests")[2].strip("/")
-
-
-def scale_pretraining(pretraining: Pretraining, scaled: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a pretraining's options with others in their place, the masked share as it was.
-
-    Example
-    -------
-    >>> pretraining = Pretraining("ESC50/pretrain_patch", "ESC-50", 1440)
-    >>> scale_pretraining(pretraining, {"target_length": 256})
-    {'target_length': 256, 'num_masked_patches': 100}
-    """
-    options = {**pretraining.options, **scaled}
-    if "target_length" in scaled:
-        before = expected_settings(pretraining.experiment, pretraining.options)
-        share = before["num_masked_patches"] / before["target_length"]
-        options["num_masked_patches"] = round(share * scaled["target_length"])
-    return options
-
-
-def _as_yaml(value: Any) -> str:
-    """A value as SpeechBrain's command line would write it into the YAML file."""
-    if isinstance(value, str) and re.fullmatch(r"[\[{].*|[\w.+-]+", value):
-        return value
-    return json.dumps(value, default=str)
-
-
 class _Planner:
     def __init__(
         self,
@@ -227,7 +144,7 @@ class _Planner:
 
     def add(self, row: Row, task: Task) -> None:
         needed = [task.data]
-        if row.pretraining is not None and not (self.released and row.released):
+        if self._pretrains(row):
             needed += [row.pretraining.data]
             needed += [corpus["data"] for corpus in row.pretraining.prepares.values()]
         for name in needed:
@@ -243,6 +160,9 @@ class _Planner:
             for seed in self.seeds:
                 self._tune(row, task, fold, seed)
 
+    def _pretrains(self, row: Row) -> bool:
+        return row.pretraining is not None and not (self.released and row.released)
+
     def _folds(self, task: Task) -> Iterator[int | None]:
         if not task.folds:
             yield None
@@ -253,7 +173,7 @@ class _Planner:
         scaled = {**self.scale.tuning, **self.scale.tasks.get(task.key, {})}
         options = {**task.options, **row.tuning, **scaled}
         encoder: Job | None = None
-        if row.pretraining is not None and not (self.released and row.released):
+        if self._pretrains(row):
             encoder = self._pretrain(row.pretraining, fold)
         elif row.released is not None:
             encoder = self._import(row.released)
@@ -309,7 +229,7 @@ class _Planner:
         if place not in self._jobs:
             given = {
                 "data_folder": self.places.of_data(data),
-                "manifest_folder": self.places.of_manifests(data) / _manifest_place(experiment),
+                "manifest_folder": self.places.of_manifests(data) / manifest_place(experiment),
                 "seed": seed,
                 **({} if fold is None else {"test_fold": fold}),
                 **options,
@@ -319,20 +239,19 @@ class _Planner:
             settings = expected_settings(experiment, given)
             steps, epochs = settings.get("num_steps"), settings.get("number_of_epochs")
             length = ("step", int(steps)) if steps else ("epoch", int(epochs))
-            job = Job(name, train, f"{yaml_name}.yaml", place, given, tuple(after), length)
+            job = Job(name, train, f"{yaml_name}.yaml", place, given, tuple(after), length, 1.0)
             self._jobs[place] = job
             self.plan.jobs.append(job)
         return self._jobs[place]
 
     def _prepare(self, experiment: str, data: str) -> Preparation:
-        recipe, yaml_name = experiment.split("/")
-        manifests = self.places.of_manifests(data)
-        train = recipe_folder(recipe) / "train.py"
+        manifests, file = self.places.of_manifests(data), hparams_file(experiment)
+        train = file.parents[1] / "train.py"
         folder = self.places.output / "preparation" / data
         words = [
             sys.executable,
             str(train),
-            str(train.parent / "hparams" / f"{yaml_name}.yaml"),
+            str(file),
             f"--data_folder={self.places.of_data(data)}",
             f"--manifest_folder={manifests}",
             f"--output_folder={folder}",
@@ -350,7 +269,7 @@ class _Planner:
     ) -> Preparation:
         if folder not in self._jobs:
             job = Preparation(
-                name, train, "", folder, {}, (), ("step", 1), words=tuple(words), leaves=leaves
+                name, train, "", folder, {}, weight=1.0, words=tuple(words), leaves=leaves
             )
             self._jobs[folder] = job
             self.plan.jobs.append(job)

@@ -94,3 +94,9 @@ def test_an_empty_range_is_refused(epochs):
 def test_a_range_of_epochs_is_refused_where_steps_are_counted(tmp_path):
     with pytest.raises(ValueError, match="average_epochs counts epochs, num_steps steps"):
         brain_of(tmp_path, num_steps=4)
+
+
+@pytest.mark.parametrize("epochs", ["2", 3, [1], [1, 2, 3], ["a", "b"], [1.5, 2]])
+def test_what_is_no_range_is_refused(tmp_path, epochs):
+    with pytest.raises(ValueError, match=r"average_epochs is .*; give \[first, last\], or null"):
+        classification_brain(tmp_path, average_epochs=epochs)

@@ -1,0 +1,1 @@
+"""`ssast report`: what a run did, on one page that needs nothing beside it."""
