@@ -11,6 +11,7 @@ slows, and log-mel features on the CPU, which is why they are made on the device
 import argparse
 import io
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from ssast_recipes.files import write_text
 from ssast_recipes.results import device_kind
 
 RATE = 16000
+ROUNDS = 3
 KEYS = ("id", "index", "place", "waveform")
 
 
@@ -53,7 +55,10 @@ def make_files(folder: Path, num_clips: int, seconds: float, kind: str) -> Path:
 
 
 def time_loading(manifest: Path, workers: int, batch: int, num_clips: int) -> float:
-    """Clips a second that a DataLoader gives, as in training; its start does not count."""
+    """Clips a second that a DataLoader gives, as in training; its start does not count.
+
+    The median of some rounds: what else runs on a machine disturbs some of them.
+    """
     dataset = make_dataset([manifest], WaveformReader(RATE), output_keys=KEYS)
     batches = TrainingBatches(len(dataset), batch, continuous=True, shards=dataset.shards)
     loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate)
@@ -61,19 +66,25 @@ def time_loading(manifest: Path, workers: int, batch: int, num_clips: int) -> fl
     for _ in range(1 + 3 * workers):  # what the workers have made ready
         next(iterator)
     count = -(-num_clips // batch)
-    begin = time.perf_counter()
-    for _ in range(count):
-        next(iterator)
-    return count * batch / (time.perf_counter() - begin)
+    rates = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        for _ in range(count):
+            next(iterator)
+        rates.append(count * batch / (time.perf_counter() - begin))
+    return statistics.median(rates)
 
 
 def time_calls(function: Callable[[int], Any], count: int) -> float:
-    """Calls a second, of a function of their numbers."""
+    """Calls a second, of a function of their numbers; the median of some rounds."""
     function(0)
-    begin = time.perf_counter()
-    for number in range(count):
-        function(number)
-    return count / (time.perf_counter() - begin)
+    rates = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        for number in range(count):
+            function(number)
+        rates.append(count / (time.perf_counter() - begin))
+    return statistics.median(rates)
 
 
 def time_decoding(manifest: Path, count: int) -> float:

@@ -4,7 +4,8 @@ python benchmarks/pretraining_step.py --size base --batch 24 --precision bf16 --
 python benchmarks/pretraining_step.py --size tiny --batch 4 --steps 5 --against released
 
 Waveforms are noise of 16 bits, made beforehand and loaded by a DataLoader, so that of the loading
-only batching and copying count; benchmarks/loading.py times reading files.
+only batching and copying count; with --manifest they are read. On a GPU, which works while the
+processor waits, the share of waiting is an upper bound.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssast_recipes.builders import SIZES, ast_encoder
 from ssast_recipes.data.batches import ClipBatch, collate
+from ssast_recipes.data.pipelines import WaveformReader, make_dataset
+from ssast_recipes.data.sampling import ClipKey, TrainingBatches
 from ssast_recipes.features import LogMelFilterbank, SpectrogramFrontEnd
 from ssast_recipes.files import write_text
 from ssast_recipes.flops import pretraining_flops
@@ -37,27 +41,52 @@ from ssast_recipes.pretraining import MaskedPatchModel
 from ssast_recipes.randomness import ClipGenerator
 from ssast_recipes.results import device_kind
 
+KEYS = ("id", "index", "place", "waveform")
 STAGES = ("copy", "features", "masks and targets", "forward", "losses", "backward", "optimiser")
+AGAINST = (
+    *("released", "two-passes", "explicit-attention", "python-masks", "unfused-adam", "eager"),
+    "fp32",
+)
+ADAM = {"lr": 1e-4, "betas": (0.95, 0.999), "weight_decay": 5e-7}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Noise(Dataset):
-    """Clips of noise, 16 bits at 16 kHz."""
+    """Clips of noise, 16 bits at 16 kHz, of so many samples."""
 
-    def __init__(self, num_clips: int, num_frames: int):
+    def __init__(self, num_clips: int, num_samples: int):
         generator = torch.Generator().manual_seed(0)
-        samples = 400 + 160 * (num_frames - 1)
         self.waveforms = torch.randint(
-            -9000, 9000, (min(num_clips, 64), samples), dtype=torch.int16, generator=generator
+            -9000, 9000, (num_clips, num_samples), dtype=torch.int16, generator=generator
         )
-        self.num_clips = num_clips
 
     def __len__(self) -> int:
-        return self.num_clips
+        return len(self.waveforms)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        waveform = self.waveforms[index % len(self.waveforms)]
-        return {"id": str(index), "index": index, "place": index, "waveform": waveform}
+    def __getitem__(self, key: ClipKey) -> dict[str, Any]:
+        clip = {"id": str(key.index), "index": key.index, "place": key.place}
+        return {**clip, "waveform": self.waveforms[key.index]}
+
+
+def load(options: argparse.Namespace, num_samples: int) -> Iterator[ClipBatch]:
+    """Batches without end, of clips of so many samples at most, as training loads them."""
+    if options.manifest:
+        reader = WaveformReader(16000, max_duration=num_samples / 16000, crop="random")
+        dataset = make_dataset([options.manifest], reader, output_keys=KEYS)
+    else:
+        dataset = Noise(64, num_samples)
+    batches = TrainingBatches(
+        len(dataset), options.batch, continuous=True, shards=getattr(dataset, "shards", None)
+    )
+    return iter(
+        DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=options.workers,
+            collate_fn=partial(collate, least_samples=num_samples),
+            pin_memory=torch.device(options.device).type == "cuda",
+        )
+    )
 
 
 class Bench:
@@ -77,18 +106,16 @@ class Bench:
         heads = [PatchPredictionHead(width, area) for _ in range(2)]
         self.encoder = encoder
         self.plain = MaskedPatchModel(encoder, *heads).to(self.device)
-        self.front_end = SpectrogramFrontEnd(
+        self.plain_front_end = SpectrogramFrontEnd(
             LogMelFilterbank(), options.frames, mean=-4.2677393, std=4.5689974
         ).to(self.device)
-        self.model = self.plain
+        self.model, self.front_end = self.plain, self.plain_front_end
         if options.compile:
             self.model = torch.compile(self.plain)
-            self.front_end = torch.compile(self.front_end)
+            self.front_end = torch.compile(self.plain_front_end)
         self.masker = OfficialClusterMasker(options.masked)
         fused = {"fused": True} if self.device.type == "cuda" else {}
-        self.optimiser = torch.optim.Adam(
-            self.plain.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=5e-7, **fused
-        )
+        self.optimiser = torch.optim.Adam(self.plain.parameters(), **ADAM, **fused)
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.number = 0
 
@@ -153,15 +180,7 @@ def _untimed(stage: str) -> Iterator[None]:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Runs the benchmark; returns what is to be told."""
     bench = Bench(options)
-    num_clips = options.batch * (options.warmup + options.steps) * 2
-    loader = DataLoader(
-        Noise(num_clips, options.frames),
-        options.batch,
-        num_workers=options.workers,
-        collate_fn=collate,
-        pin_memory=bench.device.type == "cuda",
-    )
-    batches = iter(loader)
+    batches = load(options, bench.plain_front_end.filterbank.num_samples(options.frames))
     for _ in range(options.warmup):
         bench.step(next(batches))
     bench.synchronise()
@@ -206,35 +225,36 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def compare(bench: Bench, batch: ClipBatch) -> dict[str, Any]:
     """Alternates ours with something slower, step by step; medians.
 
-    "released" is the whole released procedure; the others are ours with one change taken back.
+    "released" is the whole released procedure, in 32-bit whatever the precision of ours; the others
+    are ours with one change taken back.
     """
     options = bench.options
-    if options.against == "released" and options.precision != "fp32":
-        raise ValueError("--against released compares in 32-bit; leave --precision at fp32")
     with torch.no_grad():
         there = batch.to(bench.device)
-        spectrograms = bench.front_end(there.waveforms, there.num_samples)
-    optimiser = torch.optim.Adam(bench.plain.parameters(), lr=1e-4, betas=(0.95, 0.999))
+        spectrograms = bench.plain_front_end(there.waveforms, there.num_samples)
+    adam = torch.optim.Adam(bench.plain.parameters(), **ADAM)
 
-    def explicit_attention() -> None:
-        with sdpa_kernel(SDPBackend.MATH):
+    def without(change: str) -> None:
+        eager = {"model": bench.plain, "front_end": bench.plain_front_end}
+        before = {
+            "explicit-attention": lambda: sdpa_kernel(SDPBackend.MATH),
+            "python-masks": lambda: changed(bench, masker=PythonMasker(options.masked)),
+            "unfused-adam": lambda: changed(bench, optimiser=adam),
+            "eager": lambda: changed(bench, **eager),
+            "fp32": lambda: changed(options, precision="fp32"),
+        }
+        with before[change]():
             bench.step(batch)
 
-    def python_masks() -> None:
-        masker, bench.masker = bench.masker, PythonMasker(options.masked)
-        bench.step(batch)
-        bench.masker = masker
-
     others: dict[str, Callable[[], Any]] = {
-        "released": lambda: released_step(bench.plain, optimiser, spectrograms, options.masked),
+        "released": lambda: released_step(bench.plain, adam, spectrograms, options.masked),
         "two-passes": lambda: bench.step(batch, two_passes=True),
-        "explicit-attention": explicit_attention,
-        "python-masks": python_masks,
     }
+    other = others.get(options.against, lambda: without(options.against))
     ours, theirs = [], []
     for _ in range(1 + options.steps):
         ours.append(bench.clock(lambda: bench.step(batch)))
-        theirs.append(bench.clock(others[options.against]))
+        theirs.append(bench.clock(other))
     ours_median, other_median = (statistics.median(seconds[1:]) for seconds in (ours, theirs))
     return {
         "against": options.against,
@@ -242,6 +262,15 @@ def compare(bench: Bench, batch: ClipBatch) -> dict[str, Any]:
         "other_seconds": other_median,
         "ours_over_other": ours_median / other_median,
     }
+
+
+@contextmanager
+def changed(thing: Any, **values: Any) -> Iterator[None]:
+    """Gives an object other attributes for a while."""
+    before = {name: getattr(thing, name) for name in values}
+    vars(thing).update(values)
+    yield
+    vars(thing).update(before)
 
 
 class PythonMasker:
@@ -326,17 +355,20 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=_DTYPES, default="fp32")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--manifest", type=Path, help="read these clips in place of noise")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--stages", action="store_true", help="time every stage, too")
     parser.add_argument(
         "--against",
-        choices=["released", "two-passes", "explicit-attention", "python-masks"],
+        choices=AGAINST,
         help="alternate with the released procedure, or with ours but for one change",
     )
     parser.add_argument("--json", type=Path, help="write what was measured to a file")
     options = parser.parse_args(arguments)
+    # As SpeechBrain has it in training; for the released procedure and the matrix products, too.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     found = measure(options)
     print(describe(found))
     if options.json:

@@ -126,6 +126,16 @@ class LogMelFilterbank(nn.Module):
         frames = (num_samples - self.samples_per_frame) // self.samples_per_shift + 1
         return frames.clamp(min=0) if isinstance(frames, Tensor) else max(frames, 0)
 
+    def num_samples(self, num_frames: int) -> int:
+        """Returns how many samples `num_frames` whole frames take, of at least one frame.
+
+        Example
+        -------
+        >>> LogMelFilterbank().num_samples(98)
+        15920
+        """
+        return self.samples_per_frame + (num_frames - 1) * self.samples_per_shift
+
     @torch.no_grad()
     def forward(
         self, waveforms: Tensor, num_samples: Tensor | None = None, padding_value: float = 0.0

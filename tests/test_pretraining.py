@@ -2,12 +2,20 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from ssast_recipes.builders import ast_encoder
 from ssast_recipes.encoder import AudioSpectrogramTransformer
+from ssast_recipes.features import LogMelFilterbank, SpectrogramFrontEnd
 from ssast_recipes.heads import PatchPredictionHead
-from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.losses import constant_patches, info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker, RandomMasker
+from ssast_recipes.metrics import masked_patch_accuracy
 from ssast_recipes.patches import patchify, select_patches, unpatchify
 from ssast_recipes.pretraining import MaskedPatchModel
+from ssast_recipes.randomness import ClipGenerator
 
 
 def small_model(device, contrastive=True, reconstruction=True, **options) -> MaskedPatchModel:
@@ -107,3 +115,46 @@ def test_overlapping_patches_are_refused():
 def test_a_model_without_heads_is_refused():
     with pytest.raises(ValueError, match="contrastive_head, a reconstruction_head or both"):
         small_model("cpu", contrastive=False, reconstruction=False)
+
+
+# ---- on a GPU that is pretended: shapes and devices are followed, nothing is computed
+
+
+class OnlyOnTheDevice(TorchDispatchMode):
+    """Raises where a tensor is made elsewhere than on the GPU, to which it would be copied.
+
+    Single numbers may be: they travel with the kernels.
+    """
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor) and tensor.ndim and tensor.device.type != "cuda":
+                raise AssertionError(f"{function} makes a tensor on {tensor.device}")
+        return made
+
+
+@pytest.mark.parametrize("masker", [RandomMasker(20), ClusterMasker(20), OfficialClusterMasker(20)])
+def test_from_samples_to_losses_all_is_made_on_the_device(masker):
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            encoder = ast_encoder("tiny", depth=1, target_length=128)
+            heads = [PatchPredictionHead(192, patch_area=256) for _ in range(2)]
+            model = MaskedPatchModel(encoder, *heads)
+            front_end = SpectrogramFrontEnd(LogMelFilterbank(), 128, mean=-4.0, std=4.0)
+        waveforms = torch.zeros(3, 20000, dtype=torch.int16, device="cuda")
+        lengths, places = torch.full((3,), 16000, device="cuda"), torch.arange(3, device="cuda")
+        with OnlyOnTheDevice():
+            spectrograms = front_end(waveforms, lengths)
+            masked = masker(ClipGenerator(1, 7, places), encoder.grid_size)
+            predictions = model(spectrograms, masked)
+            targets = select_patches(patchify(spectrograms, encoder.patch_size), masked)
+            included = ~constant_patches(targets)
+            choice = {"softmax_over": "predictions", "included": included}
+            loss = info_nce_loss(predictions.contrastive, targets, **choice)
+            masked_patch_accuracy(predictions.contrastive, targets, **choice)
+            loss = loss + masked_reconstruction_loss(predictions.reconstruction, targets)
+            with pytest.raises(DataDependentOutputException):
+                loss.item()
+            with pytest.raises(AssertionError, match="makes a tensor on cpu"):
+                targets.mean() + torch.zeros(3)

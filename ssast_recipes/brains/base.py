@@ -4,6 +4,7 @@ import inspect
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,6 +95,11 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         return getattr(model, "_orig_mod", model)
 
     @property
+    def front_end(self) -> nn.Module:
+        """The front end itself, not compiled: for clips of many lengths."""
+        return getattr(self.modules.front_end, "_orig_mod", self.modules.front_end)
+
+    @property
     def world_size(self) -> int:
         """The number of processes."""
         return torch.distributed.get_world_size() if self.distributed_launch else 1
@@ -152,7 +158,14 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         else:
             batches = EvaluationBatches(len(dataset), batch_size, **shared)
         options.setdefault("pin_memory", self.device_type == "cuda")
-        return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
+        together = partial(collate, least_samples=self._least_samples())
+        return DataLoader(dataset, batch_sampler=batches, collate_fn=together, **options)
+
+    def _least_samples(self) -> int:
+        """What waveforms are padded to: a compiled front end is compiled anew for every length."""
+        if not self.compile:
+            return 0
+        return self.front_end.filterbank.num_samples(self.front_end.target_length)
 
     # Optimisation
 

@@ -134,7 +134,7 @@ class Evaluation:
         if if_main_process():
             told = {"weights": selection, "step": steps[selection]}
             told |= {"metric": self.metric_name, "value": values[selection]}
-            leave_model(self.hparams, self.model, self.modules.front_end, told)
+            leave_model(self.hparams, self.model, self.front_end, told)
         return values
 
     def _selections(self) -> Iterator[tuple[str, int, int | list[int]]]:

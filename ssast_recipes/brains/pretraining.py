@@ -235,7 +235,7 @@ class PretrainingBrain(BaseBrain):
         if self.probe is not None:  # on the main process
             self.modules.eval()
             with self.evaluation_ctx:
-                measured = self.probe.measure(self.model.encoder, self.modules.front_end)
+                measured = self.probe.measure(self.model.encoder, self.front_end)
             self.modules.train()
             self.log.write("probe", {"step": self.optimizer_step, **measured})
         self.window.start()

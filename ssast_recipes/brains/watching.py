@@ -37,7 +37,7 @@ def watch(brain: sb.Brain, batch: ClipBatch) -> None:
         return
     brain.modules.eval()
     with torch.no_grad(), brain.evaluation_ctx:
-        embeddings = embed(brain.model.encoder, brain.modules.front_end, batch)
+        embeddings = embed(brain.model.encoder, brain.front_end, batch)
     brain.modules.train()
     measured = measure_embeddings(embeddings)
     brain.log.write("embeddings", {"step": brain.optimizer_step, **measured})

@@ -182,7 +182,7 @@ def test_between_logging_steps_nothing_waits_for_the_device(tmp_path, monkeypatc
     brain = make(
         tmp_path,
         run_opts={"device": str(device)},
-        opt_class=partial(torch.optim.SGD, lr=0.01),  # Adam counts its steps on the CPU
+        opt_class=partial(torch.optim.Adam, lr=0.01, fused=True),  # as on a GPU
         log_interval=3,
         max_grad_norm=1.0,
         **options,

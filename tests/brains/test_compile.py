@@ -6,6 +6,12 @@ from functools import partial
 import pytest
 import torch
 
+from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker, RandomMasker
+from ssast_recipes.metrics import masked_patch_accuracy
+from ssast_recipes.patches import patchify, select_patches
+from ssast_recipes.randomness import ClipGenerator
+
 from .tiny import Clips, classification_brain, fit, losses, pretraining_brain
 
 FULL = {"compile": True, "compile_using_fullgraph": True}
@@ -54,11 +60,53 @@ def test_nothing_is_compiled_anew_after_warming_up(tmp_path, quick):
     assert counts[20] == counts[8] <= 8
 
 
+class Lengths(Clips):
+    """Clips of which each has a length of its own."""
+
+    def __getitem__(self, key):
+        clip = super().__getitem__(key)
+        return {**clip, "waveform": clip["waveform"][: 5200 - 97 * key.index]}
+
+
+def test_clips_of_many_lengths_compile_no_more_than_those_of_one(tmp_path, quick):
+    for number, clips in enumerate((Clips, Lengths)):
+        torch._dynamo.reset()
+        quick.clear()
+        brain = pretraining_brain(tmp_path / str(number), run_opts=FULL, num_steps=20)
+        fit(brain, clips(12), clips(6), batch_size=2)
+        assert len(quick) == 4  # front end and model, in training and in validation
+
+
+def test_compiling_pads_and_changes_no_loss(tmp_path, quick):
+    eager = fit(pretraining_brain(tmp_path / "eager"), Lengths(8), Lengths(4))
+    brain = fit(pretraining_brain(tmp_path / "compiled", run_opts=FULL), Lengths(8), Lengths(4))
+    assert losses(brain) == pytest.approx(losses(eager), rel=1e-5)
+    assert losses(brain, "valid") == pytest.approx(losses(eager, "valid"), rel=1e-5)
+
+
 def test_a_compiled_run_leaves_a_model_to_use(tmp_path, quick):
     brain = fit(pretraining_brain(tmp_path, run_opts=FULL), Clips(8), Clips(4))
     brain.evaluate(Clips(4), test_loader_kwargs={"batch_size": 4})
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["kind"] == "pretraining"
+
+
+@pytest.mark.parametrize("masker", [RandomMasker(6), ClusterMasker(6), OfficialClusterMasker(6)])
+def test_masks_targets_and_losses_could_be_compiled_whole(quick, masker):
+    """They run eagerly: nothing of theirs takes long. But nothing of theirs breaks a graph."""
+
+    def step(spectrograms, places, predictions):
+        masked = masker(ClipGenerator(1, 7, places), (8, 2))
+        targets = select_patches(patchify(spectrograms, (16, 16)), masked)
+        loss = info_nce_loss(predictions, targets, "predictions")
+        accuracy = masked_patch_accuracy(predictions, targets, "predictions")
+        return masked, loss, accuracy, masked_reconstruction_loss(predictions, targets)
+
+    arguments = torch.randn(3, 32, 128), torch.arange(3), torch.randn(3, 6, 256)
+    found = torch.compile(step, fullgraph=True)(*arguments)
+    assert len(quick) == 1
+    for one, other in zip(found, step(*arguments), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(

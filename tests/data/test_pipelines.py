@@ -415,6 +415,28 @@ def test_a_batch_is_padded_with_zeros_and_tells_the_lengths():
     assert batch.targets is None and len(batch) == 3
 
 
+def test_a_short_batch_is_padded_as_far_as_asked():
+    clips = [clip(3, 2), clip(1, 3)]
+    assert collate(clips, least_samples=4).waveforms.tolist() == [[4, 4, 0, 0], [2, 2, 2, 0]]
+    assert collate(clips, least_samples=1).waveforms.shape == (2, 3)
+
+
+def test_loading_workers_make_the_same_batches():
+    clips = [{**clip(0, 3), "waveform": torch.tensor([3, -4, 5], dtype=torch.int16)}, clip(1, 5)]
+    batches = [[0, 0], [0, 1], [1, 1]]  # of 16 bits, of both kinds, of 32 bits
+
+    def load(num_workers):
+        loader = DataLoader(
+            clips, batch_sampler=batches, collate_fn=collate, num_workers=num_workers
+        )
+        return [batch.waveforms for batch in loader]
+
+    here, there = load(0), load(2)
+    assert [waveforms.dtype for waveforms in there] == [torch.int16, torch.float32, torch.float32]
+    for one, other in zip(here, there, strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("target", [torch.tensor(2), torch.tensor([0.0, 1.0, 1.0])])
 def test_targets_are_stacked(target):
     batch = collate([clip(0, 2, target=target), clip(1, 2, target=target)])
