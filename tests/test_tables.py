@@ -202,6 +202,15 @@ def test_what_the_paper_finds_is_compared_fold_by_fold(ledger, capsys):
     assert "(85.6 against 74.2): not run here." in text
 
 
+def test_runs_of_different_protocols_are_not_compared(ledger, capsys):
+    for path in ledger.glob("joint/*/results.json"):
+        content = json.loads(path.read_text())
+        content["settings"]["number_of_epochs"] = 20
+        path.write_text(json.dumps(content))
+    _, text, _ = run(capsys, "esc10", ledger)
+    assert "* pretraining helps (ESC-50 88.8 against 41.9): not run alike here." in text
+
+
 def test_a_deleted_record_is_not_run(ledger, capsys):
     shutil.rmtree(ledger / "from scratch")
     _, text, _ = run(capsys, "esc10", ledger)

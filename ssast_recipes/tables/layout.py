@@ -166,8 +166,9 @@ def _compared(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
     for one in table.comparisons:
         (key,) = table.tasks
         higher, lower = (cells.get((one[side], key), Cell()) for side in ("higher", "lower"))
-        if not higher.values or not lower.values:
-            lines.append(f"* {one['claim']}: {NOT_RUN} here.")
+        if not higher.values or not lower.values or higher.departures != lower.departures:
+            is_run = higher.values and lower.values
+            lines.append(f"* {one['claim']}: {'not run alike' if is_run else NOT_RUN} here.")
             continue
         gaps = [
             value - lower.by_fold[fold]
