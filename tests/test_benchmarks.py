@@ -60,7 +60,7 @@ SMALL = ["--frames", "64", "--masked", "20", "--batch", "2", "--steps", "1", "--
 @pytest.mark.parametrize("change", CHANGES)
 def test_one_change_at_a_time_is_timed(benchmark, capsys, device, change):
     step = benchmark("pretraining_step")
-    found = step.main([*SMALL, "--device", str(device), "--against", change])
+    found = step.main([*SMALL, "--device", str(device), "--fused", "--against", change])
     assert found["against"] == change and f"ours / {change}" in capsys.readouterr().out
 
 
@@ -77,7 +77,7 @@ def test_what_is_timed_is_what_trains(benchmark, tmp_path):
     step = benchmark("pretraining_step")
     options = argparse.Namespace(
         **{"size": "tiny", "frames": 32, "masked": 10, "device": "cpu", "precision": "fp32"},
-        compile=False,
+        **{"compile": False, "fused": False},
     )
     bench = step.Bench(options)
     brain = pretraining_brain(
