@@ -368,6 +368,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--json", type=Path, help="write what was measured to a file")
     options = parser.parse_args(arguments)
+    if options.compile and options.against == "explicit-attention":
+        parser.error("explicit-attention: a compiled model keeps its kernel; leave out --compile")
     # As SpeechBrain has it in training; for the released procedure and the matrix products, too.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     found = measure(options)

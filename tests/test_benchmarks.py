@@ -64,6 +64,26 @@ def test_one_change_at_a_time_is_timed(benchmark, capsys, device, change):
     assert found["against"] == change and f"ours / {change}" in capsys.readouterr().out
 
 
+def test_ours_of_any_precision_is_compared_with_the_released_in_32_bit(benchmark, monkeypatch):
+    step = benchmark("pretraining_step")
+    original, autocasts = step.released_step, []
+
+    def watched(*arguments):
+        autocasts.append(torch.is_autocast_enabled("cpu"))
+        return original(*arguments)
+
+    monkeypatch.setattr(step, "released_step", watched)
+    step.main([*SMALL, "--device", "cpu", "--precision", "bf16", "--against", "released"])
+    assert autocasts == [False, False]
+
+
+def test_explicit_attention_cannot_be_compiled_away(benchmark, capsys):
+    step = benchmark("pretraining_step")
+    with pytest.raises(SystemExit):
+        step.main([*SMALL, "--compile", "--against", "explicit-attention"])
+    assert "leave out --compile" in capsys.readouterr().err
+
+
 def test_a_change_is_taken_back_alone_and_for_one_step(benchmark):
     step = benchmark("pretraining_step")
     thing = types.SimpleNamespace(precision="bf16", size="tiny")
