@@ -114,7 +114,7 @@ class Bench:
             self.model = torch.compile(self.plain)
             self.front_end = torch.compile(self.plain_front_end)
         self.masker = OfficialClusterMasker(options.masked)
-        fused = {"fused": True} if self.device.type == "cuda" else {}
+        fused = {"fused": True} if options.fused or self.device.type == "cuda" else {}
         self.optimiser = torch.optim.Adam(self.plain.parameters(), **ADAM, **fused)
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.number = 0
@@ -355,6 +355,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=_DTYPES, default="fp32")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--fused", action="store_true", help="fused Adam on a CPU, too")
     parser.add_argument("--manifest", type=Path, help="read these clips in place of noise")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--steps", type=int, default=10)
@@ -367,6 +368,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--json", type=Path, help="write what was measured to a file")
     options = parser.parse_args(arguments)
+    if options.compile and options.against == "explicit-attention":
+        parser.error("explicit-attention: a compiled model keeps its kernel; leave out --compile")
     # As SpeechBrain has it in training; for the released procedure and the matrix products, too.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     found = measure(options)

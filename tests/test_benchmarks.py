@@ -60,8 +60,28 @@ SMALL = ["--frames", "64", "--masked", "20", "--batch", "2", "--steps", "1", "--
 @pytest.mark.parametrize("change", CHANGES)
 def test_one_change_at_a_time_is_timed(benchmark, capsys, device, change):
     step = benchmark("pretraining_step")
-    found = step.main([*SMALL, "--device", str(device), "--against", change])
+    found = step.main([*SMALL, "--device", str(device), "--fused", "--against", change])
     assert found["against"] == change and f"ours / {change}" in capsys.readouterr().out
+
+
+def test_ours_of_any_precision_is_compared_with_the_released_in_32_bit(benchmark, monkeypatch):
+    step = benchmark("pretraining_step")
+    original, autocasts = step.released_step, []
+
+    def watched(*arguments):
+        autocasts.append(torch.is_autocast_enabled("cpu"))
+        return original(*arguments)
+
+    monkeypatch.setattr(step, "released_step", watched)
+    step.main([*SMALL, "--device", "cpu", "--precision", "bf16", "--against", "released"])
+    assert autocasts == [False, False]
+
+
+def test_explicit_attention_cannot_be_compiled_away(benchmark, capsys):
+    step = benchmark("pretraining_step")
+    with pytest.raises(SystemExit):
+        step.main([*SMALL, "--compile", "--against", "explicit-attention"])
+    assert "leave out --compile" in capsys.readouterr().err
 
 
 def test_a_change_is_taken_back_alone_and_for_one_step(benchmark):
@@ -77,7 +97,7 @@ def test_what_is_timed_is_what_trains(benchmark, tmp_path):
     step = benchmark("pretraining_step")
     options = argparse.Namespace(
         **{"size": "tiny", "frames": 32, "masked": 10, "device": "cpu", "precision": "fp32"},
-        compile=False,
+        **{"compile": False, "fused": False},
     )
     bench = step.Bench(options)
     brain = pretraining_brain(
