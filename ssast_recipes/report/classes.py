@@ -7,6 +7,7 @@ from ssast_recipes.report.folder import Predictions, RunFolder
 from ssast_recipes.report.markup import Html, join, table, tag
 
 _MOST_CLASSES = 50  # of a matrix that can still be read
+_NARROW = 15  # classes of a matrix that leaves room beside it
 _MOST_CONFUSIONS = 12
 _MOST_ROWS = 60  # of classes in a table; of more, the worst are shown
 
@@ -42,7 +43,8 @@ def confusion_section(predictions: Predictions) -> Html | None:
         listed = table(["label", "classified as", "clips"], wrong, "Most frequent confusions")
     if len(names) > _MOST_CLASSES:
         return join(told, listed)
-    return join(told, tag("div", _matrix(names, counts), listed, class_="beside"))
+    side = "beside" if len(names) <= _NARROW else None
+    return join(told, tag("div", _matrix(names, counts), listed, class_=side))
 
 
 def confusion_counts(predictions: Predictions) -> Counter[tuple[int, int]]:

@@ -65,7 +65,7 @@ def _chart(run: RunFolder, title: str, unit: str, keys: list[str]) -> Html:
     lines = {}
     for key in keys:
         for stage in stages:
-            name = key.removeprefix(_PROBE) if len(keys) > 1 else stage
+            name = key.removeprefix(_PROBE) if key.startswith(_PROBE) else stage
             lines.setdefault(name, []).extend(run.series(stage, key))
     # A stage without the number keeps its colour, so that a stage has one on the whole page.
     names = [name for name, points in lines.items() if points]

@@ -17,9 +17,7 @@ from ssast_recipes.report.charts import NUM_COLOURS, legend, scatter_chart
 from ssast_recipes.report.markup import Html, figure, join, tag
 
 
-def embeddings_section(
-    folder: Path, clips: Sequence[Clip], count: int, device: str | None
-) -> Html | None:
+def embeddings_section(folder: Path, clips: Sequence[Clip], count: int, device: str | None) -> Html:
     """Embeds clips with the run's model, and draws them where their two main components put them.
 
     Arguments
@@ -35,13 +33,13 @@ def embeddings_section(
 
     Returns
     -------
-    Html or None
-        The map; None if fewer than three clips can be read.
+    Html
+        The map.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If the run left no model, or it is not readable.
+        If the run left no model, or it is not readable, or fewer than three clips are.
     """
     encoder = AudioEncoder.from_pretrained(folder, device=device)
     chosen = [clips[i] for i in spread(len(clips), count)]
@@ -61,7 +59,7 @@ def embeddings_section(
         if waveforms:
             vectors.append(encoder.encode_batch(waveforms, encoder.sample_rate))
     if len(embedded) < 3:
-        return None
+        raise ValueError(f"the audio of {len(embedded)} test clips is at hand, too few for a map")
     return _draw(embedded, torch.cat(vectors), len(clips))
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,7 +213,8 @@ def _read_records(run: RunFolder, text: str) -> None:
     for line in text.splitlines():
         try:
             record = json.loads(line)
-            whole = isinstance(record["step"], int) and isinstance(record["stage"], str)
+            whole = isinstance(record["stage"], str) and isinstance(record["step"], int)
+            whole = whole and is_number(record["step"])
         except (ValueError, TypeError, KeyError, RecursionError):
             whole = False
         if whole:
@@ -270,7 +270,8 @@ def is_number(value: Any) -> bool:
     >>> [is_number(value) for value in (1, 0.5, True, float("nan"), None, "1")]
     [True, True, False, False, False, False]
     """
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Not a number fails every comparison; integers may be longer than a float can be.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _is_null(node: yaml.Node) -> bool:

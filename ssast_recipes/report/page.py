@@ -89,7 +89,7 @@ def _test_sections(
     config: ModelConfig | None = _attempt(
         run, "The model", lambda: read_config(find_model_folder(run.path))
     )
-    selection = config.provenance.get("weights") if config else None
+    selection = str(config.provenance.get("weights")) if config else None
     sections: dict[str, Html | None] = {}
     clips = _attempt(run, "Test clips", run.test_clips) or {}
     if not run.is_pretraining:
