@@ -70,8 +70,9 @@ def write_report(
         "steps, training from scratch catches up at this scale (docs/demo.md of the repository).",
         "## What pretraining sees, and redraws",
         "![spectrograms, masked, reconstructed](pictures/reconstruction.png)",
-        "Clips held out of pretraining: as they are, without the masked patches, with those redrawn, "
-        f"and which of them were found. Among the {num_masked} masked patches of a clip, {100 * found:.0f} % are found; "
+        "Clips held out of pretraining: as they are, without the masked patches, with those "
+        f"redrawn, and which of them were found. Among the {num_masked} masked patches of a clip, "
+        f"{100 * found:.0f} % are found; "
         f"by chance {100 / num_masked:.0f} %.",
         "## How it went",
         "![loss and accuracy](pictures/curves.png)",

@@ -85,7 +85,8 @@ def _matrix(names: list[str], counts: Counter[tuple[int, int]]) -> Html:
         rows.append(tag("tr", tag("th", name, scope="row"), *cells))
     caption = "Clips by label (rows) and predicted class (columns); shades are shares of a row."
     body = (tag("thead", tag("tr", corner, *head)), tag("tbody", *rows))
-    whole = tag("table", tag("caption", caption), *body, class_="matrix")
+    kind = "matrix" if len(names) <= _NARROW else "matrix dense"
+    whole = tag("table", tag("caption", caption), *body, class_=kind)
     return tag("div", whole, class_="scroll", tabindex=0)
 
 

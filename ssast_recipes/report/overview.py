@@ -149,7 +149,7 @@ def _trained(run: RunFolder) -> str:
     epochs = [record["epoch"] for record in run.records if is_number(record.get("epoch"))]
     seconds = run.results.get("seconds")
     return _join(
-        f"{run.last_step:,} steps",
+        f"{run.last_step:,} steps" if run.records else None,
         f"{max(epochs)} epochs" if epochs else None,
         f"{seconds / 60:.1f} minutes" if is_number(seconds) else None,
     )

@@ -81,6 +81,10 @@ td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .matrix td.dark{color:#fff}
 .matrix td.own{outline:1px solid var(--quiet);outline-offset:-2px}
 .matrix tbody th{text-align:right;white-space:nowrap}
+.dense{font-size:.66rem;line-height:1.25}
+.dense th,.dense td{padding:.05rem .15rem}
+.dense td{min-width:1.1rem}
+.dense caption{font-size:.92rem}
 .turned{height:8rem;vertical-align:bottom}
 .turned span{writing-mode:vertical-rl;transform:rotate(180deg);white-space:nowrap}
 .card{padding:.9rem}
