@@ -1,7 +1,6 @@
 """How every `train.py` begins and ends: its command line and its errors."""
 
 import dataclasses
-import difflib
 import logging
 import os
 import pydoc
@@ -19,13 +18,14 @@ import yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.distributed import ddp_init_group
-from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
+from speechbrain.utils.run_opts import RunOptions
 from tqdm import tqdm
 
 from ssast_recipes.configuration import PLACE_KEYS
 from ssast_recipes.errors import explain
 from ssast_recipes.experiment_help import describe_usage, find_hparams_files
 from ssast_recipes.interruption import Interrupted, raising_interrupts
+from ssast_recipes.overrides import check_overrides
 from ssast_recipes.pretrained import find_weights
 from ssast_recipes.run_folder import leaving_no_folder
 from ssast_recipes.settings import name_experiment, read_settings
@@ -198,7 +198,7 @@ def read_experiment(
             overridden_args=run_options.overridden_args | {"distributed_backend"},
         )
     ddp_init_group(run_options)
-    keys = _check_overrides(hparams_file, overrides)
+    keys = check_overrides(hparams_file, overrides)
     # SpeechBrain's own record, hyperparams.yaml, leaves out run options of the command line.
     options = sorted(run_options.overridden_args - {*PLACE_KEYS})
     given = {option: run_options[option] for option in options}
@@ -269,52 +269,3 @@ def _load(hparams_file: str, overrides: str) -> dict[str, Any]:
         parts = [error] if isinstance(error, YAMLError) else error.args
         text = ": ".join(str(part).strip(" :") for part in parts)
         raise ValueError(f"{hparams_file}: {text}") from error
-
-
-def _check_overrides(hparams_file: str, overrides: str) -> set[str]:
-    """Refuses what HyperPyYAML would misunderstand, or refuse in words that help nobody.
-
-    Returns the keys of the YAML file.
-    """
-    written = _compose(Path(hparams_file).read_bytes(), hparams_file)
-    given = []
-    if overrides:
-        first = overrides.split()[0]
-        if not first.endswith(":"):  # SpeechBrain writes `key: value` for --key value
-            raise ValueError(f"{first!r} after {hparams_file}: expected --key value")
-        given = _compose(overrides, "the command line")
-    tags = {key: node.tag for key, node in written}
-    seen = set()
-    for key, node in given:
-        if key not in tags:
-            keys = [name for name in (*tags, *HELP_TEXTS) if not name.startswith("_")]
-            near = difflib.get_close_matches(key, keys, n=1)
-            advice = f"did you mean --{near[0]}?" if near else "look there for its keys"
-            raise ValueError(f"--{key}: {hparams_file} has no such key; {advice}")
-        if key in seen:
-            raise ValueError(f"--{key} is given twice; keep one")
-        seen.add(key)
-        if isinstance(node, yaml.ScalarNode) and not node.value and node.style is None:
-            raise ValueError(f"--{key} has no value; give one, as in --{key} null")
-        # HyperPyYAML would hand the arguments to the object that the file names.
-        names_object = isinstance(node, yaml.MappingNode) and node.tag.startswith("!")
-        if names_object and node.tag != tags[key]:
-            raise ValueError(
-                f"--{key} {node.tag} …: the command line can give an object other arguments, "
-                f"not name another one; write it into a copy of {hparams_file}"
-            )
-    for key, tag in tags.items():
-        if tag == "!PLACEHOLDER" and key not in seen:
-            raise ValueError(f"{key} has no value in {hparams_file}; give --{key} …")
-    return set(tags)
-
-
-def _compose(text: str | bytes, source: str) -> list[tuple[str, yaml.Node]]:
-    """The keys at the top of a YAML text, and their nodes."""
-    try:
-        root = yaml.compose(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{source} is not YAML: {error}") from None
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError(f"{source} holds no keys and values")
-    return [(key.value, node) for key, node in root.value]

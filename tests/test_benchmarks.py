@@ -21,13 +21,15 @@ from ssast_recipes.pretraining import MaskedPatchModel
 from tests.brains.tiny import fit, losses, pretraining_brain
 from tests.conftest import REPOSITORY
 
+NAMES = ("loading", "pretraining_step", "released_step", "step_bench", "step_comparison")
+
 
 @pytest.fixture
 def benchmark(monkeypatch):
     """`benchmark("loading")` imports a script."""
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     yield __import__
-    for name in ("loading", "pretraining_step", "released_step"):
+    for name in NAMES:
         sys.modules.pop(name, None)
 
 
@@ -65,14 +67,14 @@ def test_one_change_at_a_time_is_timed(benchmark, capsys, device, change):
 
 
 def test_ours_of_any_precision_is_compared_with_the_released_in_32_bit(benchmark, monkeypatch):
-    step = benchmark("pretraining_step")
-    original, autocasts = step.released_step, []
+    step, comparison = benchmark("pretraining_step"), benchmark("step_comparison")
+    original, autocasts = comparison.released_step, []
 
     def watched(*arguments):
         autocasts.append(torch.is_autocast_enabled("cpu"))
         return original(*arguments)
 
-    monkeypatch.setattr(step, "released_step", watched)
+    monkeypatch.setattr(comparison, "released_step", watched)
     step.main([*SMALL, "--device", "cpu", "--precision", "bf16", "--against", "released"])
     assert autocasts == [False, False]
 
@@ -85,16 +87,16 @@ def test_explicit_attention_cannot_be_compiled_away(benchmark, capsys):
 
 
 def test_a_change_is_taken_back_alone_and_for_one_step(benchmark):
-    step = benchmark("pretraining_step")
+    comparison = benchmark("step_comparison")
     thing = types.SimpleNamespace(precision="bf16", size="tiny")
-    with step.changed(thing, precision="fp32"):
+    with comparison.changed(thing, precision="fp32"):
         assert vars(thing) == {"precision": "fp32", "size": "tiny"}
     assert vars(thing) == {"precision": "bf16", "size": "tiny"}
 
 
 def test_what_is_timed_is_what_trains(benchmark, tmp_path):
     """The benchmark's step, stage by stage, and `PretrainingBrain`'s: the same losses."""
-    step = benchmark("pretraining_step")
+    step = benchmark("step_bench")
     options = argparse.Namespace(
         **{"size": "tiny", "frames": 32, "masked": 10, "device": "cpu", "precision": "fp32"},
         **{"compile": False, "fused": False},

@@ -5,7 +5,7 @@ import pytest
 
 from ssast_recipes.cli import main
 from ssast_recipes.configuration import FOLDER_KEYS
-from ssast_recipes.experiment import _check_overrides
+from ssast_recipes.overrides import check_overrides
 from ssast_recipes.settings import read_settings
 from ssast_recipes.tables.plan import Places, make_plan
 from ssast_recipes.tables.rows import read_scale, read_table, table_names
@@ -41,7 +41,7 @@ def test_every_command_parses_and_knows_its_keys(places, scale):
             assert all(word.startswith("--") and "=" in word for word in words)
             pairs = [word[2:].split("=", 1) for word in words]
             overrides = "\n".join(f"{key}: {value}" for key, value in pairs)
-            _check_overrides(job.command[2], overrides)  # raises of a key that is not there
+            check_overrides(job.command[2], overrides)  # raises of a key that is not there
     assert len(seen) > 10
 
 
@@ -135,7 +135,7 @@ def test_commands_may_be_farmed_out(places, tmp_path, capsys):
     words = ["esc10", "--data-root", places.data_root, "--output", tmp_path / "out"]
     assert reproduce(*words, "--commands", tmp_path / "run.sh") == 0
     lines = (tmp_path / "run.sh").read_text().splitlines()
-    assert len(lines) == 100 and "100 runs, 0 of them finished; the others take about" in (
+    assert len(lines) == 120 and "120 runs, 0 of them finished; the others take about" in (
         capsys.readouterr().out
     )
     assert "--masker={cluster_factors: [1, 2]}" in shlex.split(lines[5])
@@ -177,7 +177,7 @@ def test_a_sample_runs_and_fills_what_it_is_of(tmp_path, capsys, quiet_logging):
     hparams = next(tmp_path.rglob("ESC50/finetune_patch*/**/hyperparams.yaml")).read_text()
     assert read_settings(hparams) == tuned["settings"]
     assert not set(tuned["settings"]) & set(FOLDER_KEYS)
-    assert text.count("not run") == 11  # other sizes than the rows', on other data
+    assert text.count("not run") == 15  # other sizes than the rows', on other data
     before = {path: path.stat().st_mtime_ns for path in results}
     run_smoke(tmp_path, capsys, "esc10", "--rows", rows)  # nothing is left to do
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}

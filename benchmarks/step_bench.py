@@ -1,0 +1,157 @@
+"""The step that `pretraining_step.py` times: a model, its optimiser, its clips and its clock."""
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ssast_recipes.builders import ast_encoder
+from ssast_recipes.data.batches import ClipBatch, collate
+from ssast_recipes.data.pipelines import WaveformReader, make_dataset
+from ssast_recipes.data.sampling import ClipKey, TrainingBatches
+from ssast_recipes.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.heads import PatchPredictionHead
+from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.masking import OfficialClusterMasker
+from ssast_recipes.metrics import masked_patch_accuracy
+from ssast_recipes.patches import patchify, select_patches
+from ssast_recipes.pretraining import MaskedPatchModel
+from ssast_recipes.randomness import ClipGenerator
+
+KEYS = ("id", "index", "place", "waveform")
+STAGES = ("copy", "features", "masks and targets", "forward", "losses", "backward", "optimiser")
+ADAM = {"lr": 1e-4, "betas": (0.95, 0.999), "weight_decay": 5e-7}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Noise(Dataset):
+    """Clips of noise, 16 bits at 16 kHz, of so many samples."""
+
+    def __init__(self, num_clips: int, num_samples: int):
+        generator = torch.Generator().manual_seed(0)
+        self.waveforms = torch.randint(
+            -9000, 9000, (num_clips, num_samples), dtype=torch.int16, generator=generator
+        )
+
+    def __len__(self) -> int:
+        return len(self.waveforms)
+
+    def __getitem__(self, key: ClipKey) -> dict[str, Any]:
+        clip = {"id": str(key.index), "index": key.index, "place": key.place}
+        return {**clip, "waveform": self.waveforms[key.index]}
+
+
+def load(options: argparse.Namespace, num_samples: int) -> Iterator[ClipBatch]:
+    """Batches without end, of clips of so many samples at most, as training loads them."""
+    if options.manifest:
+        reader = WaveformReader(16000, max_duration=num_samples / 16000, crop="random")
+        dataset = make_dataset([options.manifest], reader, output_keys=KEYS)
+    else:
+        dataset = Noise(64, num_samples)
+    batches = TrainingBatches(
+        len(dataset), options.batch, continuous=True, shards=getattr(dataset, "shards", None)
+    )
+    return iter(
+        DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=options.workers,
+            collate_fn=partial(collate, least_samples=num_samples),
+            pin_memory=torch.device(options.device).type == "cuda",
+        )
+    )
+
+
+class Bench:
+    """A model, its optimiser and its clock.
+
+    Arguments
+    ---------
+    options : Namespace
+        Of the command line.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self.options, self.device = options, torch.device(options.device)
+        torch.manual_seed(0)
+        encoder = ast_encoder(options.size, target_length=options.frames)
+        width, area = encoder.embed_dim, encoder.patch_area
+        heads = [PatchPredictionHead(width, area) for _ in range(2)]
+        self.encoder = encoder
+        self.plain = MaskedPatchModel(encoder, *heads).to(self.device)
+        self.plain_front_end = SpectrogramFrontEnd(
+            LogMelFilterbank(), options.frames, mean=-4.2677393, std=4.5689974
+        ).to(self.device)
+        self.model, self.front_end = self.plain, self.plain_front_end
+        if options.compile:
+            self.model = torch.compile(self.plain)
+            self.front_end = torch.compile(self.plain_front_end)
+        self.masker = OfficialClusterMasker(options.masked)
+        fused = {"fused": True} if options.fused or self.device.type == "cuda" else {}
+        self.optimiser = torch.optim.Adam(self.plain.parameters(), **ADAM, **fused)
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.number = 0
+
+    def step(self, batch: ClipBatch, by_stage: bool = False, two_passes: bool = False) -> Tensor:
+        """Makes one step, as `PretrainingBrain` does; returns the loss, on the device."""
+        options, timed = self.options, self._timed if by_stage else _untimed
+        self.number += 1
+        with timed("copy"):
+            batch = batch.to(self.device)
+        dtype = DTYPES[options.precision]
+        with torch.autocast(self.device.type, dtype=dtype, enabled=options.precision != "fp32"):
+            with timed("features"):
+                spectrograms = self.front_end(batch.waveforms, batch.num_samples)
+            with timed("masks and targets"):
+                patches = patchify(spectrograms, self.encoder.patch_size)
+                generator = ClipGenerator(1, self.number, batch.places)
+                masked = self.masker(generator, self.encoder.grid_size)
+                again = self.masker(generator, self.encoder.grid_size) if two_passes else None
+                targets = select_patches(patches, masked)
+            with timed("forward"):
+                predictions = self.model(spectrograms, masked, again)
+            with timed("losses"):
+                choice = {"softmax_over": "predictions"}
+                loss = info_nce_loss(predictions.contrastive, targets, **choice)
+                masked_patch_accuracy(predictions.contrastive.detach(), targets, **choice)
+                redrawn = targets if again is None else select_patches(patches, again)
+                loss = loss + 10 * masked_reconstruction_loss(predictions.reconstruction, redrawn)
+        with timed("backward"):
+            loss.backward()
+        with timed("optimiser"):
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def synchronise(self) -> None:
+        """Waits for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        self.synchronise()
+        begin = time.perf_counter()
+        yield
+        self.synchronise()
+        self.seconds[stage].append(time.perf_counter() - begin)
+
+    def clock(self, function: Callable[[], Any]) -> float:
+        """Seconds of a call, the device's work included."""
+        self.synchronise()
+        begin = time.perf_counter()
+        function()
+        self.synchronise()
+        return time.perf_counter() - begin
+
+
+@contextmanager
+def _untimed(stage: str) -> Iterator[None]:
+    yield

@@ -1,0 +1,72 @@
+"""The overrides of a command line, held against the YAML file that they override."""
+
+import difflib
+from pathlib import Path
+
+import yaml
+from speechbrain.utils.run_opts import HELP_TEXTS
+
+
+def check_overrides(hparams_file: str, overrides: str) -> set[str]:
+    """Refuses what HyperPyYAML would misunderstand, or refuse in words that help nobody.
+
+    Arguments
+    ---------
+    hparams_file : str
+        Path of a YAML file.
+    overrides : str
+        Its keys and their values on the command line, as YAML.
+
+    Returns
+    -------
+    set of str
+        The keys of the YAML file.
+
+    Raises
+    ------
+    ValueError
+        If either is not YAML, a key is unknown, given twice or has no value, a placeholder is left,
+        or an override names another object than the YAML file does.
+    """
+    written = _compose(Path(hparams_file).read_bytes(), hparams_file)
+    given = []
+    if overrides:
+        first = overrides.split()[0]
+        if not first.endswith(":"):  # SpeechBrain writes `key: value` for --key value
+            raise ValueError(f"{first!r} after {hparams_file}: expected --key value")
+        given = _compose(overrides, "the command line")
+    tags = {key: node.tag for key, node in written}
+    seen = set()
+    for key, node in given:
+        if key not in tags:
+            keys = [name for name in (*tags, *HELP_TEXTS) if not name.startswith("_")]
+            near = difflib.get_close_matches(key, keys, n=1)
+            advice = f"did you mean --{near[0]}?" if near else "look there for its keys"
+            raise ValueError(f"--{key}: {hparams_file} has no such key; {advice}")
+        if key in seen:
+            raise ValueError(f"--{key} is given twice; keep one")
+        seen.add(key)
+        if isinstance(node, yaml.ScalarNode) and not node.value and node.style is None:
+            raise ValueError(f"--{key} has no value; give one, as in --{key} null")
+        # HyperPyYAML would hand the arguments to the object that the file names.
+        names_object = isinstance(node, yaml.MappingNode) and node.tag.startswith("!")
+        if names_object and node.tag != tags[key]:
+            raise ValueError(
+                f"--{key} {node.tag} …: the command line can give an object other arguments, "
+                f"not name another one; write it into a copy of {hparams_file}"
+            )
+    for key, tag in tags.items():
+        if tag == "!PLACEHOLDER" and key not in seen:
+            raise ValueError(f"{key} has no value in {hparams_file}; give --{key} …")
+    return set(tags)
+
+
+def _compose(text: str | bytes, source: str) -> list[tuple[str, yaml.Node]]:
+    """The keys at the top of a YAML text, and their nodes."""
+    try:
+        root = yaml.compose(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is not YAML: {error}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError(f"{source} holds no keys and values")
+    return [(key.value, node) for key, node in root.value]
