@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-# Where a run's data lie and where it computes is no part of what it computes.
+# Where a run's data lie, how many may be bad and where it computes is no part of what it computes.
 FOLDER_KEYS = ("data_folder", "manifest_folder", "output_folder", "pretrained_encoder")
 PLACE_KEYS = (
     "activation_checkpointing",
@@ -16,12 +16,13 @@ PLACE_KEYS = (
     "distributed_backend",
     "download",
     "download_sha256",
+    "max_rejected",
     "noprogressbar",
     "num_workers",
     "param_file",
 )
-# How long a run goes on, how often it is looked at, how a step is cut into batches (that a step is
-# as large as before is checked when it resumes), and what only holds these.
+# How long a run goes on, how often and by what it is looked at, how a step is cut into batches
+# (that a step is as large as before is checked when it resumes), and what only holds these.
 _LENGTH_KEYS = (
     "batch_size",
     "grad_accumulation_factor",
@@ -37,6 +38,8 @@ _LENGTH_KEYS = (
     "checkpoint_interval",
     "checkpoints_to_keep",
     "log_interval",
+    "probe_data",
+    "probe_interval",
 )
 
 
@@ -79,8 +82,8 @@ def configuration_sha256(path: Path, run_options: Mapping[str, Any] | None = Non
 def changed_keys(before: str, now: str) -> list[str]:
     """Names the keys that a run may not change when it goes on.
 
-    Where data lie and how long training goes on may change, how often it is looked at, and into
-    which batches a step is cut.
+    Where data lie, how many may be bad and how long training goes on may change, how often and by
+    what it is looked at, and into which batches a step is cut.
 
     Arguments
     ---------

@@ -24,7 +24,6 @@ _LEFT_OUT = {
     "front_end",
     "label_encoder",
     "log_interval",
-    "max_rejected",
     "model",
     "model_parts",
     "modules",
