@@ -8,7 +8,10 @@ from typing import Any
 import yaml
 
 # What a fine-tuned run records of its pretraining.
-RUN_KEYS = ("experiment", "dataset", "seed", "steps", "num_clips", "size", "geometry", "settings")
+RUN_KEYS = (
+    *("experiment", "dataset", "seed", "steps", "num_clips", "size", "geometry", "settings"),
+    "run_options",
+)
 # Of a model folder, ours or Hugging Face's: the one that is safe by its format first.
 _MODEL_FILES = ("model.safetensors", "pytorch_model.bin")
 

@@ -136,18 +136,34 @@ def read_predictions(path: Path, selection: str) -> tuple[Tensor, Tensor]:
     tuple[Tensor, Tensor]
         Logits [clips, classes] and targets: class indices [clips] if every clip has one label,
         else which classes each has, [clips, classes], float32.
+
+    Raises
+    ------
+    ValueError
+        If the file is not what `write_predictions` writes.
     """
     first = len(_PREDICTION_COLUMNS)
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
-        classes = next(reader)[first:]
-        rows = [row for row in reader if row[0] == selection]
-    logits = torch.tensor([[float(score) for score in row[first:]] for row in rows])
-    number = {name: index for index, name in enumerate(classes)}
-    targets = torch.zeros(len(rows), len(classes))
-    for clip, row in enumerate(rows):
-        if row[2]:
-            targets[clip, [number[name] for name in row[2].split(";")]] = 1.0
+        head = next(reader, [])
+        if tuple(head[:first]) != tuple(_PREDICTION_COLUMNS):
+            raise ValueError(f"{path}: its head is not {','.join(_PREDICTION_COLUMNS)},…")
+        classes = head[first:]
+        numbers = {name: index for index, name in enumerate(classes)}
+        scores, labels = [], []
+        for row in reader:
+            if row[:1] != [selection]:
+                continue
+            try:
+                scores.append([float(score) for _, score in zip(classes, row[first:], strict=True)])
+                labels.append([numbers[name] for name in row[2].split(";") if name])
+            except (ValueError, LookupError):
+                line = reader.line_num
+                raise ValueError(f"{path}, line {line}: a score or a label is wrong") from None
+    logits = torch.tensor(scores).reshape(len(scores), len(classes))
+    targets = torch.zeros(len(scores), len(classes))
+    for clip, present in enumerate(labels):
+        targets[clip, present] = 1.0
     is_single = bool((targets.sum(dim=1) == 1).all())
     return logits, targets.argmax(dim=1) if is_single else targets
 

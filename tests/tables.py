@@ -27,13 +27,18 @@ def record(table: Table, row: Row, task: str, value: float, **changes: Any) -> d
             "num_clips": {"train": row.pretraining.train_clips},
         }
         source = {"name": "CKPT+1/model.ckpt", "sha256": "0", "run": run}
-    settings = expected_settings(experiment, {**one.options, **row.tuning})
+        if row.pretraining.folds == "same":
+            source["test_fold"] = changes.get("fold")
+    settings = expected_settings(experiment, {**row.tuning_of(one), **one.protocol})
     return {
         "experiment": experiment,
         "dataset": one.dataset,
         "settings": {**settings, **tuning},
         "pretrained_from": source,
-        "num_clips": {"train": one.train_clips},
+        "num_clips": {
+            "train": one.train_clips,
+            "test": one.test_clips_of(changes.get("fold")),
+        },
         "metric": one.metric,
         "value": {"last": value, "best": value, "averaged": value},
         "seed": 1,
@@ -46,10 +51,11 @@ def write_record(folder: Path, content: dict[str, Any], predicts: bool = False) 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(content))
     if predicts:
-        right = round(20 * content["value"]["last"])
-        logits = torch.tensor([[1.0, 0.0]] * right + [[0.0, 1.0]] * (20 - right))
-        targets = torch.zeros(20, dtype=torch.int64)
-        ids = [f"clip{number}" for number in range(20)]
+        count = content["num_clips"]["test"]
+        right = round(count * content["value"]["last"])
+        logits = torch.tensor([[1.0, 0.0]] * right + [[0.0, 1.0]] * (count - right))
+        targets = torch.zeros(count, dtype=torch.int64)
+        ids = [f"clip{number}" for number in range(count)]
         outputs = {"ids": ids, "targets": targets, "logits": logits}
         kept = dict.fromkeys(content["value"], outputs)
         write_predictions(folder / "predictions.csv", CLASSES, kept)

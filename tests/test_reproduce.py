@@ -8,7 +8,8 @@ from ssast_recipes.configuration import FOLDER_KEYS
 from ssast_recipes.overrides import check_overrides
 from ssast_recipes.settings import read_settings
 from ssast_recipes.tables.plan import Places, make_plan
-from ssast_recipes.tables.rows import read_scale, read_table, table_names
+from ssast_recipes.tables.rows import read_table, table_names
+from ssast_recipes.tables.scales import read_scale, scale_table
 
 DATA = ["AudioSet", "ESC-10", "ESC-50", "IEMOCAP", "LibriSpeech", "SpeechCommands", "VoxCeleb1"]
 
@@ -20,8 +21,9 @@ def places(tmp_path):
     return Places(tmp_path / "out", tmp_path / "data")
 
 
-def plan(places, *names, **options):
-    return make_plan([read_table(name) for name in names], places, **options)
+def plan(places, *names, scale="full", **options):
+    tables = [scale_table(read_table(name), read_scale(scale)) for name in names]
+    return make_plan(tables, places, **options)
 
 
 def folders(jobs):
@@ -31,7 +33,7 @@ def folders(jobs):
 @pytest.mark.parametrize("scale", ["full", "small", "smoke"])
 def test_every_command_parses_and_knows_its_keys(places, scale):
     """As SpeechBrain and `read_experiment` would take them."""
-    jobs = plan(places, *table_names(), scale=read_scale(scale)).jobs
+    jobs = plan(places, *table_names(), scale=scale).jobs
     seen = set()
     for job in jobs:
         keys = tuple(sorted(job.options))
@@ -101,13 +103,18 @@ def test_released_weights_stand_in_for_pretraining(places):
 
 
 def test_a_small_scale_keeps_the_masked_share(places):
-    jobs = plan(places, "table2", scale=read_scale("smoke")).jobs
+    jobs = plan(places, "table2", scale="smoke").jobs
     masked = {
         job.options["num_masked_patches"] for job in jobs if job.hparams_file.startswith("pretrain")
     }
     assert masked == {50, 31, 12}  # of 64, as 400, 250 and 100 of 512
-    jobs = plan(places, "esc10", scale=read_scale("small")).jobs
+    jobs = plan(places, "esc10", scale="small").jobs
     assert {job.options["embed_dim"] for job in jobs} == {96}  # a table of one scale
+    jobs = plan(places, "sizes", scale="small", tasks=["KS1"]).jobs
+    assert {job.options.get("size", "base") for job in jobs} == {"base", "small", "tiny"}
+    assert {
+        job.options["num_steps"] for job in jobs if job.hparams_file.startswith("pretrain")
+    } == {20000}
 
 
 # ---- the command
@@ -149,6 +156,8 @@ def test_commands_may_be_farmed_out(places, tmp_path, capsys):
         (["table1", "--tasks", "XY"], "there is no task 'XY'; there are: AS, ESC"),
         (["table1", "--folds", "one"], "--folds one: give whole numbers"),
         (["table1", "--data", "ESC-50"], "--data ESC-50: give NAME=FOLDER"),
+        (["table1", "--data", "ESC=x"], "--data ESC=…: nothing is read from there; there are: Aud"),
+        (["table1", "--folds", "7"], "there is no fold 7; there are: 1, 2, 3, 4, 5"),
     ],
 )
 def test_wrong_words_are_told(tmp_path, monkeypatch, capsys, words, line):
@@ -163,7 +172,8 @@ def test_wrong_words_are_told(tmp_path, monkeypatch, capsys, words, line):
 def run_smoke(tmp_path, capsys, *words):
     assert reproduce(*words, "--scale", "smoke", "--output", tmp_path) == 0
     capsys.readouterr()
-    assert main(["tables", str(words[0]), str(tmp_path), "--format", "csv"]) == 0
+    words = ["tables", str(words[0]), str(tmp_path), "--scale", "smoke", "--format", "csv"]
+    assert main(words) == 0
     return capsys.readouterr().out
 
 
@@ -177,7 +187,8 @@ def test_a_sample_runs_and_fills_what_it_is_of(tmp_path, capsys, quiet_logging):
     hparams = next(tmp_path.rglob("ESC50/finetune_patch*/**/hyperparams.yaml")).read_text()
     assert read_settings(hparams) == tuned["settings"]
     assert not set(tuned["settings"]) & set(FOLDER_KEYS)
-    assert text.count("not run") == 15  # other sizes than the rows', on other data
+    assert text.count("not run") == 13
+    assert '"joint, 78 % masked",ESC10,,50.0000,,1,,"16 training clips, not 320; 4 test' in text
     before = {path: path.stat().st_mtime_ns for path in results}
     run_smoke(tmp_path, capsys, "esc10", "--rows", rows)  # nothing is left to do
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
@@ -187,10 +198,6 @@ def test_a_sample_runs_and_fills_what_it_is_of(tmp_path, capsys, quiet_logging):
 @pytest.mark.parametrize("name", table_names())
 def test_every_configuration_runs(tmp_path, capsys, quiet_logging, name):
     run_smoke(tmp_path, capsys, name)
-    jobs = make_plan(
-        [read_table(name)],
-        Places(tmp_path / "smoke", tmp_path / "smoke" / "data"),
-        folds=[1],
-        scale=read_scale("smoke"),
-    ).jobs
+    places = Places(tmp_path / "smoke", tmp_path / "smoke" / "data")
+    jobs = plan(places, name, scale="smoke").jobs
     assert jobs and all(job.finished for job in jobs)

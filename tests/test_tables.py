@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 
 import pytest
 
@@ -9,6 +8,7 @@ from ssast_recipes.tables.cells import fill_cells
 from ssast_recipes.tables.layout import format_table
 from ssast_recipes.tables.ledger import Record, read_ledger
 from ssast_recipes.tables.rows import read_table, table_names
+from ssast_recipes.tables.scales import read_scale, scale_table
 from tests.conftest import REPOSITORY
 from tests.tables import record, write_record
 
@@ -55,8 +55,7 @@ def test_every_row_finds_its_own_runs_and_no_other_rows(name):
         for task in table.tasks:
             found = fill_cells(table, [Record(REPOSITORY, record(table, row, task, 0.5, fold=1))])
             assert list(found) == [(row.name, task)]
-            said = [text for text in found[row.name, task].departures if "fold" not in text]
-            assert said == []
+            assert found[row.name, task].departures == ()
 
 
 def test_folds_are_averaged():
@@ -85,7 +84,15 @@ def test_folds_are_averaged():
             "schedule EpochDecay(decay=0.5, first_epoch=6), not EpochDecay(decay=0.85, "
             "first_epoch=6)",
         ),
-        ({"num_clips": {"train": 800}}, "800 training clips, not 1,600"),
+        ({"num_clips": {"train": 800, "test": 400}}, "800 training clips, not 1,600"),
+        ({"num_clips": {"train": 1600, "test": 320}}, "320 test clips, not 400"),
+        ({"run_options": {"debug": True}}, "run option debug True"),
+        ({"tuning": {"precision": "bf16"}}, "precision bf16, not fp32"),
+        (
+            {"tuning": {"test_manifests": ["train.csv"]}},
+            "test_manifests train.csv, not test.csv",
+        ),
+        ({"pretraining": {"valid_interval": 10}}, "pretraining valid_interval 10, not 4000"),
         ({"tuning": {"clips_per_class": 5}}, "clips_per_class 5, not none"),
         (
             {"tuning": {"train_manifests": ["other.csv"]}},
@@ -106,6 +113,46 @@ def test_the_authors_weights_are_told():
     for content in contents:
         content["pretrained_from"]["name"] = "SSAST-Base-Patch-250.pth"
     assert cell_of(contents) is None
+    row = ROWS["AudioSet-2M, supervised"]
+    for content in contents:
+        content["pretrained_from"]["name"] = f"{row.released}/model.safetensors"
+    assert cell_of(contents, row=row).departures == (row.released_differs,)
+
+
+def test_labels_other_than_the_published_are_told():
+    content = record(TABLE2, JOINT, "AS", 0.3)
+    assert cell_of([content], task="AS").departures == ()
+    content["settings"]["train_manifests"] = ["balanced_train.csv"]  # what the recipe trains on
+    said = "train_manifests balanced_train.csv, not balanced_train_enhanced.csv"
+    assert cell_of([content], task="AS").departures == (said,)
+
+
+def test_pretraining_that_heard_the_test_fold_is_told():
+    row = ROWS["joint, 78 % masked"]
+    contents = [record(ESC10, row, "ESC10", 0.5, fold=fold) for fold in range(1, 6)]
+    assert cell_of(contents, ESC10, row, "ESC10").departures == ()
+    for content in contents:
+        content["pretrained_from"]["test_fold"] = content["fold"] % 5 + 1
+    said = "pretrained on audio of the test fold"
+    assert cell_of(contents, ESC10, row, "ESC10").departures == (said,)
+
+
+def test_seeds_are_averaged_within_their_folds():
+    contents = folds(values=(0.5, 0.6))
+    contents += [{**contents[0], "seed": seed, "value": {"last": 0.9}} for seed in (2, 3)]
+    cell = cell_of(contents)
+    assert cell.values == pytest.approx((100 * (0.5 + 0.9 + 0.9) / 3, 60))
+    assert cell.count == "2 × 1 to 3" and cell.remarks == ("folds 1, 2 of 5",)
+    contents += [{**contents[1], "seed": seed} for seed in (2, 3)]
+    assert cell_of(contents).count == "2 × 3"
+
+
+def test_a_run_that_diverged_is_told():
+    contents = folds()
+    contents[1]["value"] = {"last": None}
+    cell = cell_of(contents)
+    assert len(cell.values) == 4
+    assert cell.remarks[1:] == ("1 without a number left out: training diverged",)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +177,8 @@ def test_missing_folds_repeated_and_other_runs_are_told():
     other = folds(tuning={"lr": 0.5})
     cell = cell_of([*some, some[0], *other])
     assert cell.mean == pytest.approx(81)
-    assert cell.departures == (
+    assert cell.departures == ()  # runs left out are no departure of those that are shown
+    assert cell.remarks == (
         "folds 1, 2 of 5",
         "5 runs that depart more left out",
         "1 of the same fold and seed left out",
@@ -169,9 +217,48 @@ def test_means_over_tasks_need_all_of_them():
     ]
     cells = fill_cells(table, [Record(REPOSITORY, content) for content in contents])
     text = format_table(table, cells, "csv")
-    assert (
-        "sizes,Base,audio,59.9,55.0000," in text and "sizes,Base,speech,79.5,,,0,,not run" in text
-    )
+    assert "sizes,Base,audio,59.9,55.0000,,6," in text
+    assert "sizes,Base,speech,79.5,,,0,,not run" in text
+    assert "55.0 (6 runs)" in format_table(table, cells, "text")
+
+
+def test_a_scale_has_tables_of_its_own():
+    small = scale_table(TABLE2, read_scale("small"))
+    content = record(small, small.rows[0], "SID", 0.3)
+    assert content["settings"]["size"] == "tiny" and cell_of([content], task="SID") is None
+    cells = fill_cells(small, [Record(REPOSITORY, content)])
+    assert cells[JOINT.name, "SID"].departures == ()
+    text = format_table(small, cells, "text")
+    assert "data (scale: small)" in text.splitlines()[0]
+    assert "$ ssast tables table2 --format text --scale small" in text
+    assert '    ssast reproduce table2 --scale small --rows "250 masked patches"' in text
+
+
+MINE = """
+title: Mine
+source: nowhere
+tasks: [ESC, KS1]
+seeds: [1, 2]
+rows:
+  - name: a slower one
+    pretraining: null
+    tuning: {size: tiny}
+    tasks: {KS1: {lr: 0.5}}
+"""
+
+
+def test_a_table_of_ones_own(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text(MINE)
+    table = read_table(tmp_path / "mine.yaml")
+    (row,) = table.rows
+    assert row.tuning_of(table.tasks["ESC"]) == {"size": "tiny"}
+    assert row.tuning_of(table.tasks["KS1"]) == {"size": "tiny", "lr": 0.5}
+    for seed in (1, 2):
+        write_record(tmp_path / "runs" / f"{seed}", record(table, row, "KS1", 0.5, seed=seed))
+    status, text, _ = run(capsys, tmp_path / "mine.yaml", tmp_path / "runs")
+    assert status == 0 and "50.0 ± 0.0 (2)" in text
+    command = f'    ssast reproduce {tmp_path}/mine.yaml --rows "a slower one" --tasks ESC'
+    assert command in text.splitlines()
 
 
 # ---- the command
@@ -200,6 +287,28 @@ def test_what_the_paper_finds_is_compared_fold_by_fold(ledger, capsys):
         "* pretraining helps (ESC-50 88.8 against 41.9): so it is here, 70.0 against 60.0; fold by "
         "fold +10.0 ± 0.0, higher in 5 of 5." in text
     )
+    path = ledger / "joint" / "1" / "results.json"
+    content = json.loads(path.read_text())
+    content["value"]["last"] = 0.0
+    path.write_text(json.dumps(content))
+    _, text, _ = run(capsys, "esc10", ledger)
+    assert (
+        "41.9): undecided, 58.0 against 60.0; fold by fold −2.0 ± 26.8, higher in 4 of 5." in text
+    )
+
+
+def test_runs_left_out_do_not_hinder_a_comparison(ledger, capsys):
+    content = record(ESC10, ROWS["from scratch"], "ESC10", 0.1, fold=1, tuning={"lr": 0.5})
+    write_record(ledger / "other", content)
+    _, text, _ = run(capsys, "esc10", ledger)
+    assert "[1] 1 run that depart more left out" in text
+    assert "41.9): so it is here, 70.0 against 60.0" in text
+
+
+def test_other_folds_are_not_compared(ledger, capsys):
+    (ledger / "from scratch" / "2" / "results.json").unlink()
+    _, text, _ = run(capsys, "esc10", ledger)
+    assert "* pretraining helps (ESC-50 88.8 against 41.9): not run alike here." in text
     assert "(85.6 against 74.2): not run here." in text
 
 
@@ -213,7 +322,15 @@ def test_runs_of_different_protocols_are_not_compared(ledger, capsys):
 
 
 def test_a_deleted_record_is_not_run(ledger, capsys):
-    shutil.rmtree(ledger / "from scratch")
+    paths = sorted(ledger.glob("from scratch/*/results.json"))
+    for path in (paths[2], paths[4]):
+        path.unlink()
+    _, text, _ = run(capsys, "esc10", ledger)
+    assert re.search(r"^from scratch +56\.7 ± 7\.6 \(3\) \[1\]$", text, re.MULTILINE)
+    assert "[1] folds 1, 2, 4 of 5" in text.splitlines()
+    assert '    ssast reproduce esc10 --rows "from scratch" --folds 3,5' in text.splitlines()
+    for path in paths:
+        path.unlink(missing_ok=True)
     _, text, _ = run(capsys, "esc10", ledger)
     line = next(line for line in text.splitlines() if line.startswith("from scratch"))
     assert line.split()[-2:] == ["not", "run"]
@@ -232,19 +349,73 @@ def test_check_finds_a_value_edited_by_hand(ledger, capsys):
     assert f"{path}: value.last is 0.65, but predictions.csv gives 0.600000" in text
 
 
-def test_check_finds_predictions_that_are_gone(ledger, capsys):
-    path = ledger / "from scratch" / "3" / "predictions.csv"
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def cut(path):
     path.write_text(path.read_text().splitlines()[0] + "\n")
+
+
+def spoil(path):
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], lines[3].replace(",dog,", ",cat,"), *lines[4:]]))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("predictions.csv", cut, "has 0 'last' predictions, of 80 test clips"),
+        ("predictions.csv", lambda path: path.unlink(), "there is no predictions.csv beside it"),
+        ("predictions.csv", lambda path: path.write_text(""), "its head is not selection,id,label"),
+        ("predictions.csv", spoil, "predictions.csv, line 4: a score or a label is wrong"),
+        (
+            "results.json",
+            lambda path: edit(path, lambda content: content.update(metric="Accuracy")),
+            "the metric is 'Accuracy', not one of accuracy, mAP",
+        ),
+        (
+            "results.json",
+            lambda path: edit(path, lambda content: content["value"].update(last=None)),
+            "value.last is None, but predictions.csv gives 0.600000",
+        ),
+        (
+            "results.json",
+            lambda path: edit(path, lambda content: content["num_clips"].update(test=81)),
+            "has 80 'last' predictions, of 81 test clips",
+        ),
+    ],
+)
+def test_check_needs_its_evidence(ledger, capsys, name, change, said):
+    change(ledger / "from scratch" / "3" / name)
     status, text, _ = run(capsys, ledger, "--check")
-    assert status == 1 and "has no 'last' predictions" in text
+    lines = [line for line in text.splitlines() if line.startswith("wrong: ")]
+    assert status == 1 and said in lines[0]
+    assert "10 records; right: " in text  # the others are checked all the same
+
+
+def test_nothing_to_check_is_an_error(tmp_path, capsys):
+    assert run(capsys, tmp_path, "--check")[::2] == (
+        1,
+        "ssast: error: there is no results.json to check; name folders of runs\n",
+    )
+
+
+def test_pretraining_is_counted_apart(ledger, capsys):
+    content = {"value": {"last": 0.1}, "settings": {"contrastive_head": "Head"}}
+    write_record(ledger / "pretraining", {**content, "metric": "masked_patch_accuracy"})
+    status, text, _ = run(capsys, ledger, "--check")
+    assert status == 0 and "11 records, 1 of them of pretraining, which" in text
 
 
 def test_any_other_grouping(ledger, capsys):
     _, text, _ = run(capsys, ledger, "--rows", "objective", "--columns", "dataset")
     assert [line.split() for line in text.splitlines()] == [
         ["objective", "dataset", "ESC-10"],
+        ["from", "scratch", "60.0", "±", "7.9", "(5)"],
         ["joint", "70.0", "±", "7.9", "(5)"],
-        ["none", "60.0", "±", "7.9", "(5)"],
     ]
     _, text, _ = run(
         capsys, ledger, "--rows", "settings.lr", "--columns", "fold", "--format", "csv"
@@ -265,6 +436,14 @@ def test_records_are_copied_without_weights(ledger, tmp_path, capsys):
     kept = {path.name for path in target.rglob("*") if path.is_file()}
     assert kept == {"results.json", "predictions.csv"}
     assert run(capsys, "esc10", target)[1] == run(capsys, "esc10", ledger)[1]
+    assert run(capsys, "esc10", ledger, run_folder)[1] == run(capsys, "esc10", ledger)[1]
+
+
+def test_no_record_is_copied_over_another(ledger, tmp_path, capsys):
+    target = tmp_path / "kept"
+    words = [ledger / "from scratch", ledger / "joint", "--copy-to", target]
+    status, _, error = run(capsys, *words)
+    assert status == 1 and "would both be kept in" in error and not target.exists()
 
 
 def test_wrong_records_are_one_line(tmp_path, capsys):
@@ -273,6 +452,10 @@ def test_wrong_records_are_one_line(tmp_path, capsys):
     assert "results.json is not JSON" in run(capsys, tmp_path)[2]
     (tmp_path / "results.json").write_text("{}")
     assert "it has no value" in run(capsys, tmp_path)[2]
+    (tmp_path / "results.json").write_text('{"value": {"last": "0.5"}}')
+    assert "value.last is '0.5', not a number" in run(capsys, tmp_path)[2]
+    (tmp_path / "results.json").write_text('{"value": {"last": 0.5}, "settings": 1}')
+    assert "settings is 1, not a mapping" in run(capsys, tmp_path)[2]
 
 
 # ---- the committed ledger
@@ -309,6 +492,7 @@ def test_the_ledger_is_right_and_holds_neither_paths_nor_weights(monkeypatch, ca
         (("source:", "origin:"), "missing 1 required positional argument: 'source'"),
         (("patches: frame", "patches: frames"), "patches is patch or frame, not 'frames'"),
         (("patches: frame", "patch: frame"), "patch"),
+        (("patches: frame", "tasks: {XY: {}}"), "the table has no task XY"),
     ],
 )
 def test_wrong_tables_are_told(tmp_path, change, line):

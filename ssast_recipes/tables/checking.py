@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from ssast_recipes.checkpoints import source_name
 from ssast_recipes.files import file_digest
 from ssast_recipes.metrics import accuracy, mean_average_precision
 from ssast_recipes.model_folder import load_model
@@ -27,26 +28,43 @@ def check_record(record: Record) -> tuple[list[str], list[str]]:
     Returns
     -------
     tuple of two lists of str
-        What was checked and is right, and what is wrong, in words.
+        What was checked and is right, and what is wrong, in words. Of a run that predicts classes,
+        predictions that are not there are wrong; weights that are not there are passed over.
     """
     right, wrong = [], []
-    _check_values(record, right, wrong)
-    _check_encoder(record, right, wrong)
-    _check_model(record, right, wrong)
+    checks = [_check_encoder, _check_model]
+    if not record.is_pretraining:
+        checks.insert(0, _check_values)
+    for check in checks:
+        try:
+            check(record, right, wrong)
+        except (ValueError, OSError) as error:
+            wrong.append(f"{record.path}: {error}")
     return right, wrong
 
 
 def _check_values(record: Record, right: list[str], wrong: list[str]) -> None:
     name, predictions = record.content.get("metric"), record.folder / "predictions.csv"
-    if name not in METRICS or not predictions.is_file():
+    if name not in METRICS:
+        wrong.append(f"{record.path}: the metric is {name!r}, not one of {', '.join(METRICS)}")
         return
+    if not predictions.is_file():
+        wrong.append(
+            f"{record.path}: there is no {predictions.name} beside it; evaluate the run again"
+        )
+        return
+    wanted = record.num_clips.get("test")
     for selection, told in record.content["value"].items():
         logits, targets = read_predictions(predictions, selection)
-        if not len(logits):
-            wrong.append(f"{record.path}: {predictions.name} has no {selection!r} predictions")
+        if len(logits) != (wanted or len(logits)) or not len(logits):
+            wrong.append(
+                f"{record.path}: {predictions.name} has {len(logits)} {selection!r} predictions, "
+                f"of {wanted} test clips"
+            )
             continue
         found = float(METRICS[name](logits, targets))
-        if math.isclose(found, told, abs_tol=_TOLERANCE):
+        alike = math.isnan(found) if told is None else math.isclose(found, told, abs_tol=_TOLERANCE)
+        if alike:
             right.append(f"{selection} {name}")
         else:
             wrong.append(
@@ -60,19 +78,28 @@ def _check_encoder(record: Record, right: list[str], wrong: list[str]) -> None:
     source, file = record.pretraining, record.folder / "hyperparams.yaml"
     if source is None or not file.is_file():
         return
-    root = yaml.compose(file.read_text(encoding="utf-8"))
-    paths = [node.value for key, node in root.value if key.value == "pretrained_encoder"]
-    if not paths or not Path(paths[0]).exists():
+    path = _read_key(file, "pretrained_encoder")
+    if path is None or not Path(path).exists():
         return
-    weights = find_weights(Path(paths[0]))
+    weights = find_weights(Path(path))
+    if source_name(weights) != source.get("name"):  # of a run, its checkpoints may be gone
+        return
     digest = file_digest(weights)
-    if digest == source["sha256"]:
+    if digest == source.get("sha256"):
         right.append("checksum of the pretrained weights")
     else:
         wrong.append(
-            f"{record.path}: it began with weights of SHA-256 {source['sha256']}, but {weights} "
-            f"has {digest}; they were replaced since"
+            f"{record.path}: it began with weights of SHA-256 {source.get('sha256')}, but "
+            f"{weights} has {digest}; they were replaced since"
         )
+
+
+def _read_key(file: Path, name: str) -> str | None:
+    try:
+        root = yaml.compose(file.read_text(encoding="utf-8"))
+        return next((node.value for key, node in root.value if key.value == name), None)
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        raise ValueError(f"{file.name} beside it is damaged") from None
 
 
 def _check_model(record: Record, right: list[str], wrong: list[str]) -> None:

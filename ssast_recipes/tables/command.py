@@ -13,9 +13,15 @@ the predictions. `ssast reproduce TABLE` runs what is missing."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.cli`."""
     parser.add_argument(
-        "names", nargs="*", metavar="TABLE|FOLDER", help="tables, and folders of runs or a ledger"
+        "names",
+        nargs="*",
+        metavar="TABLE|FOLDER",
+        help="tables, by name or YAML file, and folders of runs or a ledger",
     )
     parser.add_argument("--format", choices=["text", "markdown", "csv"], default="text")
+    parser.add_argument(
+        "--scale", choices=["full", "small", "smoke"], default="full", help="of ssast reproduce"
+    )
     parser.add_argument("--rows", metavar="FIELD", help="any other table: what its rows are")
     parser.add_argument("--columns", metavar="FIELD", help="and its columns")
     parser.add_argument("--check", action="store_true", help="compute each value again")
@@ -29,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ssast_recipes.tables.ledger import copy_ledger, read_ledger
     from ssast_recipes.tables.rows import table_names
 
-    tables = [name for name in arguments.names if name in table_names()]
+    known = table_names()
+    tables = [name for name in arguments.names if name in known or name.endswith(".yaml")]
     folders = [Path(name) for name in arguments.names if name not in tables]
     folders = folders or _default_ledger()
     records = read_ledger(folders)
@@ -58,10 +65,11 @@ def _tables(records: list, tables: list[str], arguments: argparse.Namespace) -> 
     from ssast_recipes.tables.cells import fill_cells
     from ssast_recipes.tables.layout import format_table
     from ssast_recipes.tables.rows import read_table, table_names
+    from ssast_recipes.tables.scales import read_scale, scale_table
 
-    parts = []
+    parts, scale = [], read_scale(arguments.scale)
     for name in tables or table_names():
-        table = read_table(name)
+        table = scale_table(read_table(name), scale)
         parts.append(format_table(table, fill_cells(table, records), arguments.format))
     if arguments.format == "csv":
         heads = [part.partition("\n") for part in parts]
@@ -85,6 +93,8 @@ def _check(records: list) -> int:
 
     from ssast_recipes.tables.checking import check_record
 
+    if not records:
+        raise FileNotFoundError("there is no results.json to check; name folders of runs")
     checked, wrong = Counter(), []
     for record in records:
         right, problems = check_record(record)
@@ -93,6 +103,7 @@ def _check(records: list) -> int:
     for problem in wrong:
         print(f"wrong: {problem}")
     told = ", ".join(f"{count} × {name}" for name, count in sorted(checked.items()))
-    told = told or "nothing to compute again"
-    print(f"{len(records)} records; right: {told}; {len(wrong)} wrong")
+    others = sum(record.is_pretraining for record in records)
+    left = f", {others} of them of pretraining, which predicts no classes" if others else ""
+    print(f"{len(records)} records{left}; right: {told or 'nothing'}; {len(wrong)} wrong")
     return 1 if wrong else 0

@@ -12,7 +12,6 @@ from hyperpyyaml import resolve_references
 
 from ssast_recipes.recipe_files import recipe_folder
 from ssast_recipes.settings import read_settings
-from ssast_recipes.tables.rows import Pretraining
 
 # Reading a YAML file takes a tenth of a second: what does not change the settings is left out.
 _NO_SETTINGS = {
@@ -81,23 +80,6 @@ def manifest_place(experiment: str) -> str:
     text = hparams_file(experiment).read_text(encoding="utf-8")
     values = {key.value: node.value for key, node in yaml.compose(text).value}
     return values["manifest_folder"].partition("/manifests")[2].strip("/")
-
-
-def scale_pretraining(pretraining: Pretraining, scaled: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a pretraining's options with others in their place, the masked share as it was.
-
-    Example
-    -------
-    >>> pretraining = Pretraining("ESC50/pretrain_patch", "ESC-50", 1440)
-    >>> scale_pretraining(pretraining, {"target_length": 256})
-    {'target_length': 256, 'num_masked_patches': 100}
-    """
-    options = {**pretraining.options, **scaled}
-    if "target_length" in scaled:
-        before = expected_settings(pretraining.experiment, pretraining.options)
-        share = before["num_masked_patches"] / before["target_length"]
-        options["num_masked_patches"] = round(share * scaled["target_length"])
-    return options
 
 
 def _as_yaml(value: Any) -> str:

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ssast_recipes.tables.cells import Cell
@@ -41,8 +43,10 @@ def format_table(table: Table, cells: Mapping[tuple[str, str], Cell], layout: st
     notes: list[str] = []
     lines = _rows(table, cells, notes)
     head = ["", *([""] if _is_published(table) else []), *table.columns]
-    parts = [f"## {table.title}" if layout == "markdown" else table.title]
-    command = f"ssast tables {table.key} --format {layout}"
+    title = table.title + ("" if table.scale == "full" else f" (scale: {table.scale})")
+    parts = [f"## {title}" if layout == "markdown" else title]
+    scaled = "" if table.scale == "full" else f" --scale {table.scale}"
+    command = f"ssast tables {table.key} --format {layout}{scaled}"
     parts.append(f"```bash\n{command}\n```" if layout == "markdown" else f"$ {command}")
     parts.append(f"Source: {table.source}. {_units(table)}")
     parts.append(format_lines(head, lines, layout))
@@ -75,8 +79,13 @@ def column_cell(table: Table, cells: Mapping[tuple[str, str], Cell], row: str, c
     found = [cells.get((row, key), Cell()) for key in table.columns[column]]
     if len(found) == 1 or not all(cell.values for cell in found):
         return found[0] if len(found) == 1 else Cell()
-    departures = tuple(dict.fromkeys(said for cell in found for said in cell.departures))
-    return Cell((statistics.mean(cell.mean for cell in found),), (), departures)
+    departures, remarks = (
+        tuple(dict.fromkeys(said for cell in found for said in vars(cell)[kind]))
+        for kind in ("departures", "remarks")
+    )
+    runs = tuple(record for cell in found for record in cell.records)
+    mean = statistics.mean(cell.mean for cell in found)
+    return Cell((mean,), f"{len(runs)} runs", runs, departures, remarks)
 
 
 def _is_published(table: Table) -> bool:
@@ -88,7 +97,13 @@ def _units(table: Table) -> str:
     for task in table.tasks.values():
         metrics.setdefault(task.metric, []).append(f"{task.key} {task.name}")
     told = "; ".join(f"{metric} on {', '.join(names)}" for metric, names in metrics.items())
-    return f"In %: {told}. Ours: mean ± standard deviation (number of folds or seeds)."
+    ours = "mean over the tasks (of how many runs)"
+    if not table.means:
+        ours = (
+            "mean ± standard deviation over folds or, where there are none, over seeds of "
+            "fine-tuning (how many; 5 × 2: five folds, two seeds each)"
+        )
+    return f"In %: {told}. Ours: {ours}."
 
 
 def _rows(table: Table, cells: Mapping[tuple[str, str], Cell], notes: list[str]) -> list[list[str]]:
@@ -112,12 +127,11 @@ def _show(cell: Cell, notes: list[str]) -> str:
         return NOT_RUN
     spread = "" if cell.std is None else f" ± {cell.std:.1f}"
     mark = ""
-    if cell.departures:
-        note = "; ".join(cell.departures)
-        if note not in notes:
-            notes.append(note)
-        mark = f" [{notes.index(note) + 1}]"
-    return f"{cell.mean:.1f}{spread} ({len(cell.values)}){mark}"
+    if cell.note:
+        if cell.note not in notes:
+            notes.append(cell.note)
+        mark = f" [{notes.index(cell.note) + 1}]"
+    return f"{cell.mean:.1f}{spread} ({cell.count}){mark}"
 
 
 def _difference(published: float | None, cell: Cell) -> str:
@@ -153,46 +167,65 @@ def _csv(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
             if cell.values:
                 gap = "" if published is None else f"{cell.mean - published:.4f}"
                 std = "" if cell.std is None else f"{cell.std:.4f}"
-                numbers = [f"{cell.mean:.4f}", std, len(cell.values), gap]
+                numbers = [f"{cell.mean:.4f}", std, len(cell.records), gap]
             told = "" if published is None else published
-            said = "; ".join(cell.departures) if cell.values else NOT_RUN
+            said = cell.note if cell.values else NOT_RUN
             lines.append([table.key, row.name, column, told, *numbers, said])
     return format_lines(head, lines, "csv")
 
 
 def _compared(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
     """Whether what the paper finds is found here, fold by fold."""
+    (key,) = table.tasks if table.comparisons else ("",)
     lines = []
     for one in table.comparisons:
-        (key,) = table.tasks
         higher, lower = (cells.get((one[side], key), Cell()) for side in ("higher", "lower"))
-        if not higher.values or not lower.values or higher.departures != lower.departures:
-            is_run = higher.values and lower.values
-            lines.append(f"* {one['claim']}: {'not run alike' if is_run else NOT_RUN} here.")
-            continue
-        gaps = [
-            value - lower.by_fold[fold]
-            for fold, value in higher.by_fold.items()
-            if fold in lower.by_fold
-        ]
-        mean = statistics.mean(gaps) if gaps else higher.mean - lower.mean
-        wins = sum(gap > 0 for gap in gaps)
-        spread = f" ± {statistics.stdev(gaps):.1f}" if len(gaps) > 1 else ""
-        agrees = "so it is here" if mean > 0 else "not so here"
-        lines.append(
-            f"* {one['claim']}: {agrees}, {higher.mean:.1f} against {lower.mean:.1f}; fold by fold "
-            f"{_signed(mean)}{spread}, higher in {wins} of {len(gaps)}."
-        )
+        if not higher.values or not lower.values:
+            told = f"{NOT_RUN} here"
+        elif (higher.departures, higher.folds) != (lower.departures, lower.folds):
+            told = "not run alike here"
+        else:
+            told = _verdict(higher, lower)
+        lines.append(f"* {one['claim']}: {told}.")
     if not lines:
         return ""
-    return "What the paper finds at its scale, and what is found here:\n\n" + "\n".join(lines)
+    head = (
+        "What the paper finds at its scale, and what is found here (undecided: within two standard "
+        "errors of no difference):"
+    )
+    return "\n".join([head, "", *lines])
+
+
+def _verdict(higher: Cell, lower: Cell) -> str:
+    gaps = [value - lower.by_fold[fold] for fold, value in higher.by_fold.items()]
+    mean, wins = higher.mean - lower.mean, sum(gap > 0 for gap in gaps)
+    spread, told = "", "undecided"
+    if len(gaps) > 1:
+        deviation = statistics.stdev(gaps)
+        spread = f" ± {deviation:.1f}"
+        if abs(mean) > 2 * deviation / math.sqrt(len(gaps)):
+            told = "so it is here" if mean > 0 else "not so here"
+    return (
+        f"{told}, {higher.mean:.1f} against {lower.mean:.1f}; fold by fold "
+        f"{_signed(mean)}{spread}, higher in {wins} of {len(gaps)}"
+    )
 
 
 def _missing(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
+    """The commands that would fill what is empty, or lacks folds or seeds."""
     lines = []
+    scaled = "" if table.scale == "full" else f" --scale {table.scale}"
     for row in table.rows:
-        keys = [key for key in table.tasks if (row.name, key) not in cells]
-        if keys:
-            tasks = "" if len(keys) == len(table.tasks) else f" --tasks {','.join(keys)}"
-            lines.append(f'    ssast reproduce {table.key} --rows "{row.name}"{tasks}')
+        tasks: dict[str, list[str]] = {}  # by the folds that they lack
+        for key, task in table.tasks.items():
+            runs = cells.get((row.name, key), Cell()).records
+            seeds = Counter(record.content.get("fold") for record in runs)
+            lacking = [fold for fold in task.folds or (None,) if seeds[fold] < len(table.seeds)]
+            if lacking:
+                folds = ",".join(map(str, lacking)) if len(lacking) < len(task.folds) else ""
+                tasks.setdefault(folds, []).append(key)
+        for folds, keys in tasks.items():
+            words = f'    ssast reproduce {table.key}{scaled} --rows "{row.name}"'
+            words += "" if len(keys) == len(table.tasks) else f" --tasks {','.join(keys)}"
+            lines.append(words + (f" --folds {folds}" if folds else ""))
     return "What was not run, and the commands that would:\n\n" + "\n".join(lines) if lines else ""

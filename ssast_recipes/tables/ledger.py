@@ -37,6 +37,21 @@ class Record:
         """What is known of the weights that it began with: None from scratch."""
         return self.content.get("pretrained_from")
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Its settings; empty if it has none."""
+        return self.content.get("settings") or {}
+
+    @property
+    def num_clips(self) -> Mapping[str, int]:
+        """How many clips it trained and was tested on."""
+        return self.content.get("num_clips") or {}
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether it is of pretraining: no classes are predicted."""
+        return "contrastive_head" in self.settings
+
     def get(self, name: str) -> Any:
         """Looks up a field, a path of keys such as `settings.lr`, or a trait; None if unknown.
 
@@ -52,14 +67,15 @@ class Record:
 
     def traits(self) -> dict[str, Any]:
         """What tells pretrainings apart, of the run or of the one that it began with."""
-        run = self.content
-        is_tuned = "contrastive_head" not in run.get("settings", {})
-        if is_tuned:
-            run = (self.pretraining or {}).get("run", {})
-        found = describe_pretraining(run.get("settings", {}))
-        height = self.content.get("settings", {}).get("patch_size", [0, 0])[0]
+        if self.is_pretraining:
+            found = describe_pretraining(self.settings)
+        elif self.pretraining is None:
+            found = dict.fromkeys(("objective", "masked"), "from scratch")
+        else:
+            found = describe_pretraining((self.pretraining.get("run") or {}).get("settings") or {})
+        height = (self.settings.get("patch_size") or [0])[0]
         found["patches"] = "frame" if height == 128 else "patch"
-        found["pretrained"] = "no" if is_tuned and self.pretraining is None else "yes"
+        found["pretrained"] = "no" if found["objective"] == "from scratch" else "yes"
         return found
 
 
@@ -109,21 +125,32 @@ def read_ledger(folders: Iterable[str | Path]) -> list[Record]:
     FileNotFoundError
         If a folder is not there.
     ValueError
-        If a `results.json` is not JSON.
+        If a `results.json` is not JSON, or no run's.
     """
-    records = []
+    records: dict[Path, Record] = {}  # a folder may be named twice, or lie within another
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not there; give folders of runs, or a ledger")
         for path in sorted(folder.rglob("results.json")):
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path} is not JSON: {error}; evaluate the run again") from None
-            if not isinstance(content, dict) or "value" not in content:
-                raise ValueError(f"{path} is no run's results.json: it has no value")
-            records.append(Record(path, content))
-    return records
+            records.setdefault(path.resolve(), Record(path, _read_content(path)))
+    return list(records.values())
+
+
+def _read_content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}; evaluate the run again") from None
+    values = content.get("value") if isinstance(content, dict) else None
+    if not isinstance(values, dict) or "last" not in values:
+        raise ValueError(f"{path} is no run's results.json: it has no value.last")
+    for name, value in values.items():
+        if not isinstance(value, int | float | None):
+            raise ValueError(f"{path}: value.{name} is {value!r}, not a number; evaluate again")
+    for name in ("settings", "num_clips", "pretrained_from", "run_options"):
+        if not isinstance(content.get(name), dict | None):
+            raise ValueError(f"{path}: {name} is {content[name]!r}, not a mapping; evaluate again")
+    return content
 
 
 def copy_ledger(records: Sequence[Record], sources: Sequence[Path], target: Path) -> int:
@@ -142,10 +169,23 @@ def copy_ledger(records: Sequence[Record], sources: Sequence[Path], target: Path
     -------
     int
         How many were copied.
+
+    Raises
+    ------
+    ValueError
+        If two of them would be one there; nothing is copied then.
     """
+    folders: dict[Path, Record] = {}
     for record in records:
         source = next(one for one in sources if record.path.is_relative_to(one))
         folder = target / record.folder.relative_to(source)
+        if folder in folders:
+            raise ValueError(
+                f"{folders[folder].path} and {record.path} would both be kept in {folder}; copy "
+                "their folders one by one, each to a ledger folder of its own"
+            )
+        folders[folder] = record
+    for folder, record in folders.items():
         write_text(folder / "results.json", record.path.read_text(encoding="utf-8"))
         for name in _COPIED:
             if (record.folder / name).is_file():

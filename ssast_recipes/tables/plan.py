@@ -14,9 +14,9 @@ from ssast_recipes.tables.experiments import (
     expected_settings,
     hparams_file,
     manifest_place,
-    scale_pretraining,
 )
-from ssast_recipes.tables.rows import Pretraining, Row, Scale, Table, Task
+from ssast_recipes.tables.rows import Pretraining, Row, Table, Task
+from ssast_recipes.tables.scales import SMOKE
 
 
 @dataclass(frozen=True)
@@ -70,29 +70,27 @@ def make_plan(
     places: Places,
     rows: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
-    seeds: Sequence[int] = (1,),
+    seeds: Sequence[int] | None = None,
     folds: Sequence[int] | None = None,
     released: bool = False,
-    scale: Scale = Scale(),  # noqa: B008
 ) -> Plan:
     """Plans what fills the cells of tables.
 
     Arguments
     ---------
     tables : sequence of Table
-        The tables.
+        The tables, as `scale_table` left them. At the smoke scale, what differs in weights alone is
+        tuned once.
     places : Places
         Where data are and runs go.
     rows, tasks : sequence of str, optional
         Names of the rows, keys of the tasks; by default all.
-    seeds : sequence of int
-        Of fine-tuning, and of pretraining where there are no folds: that of the first.
+    seeds : sequence of int, optional
+        Of fine-tuning; by default a table's. An encoder is pretrained once, with the first.
     folds : sequence of int, optional
         Of tasks that have any; by default all.
     released : bool
         Whether to take the authors' weights in place of pretraining, where a row names any.
-    scale : Scale
-        How large the runs are. At the scale "smoke", what differs in weights alone is tuned once.
 
     Returns
     -------
@@ -101,7 +99,7 @@ def make_plan(
     Raises
     ------
     ValueError
-        If a row or a task is unknown.
+        If a row, a task or a fold is unknown.
 
     Example
     -------
@@ -112,9 +110,12 @@ def make_plan(
     """
     _check_names("row", rows, [row.name for table in tables for row in table.rows])
     _check_names("task", tasks, [key for table in tables for key in table.tasks])
-    planner = _Planner(places, seeds, scale.folds or folds, released)
+    every = [task for table in tables for task in table.tasks.values()]
+    known = sorted({fold for task in every for fold in task.folds})
+    _check_names("fold", folds, known)
+    planner = _Planner(places, folds, released)
     for table in tables:
-        planner.scale = Scale() if table.one_scale and scale.name != "smoke" else scale
+        planner.seeds, planner.is_smoke = seeds or table.seeds, table.scale == SMOKE
         for row in table.rows:
             for key, task in table.tasks.items():
                 if (rows is None or row.name in rows) and (tasks is None or key in tasks):
@@ -122,23 +123,18 @@ def make_plan(
     return planner.plan
 
 
-def _check_names(kind: str, names: Sequence[str] | None, known: Sequence[str]) -> None:
+def _check_names(kind: str, names: Sequence[Any] | None, known: Sequence[Any]) -> None:
     unknown = [name for name in names or () if name not in known]
     if unknown:
-        told = ", ".join(dict.fromkeys(known))
+        told = ", ".join(map(str, dict.fromkeys(known)))
         raise ValueError(f"there is no {kind} {unknown[0]!r}; there are: {told}")
 
 
 class _Planner:
-    def __init__(
-        self,
-        places: Places,
-        seeds: Sequence[int],
-        folds: Sequence[int] | None,
-        released: bool,
-    ):
-        self.places, self.seeds, self.folds = places, seeds, folds
-        self.released, self.scale = released, Scale()
+    def __init__(self, places: Places, folds: Sequence[int] | None, released: bool):
+        self.places, self.folds, self.released = places, folds, released
+        self.seeds: Sequence[int] = (1,)
+        self.is_smoke = False
         self.plan, self._jobs = Plan(), {}
         self._tuned: set[str] = set()
 
@@ -152,7 +148,7 @@ class _Planner:
                 reason = f"{self.places.of_data(name)} is not there"
                 self.plan.skipped.append((row.name, task.key, reason))
                 return
-        if self.scale.name == "smoke" and row.pretraining is None and row.released:
+        if self.is_smoke and row.pretraining is None and row.released:
             reason = f"{row.released} would have to be downloaded"
             self.plan.skipped.append((row.name, task.key, reason))
             return
@@ -170,15 +166,14 @@ class _Planner:
             yield from (fold for fold in task.folds if self.folds is None or fold in self.folds)
 
     def _tune(self, row: Row, task: Task, fold: int | None, seed: int) -> None:
-        scaled = {**self.scale.tuning, **self.scale.tasks.get(task.key, {})}
-        options = {**task.options, **row.tuning, **scaled}
+        options = row.tuning_of(task)
         encoder: Job | None = None
         if self._pretrains(row):
             encoder = self._pretrain(row.pretraining, fold)
         elif row.released is not None:
             encoder = self._import(row.released)
         experiment = task.experiments[row.patches]
-        if self.scale.name == "smoke":
+        if self.is_smoke:
             kind = json.dumps([task.key, row.patches, encoder is None, options], default=str)
             if kind in self._tuned:
                 return
@@ -191,11 +186,10 @@ class _Planner:
         self.plan.train_clips[job.folder] = task.train_clips
 
     def _pretrain(self, pretraining: Pretraining, fold: int | None) -> Job:
-        options = scale_pretraining(pretraining, self.scale.pretraining)
         manifests = self.places.of_manifests(pretraining.data)
         options = {
             key: value.replace("{manifests}", str(manifests)) if isinstance(value, str) else value
-            for key, value in options.items()
+            for key, value in pretraining.options.items()
         }
         before = []
         for option, corpus in pretraining.prepares.items():

@@ -2,7 +2,12 @@
 
 import argparse
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssast_recipes.tables.rows import Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tables", nargs="+", metavar="TABLE", help="table1, table2, table3, …")
     parser.add_argument("--rows", help="names of rows, separated by ;")
     parser.add_argument("--tasks", help="keys of tasks, as AS,ESC")
-    parser.add_argument("--seeds", default="1", help="as 1,2,3; default: %(default)s")
+    parser.add_argument(
+        "--seeds", help="of fine-tuning, as 1,2,3; default: the table's, most often 1"
+    )
     parser.add_argument("--folds", help="as 1,2; default: all that a task has")
     parser.add_argument(
         "--data-root", type=Path, default=Path("data"), help="folder of the data sets' folders"
@@ -38,25 +45,28 @@ def run(arguments: argparse.Namespace) -> None:
     from ssast_recipes.jobs import run_jobs
     from ssast_recipes.tables.costs import describe_costs
     from ssast_recipes.tables.plan import Places, make_plan
-    from ssast_recipes.tables.rows import read_scale, read_table
+    from ssast_recipes.tables.rows import read_table
+    from ssast_recipes.tables.scales import SMOKE, read_scale, scale_table
 
-    is_smoke = arguments.scale == "smoke"
+    is_smoke = arguments.scale == SMOKE
     output = (arguments.output / arguments.scale).absolute()
+    scale = read_scale(arguments.scale)
+    tables = [scale_table(read_table(name), scale) for name in arguments.tables]
     data = dict(_pair(given) for given in arguments.data)
+    _check_data(data, tables)
     places = Places(output, output / "data" if is_smoke else arguments.data_root.absolute(), data)
     if is_smoke:
         from ssast_recipes.tables.smoke import make_corpora, run_in_process
 
         make_corpora(places.data_root)
     plan = make_plan(
-        [read_table(name) for name in arguments.tables],
+        tables,
         places,
         rows=arguments.rows and [name.strip() for name in arguments.rows.split(";")],
         tasks=arguments.tasks and arguments.tasks.split(","),
-        seeds=_numbers("--seeds", arguments.seeds),
+        seeds=arguments.seeds and _numbers("--seeds", arguments.seeds),
         folds=arguments.folds and _numbers("--folds", arguments.folds),
         released=arguments.released,
-        scale=read_scale(arguments.scale),
     )
     for row, task, reason in plan.skipped:
         print(f"skipped: {row}, {task}: {reason}")
@@ -74,7 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         run_jobs(plan.jobs, arguments.processes, "tables")
     if not arguments.dry_run and not arguments.commands:
-        print(f"To see the tables: ssast tables {' '.join(arguments.tables)} {output}")
+        scaled = "" if arguments.scale == "full" else f" --scale {arguments.scale}"
+        print(f"To see the tables: ssast tables {' '.join(arguments.tables)} {output}{scaled}")
 
 
 def _pair(given: str) -> tuple[str, Path]:
@@ -82,6 +93,19 @@ def _pair(given: str) -> tuple[str, Path]:
     if not equals:
         raise ValueError(f"--data {given}: give NAME=FOLDER, as ESC-50=/data/ESC-50-master")
     return name, Path(folder).absolute()
+
+
+def _check_data(given: Mapping[str, Path], tables: Sequence["Table"]) -> None:
+    known = {task.data for table in tables for task in table.tasks.values()}
+    for pretraining in (row.pretraining for table in tables for row in table.rows):
+        if pretraining is not None:
+            known |= {pretraining.data, *(one["data"] for one in pretraining.prepares.values())}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise ValueError(
+            f"--data {unknown[0]}=…: nothing is read from there; there are: "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def _numbers(option: str, text: str) -> list[int]:

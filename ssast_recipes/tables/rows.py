@@ -26,11 +26,15 @@ class Task:
     data : str
         The data's folder below the data root.
     train_clips : int
-        How many there are, for estimates.
+        How many there are.
+    test_clips : int or mapping
+        How many there are, or by fold.
     folds : tuple of int
         The folds to average over; none without.
     options : mapping
         Of the command line.
+    protocol : mapping
+        What the published numbers stand for, where the experiment's own options are others.
     """
 
     key: str
@@ -41,8 +45,15 @@ class Task:
     experiments: Mapping[str, str]
     data: str
     train_clips: int
+    test_clips: int | Mapping[int, int]
     folds: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    def test_clips_of(self, fold: int | None) -> int | None:
+        """How many clips there are to test on; None of an unknown fold."""
+        known = self.test_clips
+        return known if isinstance(known, int) else known.get(fold)
 
 
 @dataclass(frozen=True)
@@ -89,39 +100,26 @@ class Row:
         The name of the released weights that may stand in for pretraining, or have to.
     patches : str
         Of fine-tuning: patch or frame.
+    released_differs : str, optional
+        How the released weights differ from those of the published numbers.
     tuning : mapping
         Options of every fine-tuning.
+    tasks : mapping
+        By a task's key: options of its fine-tuning alone.
     """
 
     name: str
     published: Mapping[str, float]
     pretraining: Pretraining | None = None
     released: str | None = None
+    released_differs: str | None = None
     patches: str = "patch"
     tuning: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large runs are.
-
-    Arguments
-    ---------
-    name : str
-        "full", as published, or one of `common.yaml`.
-    pretraining, tuning : mapping
-        Options in place of a row's.
-    tasks : mapping
-        By key: options of a task's fine-tuning.
-    folds : tuple of int, optional
-        In place of a task's.
-    """
-
-    name: str = "full"
-    pretraining: Mapping[str, Any] = field(default_factory=dict)
-    tuning: Mapping[str, Any] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    folds: tuple[int, ...] | None = None
+
+    def tuning_of(self, task: Task) -> dict[str, Any]:
+        """The options of fine-tuning on a task."""
+        return {**task.options, **self.tuning, **self.tasks.get(task.key, {})}
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ class Table:
     Arguments
     ---------
     key, title, source : str
-        The name of its file; its heading; where its numbers were published.
+        Its name, or its YAML file; its heading; where its numbers were published.
     tasks : mapping
         By their keys.
     rows : tuple of Row
@@ -143,8 +141,14 @@ class Table:
         `lower` row.
     notes : str
         What is to be said below the table.
+    seeds : tuple of int
+        Of fine-tuning, each of them on every fold.
     one_scale : bool
         Whether its own options are small already.
+    keeps : tuple of str
+        Options that a small scale leaves to the rows.
+    scale : str
+        The scale that its rows have been given.
     """
 
     key: str
@@ -155,7 +159,10 @@ class Table:
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     comparisons: tuple[Mapping[str, str], ...] = ()
     notes: str = ""
+    seeds: tuple[int, ...] = (1,)
     one_scale: bool = False
+    keeps: tuple[str, ...] = ()
+    scale: str = "full"
 
     @property
     def columns(self) -> dict[str, tuple[str, ...]]:
@@ -179,29 +186,6 @@ def table_names() -> list[str]:
     ['esc10', 'sizes', 'table1', 'table2', 'table3']
     """
     return sorted(path.stem for path in tables_folder().glob("*.yaml") if path.stem != "common")
-
-
-def read_scale(name: str) -> Scale:
-    """Reads a scale.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name.
-
-    Example
-    -------
-    >>> read_scale("small").tuning
-    {'size': 'tiny'}
-    """
-    scales = _load(tables_folder() / "common.yaml")["scales"]
-    if name == "full":
-        return Scale()
-    if name not in scales:
-        raise ValueError(f"there is no scale {name!r}; there are full, {', '.join(scales)}")
-    given = dict(scales[name])
-    folds = given.pop("folds", None)
-    return Scale(name, folds=None if folds is None else tuple(folds), **given)
 
 
 def read_table(name: str | Path) -> Table:
@@ -233,40 +217,41 @@ def read_table(name: str | Path) -> Table:
         if not path.is_file():
             raise ValueError(f"there is no table {name!r}; there are {', '.join(table_names())}")
     beside = path.parent / "common.yaml"
-    common = _load(beside if beside.is_file() else tables_folder() / "common.yaml")
-    content = _load(path)
+    common = read_yaml(beside if beside.is_file() else tables_folder() / "common.yaml")
+    content = read_yaml(path)
     try:
-        return _table(path, content, common)
+        return _table(name, path, content, common)
     except (KeyError, TypeError) as error:
         reason = f"{error} is missing or unknown" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path}: {reason}; see the other tables beside it") from None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML file; a `ValueError` names it if it is none."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
-def _table(path: Path, content: dict[str, Any], common: dict[str, Any]) -> Table:
+def _table(name: str | Path, path: Path, content: dict[str, Any], common: dict[str, Any]) -> Table:
     tasks = {}
     for key in content["tasks"]:
         given = dict(common["tasks"][key])
         folds = tuple(given.pop("folds", ()))
         tasks[key] = Task(key=key, folds=folds, **given)
     rows = tuple(_row(row, content, common["pretrainings"]) for row in content["rows"])
-    means = {name: tuple(keys) for name, keys in content.get("means", {}).items()}
-    given = {
-        key: content[key] for key in ("title", "source", "notes", "one_scale") if key in content
-    }
+    means = {column: tuple(keys) for column, keys in content.get("means", {}).items()}
+    plain = ("title", "source", "notes", "one_scale")
+    given = {key: content[key] for key in plain if key in content}
+    given |= {key: tuple(content[key]) for key in ("seeds", "keeps") if key in content}
     comparisons = tuple(content.get("comparisons", ()))
     names = {row.name for row in rows}
     for comparison in comparisons:
         for side in ("higher", "lower"):
             if comparison[side] not in names:
                 raise TypeError(f"comparison {comparison['claim']!r}: no row {comparison[side]!r}")
-    return Table(path.stem, tasks=tasks, rows=rows, means=means, comparisons=comparisons, **given)
+    return Table(str(name), tasks=tasks, rows=rows, means=means, comparisons=comparisons, **given)
 
 
 def _row(given: dict[str, Any], table: dict[str, Any], pretrainings: dict[str, Any]) -> Row:
@@ -283,4 +268,7 @@ def _row(given: dict[str, Any], table: dict[str, Any], pretrainings: dict[str, A
     made = Row(**row)
     if made.patches not in PATCHES:
         raise TypeError(f"row {made.name}: patches is patch or frame, not {made.patches!r}")
+    unknown = set(made.tasks) - set(table["tasks"])
+    if unknown:
+        raise TypeError(f"row {made.name}: the table has no task {', '.join(sorted(unknown))}")
     return made

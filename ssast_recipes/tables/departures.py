@@ -1,0 +1,138 @@
+"""Whether a run is of a row, and where it departs from the row's protocol."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ssast_recipes.released_weights import released_weights
+from ssast_recipes.settings import differences
+from ssast_recipes.tables.experiments import expected_settings
+from ssast_recipes.tables.ledger import Record, describe_pretraining
+from ssast_recipes.tables.rows import Row, Task
+
+# What makes an encoder a row's: the others are how it was made.
+_SIZE = ("size", "embed_dim", "depth", "num_heads")
+_FREE = {"num_classes", "test_fold"}  # they follow from the data; folds are looked at by themselves
+_CLIPS_TOLERANCE = 0.05
+_ARGUMENT = re.compile(r"(\w+)=(\[[^\]]*\]|[^,()]*)")
+
+
+def find_departures(row: Row, task: Task, record: Record) -> list[str] | None:
+    """Tells where a run departs from a row's protocol on a task.
+
+    Arguments
+    ---------
+    row : Row
+        The row.
+    task : Task
+        The task.
+    record : Record
+        The run.
+
+    Returns
+    -------
+    list of str or None
+        In words; None if it is of another row or task.
+    """
+    content = record.content
+    if content.get("experiment") != task.experiments[row.patches]:
+        return None
+    if not str(content.get("dataset", "")).startswith(task.dataset):
+        return None
+    tuned = record.settings
+    expected = expected_settings(content["experiment"], {**row.tuning_of(task), **task.protocol})
+    if any(tuned.get(key) != expected.get(key) for key in _SIZE):
+        return None
+    before = _pretraining_departures(row, record)
+    if before is None:
+        return None
+    said = _worded(expected, tuned, "")
+    options = content.get("run_options") or {}
+    said += [f"run option {key} {_short(options[key])}" for key in options if key not in tuned]
+    fold, clips = content.get("fold"), record.num_clips
+    said += _clips_departure(clips.get("train"), task.train_clips, "training clips")
+    said += _clips_departure(clips.get("test"), task.test_clips_of(fold), "test clips")
+    if task.selection not in content["value"]:
+        said.append(f"the last weights, not the {task.selection}")
+    return said + before
+
+
+def _pretraining_departures(row: Row, record: Record) -> list[str] | None:
+    source = record.pretraining
+    if row.pretraining is None and row.released is None:
+        return [] if source is None else None
+    if source is None:
+        return None
+    run = source.get("run")
+    if run is None:
+        return _released_departures(row, source)
+    if row.pretraining is None or run.get("experiment") != row.pretraining.experiment:
+        return None
+    expected = expected_settings(row.pretraining.experiment, row.pretraining.options)
+    found = run.get("settings") or {}
+    alike = [*_SIZE, "train_manifests", "patch_size"]
+    if any(found.get(key) != expected.get(key) for key in alike):
+        return None
+    if describe_pretraining(found) != describe_pretraining(expected):
+        return None
+    said = _worded(expected, found, "pretraining ")
+    options = run.get("run_options") or {}
+    said += [
+        f"pretraining run option {key} {_short(options[key])}"
+        for key in options
+        if key not in found
+    ]
+    clips = (run.get("num_clips") or {}).get("train")
+    said += _clips_departure(clips, row.pretraining.train_clips, "clips", "pretraining on ")
+    left_out, tested = source.get("test_fold"), record.content.get("fold")
+    if row.pretraining.folds == "same" and left_out != tested:
+        said.append("pretrained on audio of the test fold")
+    return said
+
+
+def _released_departures(row: Row, source: Mapping[str, Any]) -> list[str] | None:
+    """Of the authors' weights, told by their file's name or as `ssast import` left them."""
+    if row.released is None:
+        return None
+    known = released_weights()[row.released]
+    if source.get("name") not in (known.file, f"{row.released}/model.safetensors"):
+        return None
+    if source["name"] == known.file and known.sha256 not in (None, source.get("sha256")):
+        return None
+    said = [] if row.pretraining is None else ["the authors' weights"]
+    return said + ([] if row.released_differs is None else [row.released_differs])
+
+
+def _clips_departure(
+    found: int | None, wanted: int | None, what: str, prefix: str = ""
+) -> list[str]:
+    if not found or not wanted or abs(found - wanted) <= _CLIPS_TOLERANCE * wanted:
+        return []
+    return [f"{prefix}{found:,} {what}, not {wanted:,}"]
+
+
+def _worded(expected: Mapping[str, Any], found: Mapping[str, Any], prefix: str) -> list[str]:
+    changed = {key: pair for key, pair in differences(expected, found).items() if key not in _FREE}
+    return [
+        f"{prefix}{key} {_short(now)}, not {_short(wanted)}"
+        for key, (wanted, now) in changed.items()
+        if not _is_told(wanted, now, changed)
+    ]
+
+
+def _is_told(wanted: Any, now: Any, changed: Mapping[str, Any]) -> bool:
+    """Whether two objects differ in nothing but arguments that are keys of their own."""
+    if not (isinstance(wanted, str) and isinstance(now, str)):
+        return False
+    if wanted.partition("(")[0] != now.partition("(")[0]:
+        return False
+    first, second = (dict(_ARGUMENT.findall(value)) for value in (wanted, now))
+    return set(differences(first, second)) <= set(changed) and first.keys() == second.keys()
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return " and ".join(map(_short, value))
+    return "none" if value is None else str(value)
