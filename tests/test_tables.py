@@ -478,6 +478,14 @@ def test_the_ledger_is_right_and_holds_neither_paths_nor_weights(monkeypatch, ca
         assert '"/' not in text and "/tmp/" not in text and "/home/" not in text, path
 
 
+def test_the_table_of_the_documents_is_one(tmp_path):
+    text = (REPOSITORY / "docs" / "tables.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    table = read_table(tmp_path / "mine.yaml")
+    assert table.seeds == (1, 2, 3) and len(table.rows) == 2
+    assert table.rows[0].tuning_of(table.tasks["KS2"]) == {"lr": "1e-4"}
+
+
 # ---- wrong tables
 
 
