@@ -114,8 +114,8 @@ def _configure(imported: ImportedModel, settings: Settings) -> ModelConfig:
         low_frequency=20.0,
         high_frequency=0.0,
         target_length=architecture.target_length,
-        mean=float(values["mean"]),
-        std=float(values["std"]),
+        mean=values["mean"],
+        std=values["std"],
         pad_before_standardising=True,
     )
     if imported.heads & _PRETRAINING_HEADS:
