@@ -104,8 +104,8 @@ def convert(
 def _configure(imported: ImportedModel, settings: Settings) -> ModelConfig:
     architecture = _architecture(imported, settings)
     statistics = {"mean": settings.mean, "std": settings.std}
-    told = {key: value for key, value in statistics.items() if value is not None}
-    values = {"sample_rate": 16000, **imported.front_end, **told}
+    statistics = {key: value for key, value in statistics.items() if value is not None}
+    values = {"sample_rate": 16000, **imported.front_end, **statistics}
     front_end = FrontEndConfig(
         sample_rate=values["sample_rate"],
         num_mel_bins=architecture.num_mel_bins,
@@ -118,6 +118,10 @@ def _configure(imported: ImportedModel, settings: Settings) -> ModelConfig:
         std=values["std"],
         pad_before_standardising=True,
     )
+    of_classifier = ("pooling", "labels", "label_kind")
+    told = [f"--{key}" for key in of_classifier if getattr(settings, key) is not None]
+    if told and not imported.num_classes:
+        raise ValueError(f"it has no classifier, which {', '.join(told)} would be of; leave it out")
     if imported.heads & _PRETRAINING_HEADS:
         heads = HeadsConfig(
             contrastive="contrastive_head" in imported.heads,

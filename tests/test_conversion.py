@@ -131,6 +131,12 @@ def test_settings_that_cannot_be_are_refused(settings, message):
         convert(recognise(fine_tuned(35, 144), HERE), settings)
 
 
+@pytest.mark.parametrize("weights", [released(), deit(14)], ids=["SSAST", "DeiT"])
+def test_a_classifier_that_is_not_there_is_not_told_of(weights):
+    with pytest.raises(ValueError, match="no classifier, which --pooling, --labels would be of"):
+        convert(recognise(weights, HERE), Settings(pooling="mean", labels=("dog",)))
+
+
 def test_what_the_source_was_made_for_is_not_all_it_can_do():
     weights = released()
     model, config = convert(recognise(weights, HERE), Settings(target_length=64))
