@@ -30,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints what is heard in each file."""
+    threshold = arguments.threshold
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"--threshold is a probability, from 0 to 1, not {threshold:g}")
+
     from ssast_recipes.data.scanning import audio_info
     from ssast_recipes.inference import AudioClassifier
 
@@ -38,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = {"device": arguments.device, "batch_size": arguments.batch_size}
     classifier = AudioClassifier.from_pretrained(arguments.model, **options)
     found = (
-        (path, classifier.classify_file(path, arguments.top_k, arguments.threshold))
+        (path, classifier.classify_file(path, arguments.top_k, threshold))
         for path in arguments.files
     )
     if arguments.json:

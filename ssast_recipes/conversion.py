@@ -104,8 +104,8 @@ def convert(
 def _configure(imported: ImportedModel, settings: Settings) -> ModelConfig:
     architecture = _architecture(imported, settings)
     statistics = {"mean": settings.mean, "std": settings.std}
-    told = {key: value for key, value in statistics.items() if value is not None}
-    values = {"sample_rate": 16000, **imported.front_end, **told}
+    statistics = {key: value for key, value in statistics.items() if value is not None}
+    values = {"sample_rate": 16000, **imported.front_end, **statistics}
     front_end = FrontEndConfig(
         sample_rate=values["sample_rate"],
         num_mel_bins=architecture.num_mel_bins,
@@ -114,10 +114,14 @@ def _configure(imported: ImportedModel, settings: Settings) -> ModelConfig:
         low_frequency=20.0,
         high_frequency=0.0,
         target_length=architecture.target_length,
-        mean=float(values["mean"]),
-        std=float(values["std"]),
+        mean=values["mean"],
+        std=values["std"],
         pad_before_standardising=True,
     )
+    of_classifier = ("pooling", "labels", "label_kind")
+    told = [f"--{key}" for key in of_classifier if getattr(settings, key) is not None]
+    if told and not imported.num_classes:
+        raise ValueError(f"it has no classifier, which {', '.join(told)} would be of; leave it out")
     if imported.heads & _PRETRAINING_HEADS:
         heads = HeadsConfig(
             contrastive="contrastive_head" in imported.heads,

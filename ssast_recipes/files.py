@@ -48,7 +48,10 @@ def beside(path: str | os.PathLike) -> Iterator[Path]:
         part.chmod(_MODE)
         os.replace(part, path)
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if (
+            error.filename is None or Path(error.filename) == part
+        ):  # of which the user knows nothing
+            error.filename = str(path)
         raise
     finally:
         part.unlink(missing_ok=True)

@@ -232,4 +232,7 @@ def _read_labels(path: Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text file of class names, one a line") from None
-    return tuple(line.strip() for line in lines if line.strip())
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise ValueError(f"{path}: holds no class names, one a line")
+    return labels

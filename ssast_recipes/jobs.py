@@ -153,8 +153,10 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
     RunError
         If one fails. The others are ended; the same jobs go on from their checkpoints.
     ValueError
-        If one waits for what is neither finished nor to be run.
+        If one waits for what is neither finished nor to be run, or none may run at a time.
     """
+    if num_processes < 1:
+        raise ValueError(f"{num_processes} runs at a time would never end; give 1 or more")
     for job in jobs:
         for before in job.after:
             if not before.finished and before not in jobs:

@@ -182,7 +182,7 @@ def _parse_config(values: Any) -> ModelConfig:
 
 
 def check_config(config: ModelConfig) -> None:
-    """Raises a ValueError if the parts of a configuration do not go together.
+    """Raises a ValueError if numbers are out of range, or parts do not go together.
 
     Arguments
     ---------
@@ -194,6 +194,11 @@ def check_config(config: ModelConfig) -> None:
     ValueError
         That names the key.
     """
+    # First, because building takes as much memory as they ask for. Not all come from `read_config`.
+    for key in ("architecture", "front_end"):
+        section = getattr(config, key)
+        for one in dataclasses.fields(section):
+            _parse_value(one, getattr(section, one.name), f"{key}.")
     config.front_end.build()
     for key in ("num_mel_bins", "target_length"):
         ours, theirs = getattr(config.architecture, key), getattr(config.front_end, key)
@@ -267,7 +272,8 @@ def _parse_value(one: dataclasses.Field, value: Any, where: str) -> Any:
         is_good = type(value) in (int, float) and abs(value) <= most  # false of what is no number
     elif one.type == tuple[int, int]:
         wanted = f"two whole numbers from 1 to {most}"
-        is_good = isinstance(value, list) and len(value) == 2 and all(map(is_count, value))
+        is_good = isinstance(value, list | tuple) and len(value) == 2
+        is_good = is_good and all(map(is_count, value))
     else:
         wanted, is_good = f"a whole number from 1 to {most}", is_count(value)
     if not is_good:

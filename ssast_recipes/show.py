@@ -30,8 +30,17 @@ def run(arguments: argparse.Namespace) -> None:
     Raises
     ------
     ValueError
-        If the model has no prediction heads, or the ratio masks nothing.
+        If the model has no prediction heads, the ratio is none of masking, or the output no PNG.
     """
+    ratio = arguments.mask_ratio
+    if not 0 < ratio < 1:
+        raise ValueError(
+            f"--mask-ratio is a share of the patches, above 0 and below 1, not {ratio:g}"
+        )
+    output = arguments.output or Path(Path(arguments.file).stem + ".png")
+    if output.suffix.lower() != ".png":
+        raise ValueError(f"--output {output}: the picture is a PNG; give a name that ends in .png")
+
     import torch
 
     from ssast_recipes.audio_model import AudioModel, read_audio
@@ -39,7 +48,6 @@ def run(arguments: argparse.Namespace) -> None:
     from ssast_recipes.masking import OfficialClusterMasker, RandomMasker
     from ssast_recipes.randomness import ClipGenerator
 
-    output = arguments.output or Path(Path(arguments.file).stem + ".png")
     waveform, sample_rate = read_audio(arguments.file)
     reader = AudioModel.from_pretrained(arguments.model, device="cpu")
     model, config = reader.model, reader.config
@@ -49,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
             "predict masked patches; give a pretraining run's"
         )
     encoder = model.encoder
-    count = round(arguments.mask_ratio * encoder.num_patches)
+    count = round(ratio * encoder.num_patches)
     # As pretrained: clusters of patches, but single columns where there is one row.
     masker = (OfficialClusterMasker if encoder.grid_size[0] > 1 else RandomMasker)(count)
     masked = masker(ClipGenerator(arguments.seed, 0, torch.arange(1)), encoder.grid_size)

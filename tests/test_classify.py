@@ -59,8 +59,16 @@ def test_json_holds_everything(files, capsys):
     assert (short["file"], short["start"], short["end"]) == ("short.wav", 0, 0.25)
     assert sorted(one["label"] for one in short["labels"]) == sorted(LABELS)
     assert short["windows"] == [] and long["windows"][1]["start"] == 0.1
-    assert run(*files, "--json", "--threshold", "1.1") == 0
+    assert run(*files, "--json", "--threshold", "1") == 0
     assert json.loads(capsys.readouterr().out)[0]["labels"] == []
+
+
+@pytest.mark.parametrize("threshold", ["2", "-0.1", "nan"])
+def test_a_threshold_is_a_probability(files, capsys, threshold):
+    assert run(*files, "--threshold", threshold) == 1
+    output = capsys.readouterr()
+    line = f"ssast: error: --threshold is a probability, from 0 to 1, not {threshold}\n"
+    assert (output.out, output.err) == ("", line)
 
 
 def test_a_file_that_is_no_audio_is_told_before_the_rest(files, tmp_path, capsys):

@@ -92,8 +92,8 @@ def test_deit_is_fitted_to_a_grid_of_spectrograms(settings, grid):
         ({"v.blocks.7.mlp.fc1.bias": (512,)}, r"blocks\.2\..* is missing"),
         ({"cpredlayer.2.bias": (5,)}, r"contrastive_head.output.bias is of shape \[5\]"),
         ({"mlp_head.0.bias": (128,)}, "classifier.norm.bias is not a weight of such a model"),
-        # 17 TB of attention, if memory were taken before shapes are compared.
-        ({"v.patch_embed.proj.weight": (2**20, 1, 1, 1)}, "position embeddings do not fill"),
+        # 9 GB of weights, if memory were taken before shapes are compared.
+        ({"v.patch_embed.proj.weight": (2**14, 1, 1, 1)}, "position embeddings do not fill"),
     ],
 )
 def test_weights_of_other_shapes_are_refused_before_they_take_memory(changed, message):
@@ -104,11 +104,15 @@ def test_weights_of_other_shapes_are_refused_before_they_take_memory(changed, me
         convert(recognise(weights, HERE))
 
 
-def test_a_huge_width_is_refused_before_it_takes_memory():
+@pytest.mark.parametrize(
+    "width, message",
+    [(2**14, "is of shape"), (2**24, "architecture.embed_dim is 16777216, not a whole number")],
+)
+def test_a_huge_width_is_refused_before_it_takes_memory(width, message):
     weights = released() | {
-        "module.v.patch_embed.proj.weight": torch.zeros(1, 1, 16, 16).expand(2**24, -1, -1, -1)
+        "module.v.patch_embed.proj.weight": torch.zeros(1, 1, 16, 16).expand(width, -1, -1, -1)
     }
-    with pytest.raises(ValueError, match="is of shape"):  # 3 PB of attention
+    with pytest.raises(ValueError, match=message):  # 9 GB of weights, 10 PB
         convert(recognise(weights, HERE))
 
 
@@ -117,14 +121,20 @@ def test_a_huge_width_is_refused_before_it_takes_memory():
     [
         (Settings(labels=("a", "b")), "2 labels are given for its 35 classes"),
         (Settings(labels=("a",) * 35), "its 35 classes have 1 names"),
-        (Settings(target_length=0), "target_length must be at least 1 frame, not 0"),
-        (Settings(patch_stride=(0, 10)), "must be positive"),
+        (Settings(target_length=0), "target_length is 0, not a whole number from 1 to"),
+        (Settings(patch_stride=(0, 10)), r"patch_stride is \(0, 10\), not two whole numbers"),
         (Settings(std=0.0), "std must be positive"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         convert(recognise(fine_tuned(35, 144), HERE), settings)
+
+
+@pytest.mark.parametrize("weights", [released(), deit(14)], ids=["SSAST", "DeiT"])
+def test_a_classifier_that_is_not_there_is_not_told_of(weights):
+    with pytest.raises(ValueError, match="no classifier, which --pooling, --labels would be of"):
+        convert(recognise(weights, HERE), Settings(pooling="mean", labels=("dog",)))
 
 
 def test_what_the_source_was_made_for_is_not_all_it_can_do():

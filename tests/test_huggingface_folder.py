@@ -1,11 +1,13 @@
 """Folders of Hugging Face's: the same numbers as `transformers` computes, and what is refused."""
 
 import json
+import math
 
 import pytest
 import safetensors.torch
 import torch
 
+from ssast_recipes import model_config
 from ssast_recipes.encoder import AudioSpectrogramTransformer
 from ssast_recipes.huggingface import ours_to_huggingface
 from ssast_recipes.importing import import_model
@@ -188,7 +190,8 @@ def test_without_normalisation_the_front_end_does_nothing(folder, tmp_path):
         ({"hidden_size": 10**9}, "hidden_size is 1000000000, by the weights 128"),
         ({"num_attention_heads": 3}, "embed_dim 128 cannot be shared by 3 heads"),
         ({"num_attention_heads": "2"}, "num_attention_heads is '2'"),
-        ({"max_length": 10**9}, "55 position embeddings do not fill a grid"),
+        ({"max_length": 1024}, "55 position embeddings do not fill a grid"),
+        ({"max_length": 10**9}, "architecture.target_length is 1000000000, not a whole number"),
         ({"time_stride": 16}, "55 position embeddings do not fill a grid"),
         ({"patch_size": 8}, None),  # both sides of a patch alike: the weights tell better
         ({"num_mel_bins": None}, "num_mel_bins is None"),
@@ -212,12 +215,28 @@ def test_settings_that_do_not_go_with_the_weights_are_refused(values, message, f
         ({"max_length": 1024}, "max_length is 1024, in config.json 96"),
         ({"mean": "loud"}, "mean is 'loud', no number"),
         ({"std": 0}, "std must be positive"),
+        ({"mean": 10**400}, "front_end.mean is 1000.*, not a number of at most 1000000"),
+        ({"std": math.nan}, "front_end.std is nan, not a number"),
+        ({"sampling_rate": 20_000_000}, "front_end.sample_rate is 20000000, not a whole number"),
     ],
 )
 def test_a_front_end_that_does_not_fit_is_refused(values, message, folder, tmp_path):
     path = folder / "preprocessor_config.json"
     edit(path, **{"sampling_rate": 16000, "mean": -4, "std": 4} | values)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as raised:
+        import_model(folder, tmp_path / "ours")
+    assert str(raised.value).startswith(f"{folder / 'model.safetensors'}: ")
+
+
+def test_no_front_end_is_built_of_numbers_out_of_range(folder, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("400 MB of filters would be made")
+
+    monkeypatch.setattr(model_config, "LogMelFilterbank", refuse)
+    strides = {"num_mel_bins": 160000, "frequency_stride": 39000}  # the same grid
+    edit(folder / "config.json", **strides)
+    edit(folder / "preprocessor_config.json", sampling_rate=16000, mean=-4, std=4, **strides)
+    with pytest.raises(ValueError, match="architecture.num_mel_bins is 160000, not a whole"):
         import_model(folder, tmp_path / "ours")
 
 

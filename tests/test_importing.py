@@ -210,6 +210,8 @@ def test_labels_are_text(tmp_path, capsys):
     (tmp_path / "labels").write_bytes(b"\xff\xfe\x00")
     words = (path, tmp_path / "out", "--labels", tmp_path / "labels")
     assert "labels: not a text file of class names" in error_of(capsys, *words)
+    (tmp_path / "labels").write_text("\n \n")
+    assert "labels: holds no class names, one a line" in error_of(capsys, *words)
     (tmp_path / "labels").write_text("a\n" * 35)
     assert "35 classes have 1 names" in error_of(capsys, *words)
     assert {one.name for one in tmp_path.iterdir()} == {"AST.pth", "labels"}

@@ -106,6 +106,12 @@ def test_a_job_that_waits_for_none_of_the_jobs_is_refused(job):
         run_jobs([job("second", after=[job("first")])], 1, "all")
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_process_at_a_time_is_refused_rather_than_waited_for(job, number):
+    with pytest.raises(ValueError, match=f"{number} runs at a time would never end"):
+        run_jobs([job("one")], number, "all")
+
+
 def is_gone(job):
     try:
         os.kill(int((job.folder / "pid").read_text()), 0)

@@ -8,15 +8,19 @@ import sys
 import matplotlib.image
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from ssast_recipes.cli import main
+from ssast_recipes.data.manifest import Clip
+from ssast_recipes.model_folder import load_model, save_model
 from ssast_recipes.report.charts import line_chart, picture_chart, scatter_chart, thin_out
 from ssast_recipes.report.classes import confusion_section
-from ssast_recipes.report.embeddings import principal_components
+from ssast_recipes.report.embeddings import embeddings_section, principal_components
 from ssast_recipes.report.folder import Predictions
 from ssast_recipes.report.page import make_page
 from tests.report_page import Page, check_page
+from tests.test_model_folder import save as save_model_folder
 
 HOSTILE = "<img src=https://example.org/a onerror=alert(1)>"
 
@@ -208,6 +212,49 @@ def test_results_of_other_types_are_left_out(folder, wrong):
     keys = ("value", "num_clips", "geometry", "pretrained_from", "seconds", "metric")
     (folder / "results.json").write_text(json.dumps({"x": 1, **dict.fromkeys(keys, wrong)}))
     assert check_page(make_page(folder)).sections[:2] == ["Results", "Configuration"]
+
+
+@pytest.mark.parametrize("number", ["0", "'x'", "null", "!new:os.mkdir"])
+def test_where_nothing_was_masked_nothing_is_found_by_chance(folder, number):
+    results = {"metric": "masked_patch_accuracy", "value": {"last": None, "best": 0.25}}
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "hyperparams.yaml").write_text(f"masker: x\nnum_masked_patches: {number}\n")
+    told = check_page(make_page(folder)).section("Results")
+    assert "–masked patch accuracy, last step" in told and "0.25masked" in told
+    assert "By chance" not in told
+
+
+@pytest.mark.parametrize("rate", ["0", "-2000", "nan", ".inf", "1e400"])
+def test_rows_have_no_frequencies_of_a_rate_that_is_none(folder, rate):
+    (folder / "hyperparams.yaml").write_text(f"sample_rate: {rate}\n")
+    write_records(folder, ("valid", 1, {"masked_share_by_row": [0.5, 0.75]}))
+    told = check_page(make_page(folder)).section("Masked by frequency")
+    assert "row of patches, from below" in told and "Hz" not in told
+
+
+def test_a_table_of_other_columns_is_left_out(folder):
+    (folder / "results.json").write_text(json.dumps({"value": {"last": 0.5}}))
+    (folder / "per_class.csv").write_text("selection,name,clips,AP\nlast,dog,3,0.5\n")
+    left_out = check_page(make_page(folder)).section("Left out")
+    assert "Classes: per_class.csv is not readable (its columns are selection, name," in left_out
+
+
+@pytest.mark.parametrize("name", ["results.json", "metrics.jsonl"])
+def test_a_file_that_cannot_be_opened_is_left_out(folder, name):
+    (folder / name).mkdir()
+    told = check_page(make_page(folder)).section("Left out")
+    assert f"{name} is not readable, and left out: " in told and "directory" in told
+
+
+def test_a_model_that_diverged_has_no_map(tmp_path):
+    save_model_folder(tmp_path / "run" / "model", "encoder")
+    model, config = load_model(tmp_path / "run" / "model")
+    model.norm.weight.data.fill_(float("nan"))
+    save_model(tmp_path / "run" / "model", model, config.front_end)
+    soundfile.write(tmp_path / "a.wav", np.zeros(8000), 16000)
+    clips = [Clip(name, str(tmp_path / "a.wav"), 0.0, 0.5, 16000) for name in "abc"]
+    with pytest.raises(ValueError, match="embeddings are not finite numbers"):
+        embeddings_section(tmp_path / "run", clips, 3, "cpu")
 
 
 # ---- charts

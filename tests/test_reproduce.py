@@ -155,6 +155,7 @@ def test_commands_may_be_farmed_out(places, tmp_path, capsys):
         (["table1", "--rows", "SSAST"], "there is no row 'SSAST'; there are: SSAST 400, SSAST 250"),
         (["table1", "--tasks", "XY"], "there is no task 'XY'; there are: AS, ESC"),
         (["table1", "--folds", "one"], "--folds one: give whole numbers"),
+        (["table1", "--processes", "0"], "--processes is 1 or more, not 0"),
         (["table1", "--data", "ESC-50"], "--data ESC-50: give NAME=FOLDER"),
         (["table1", "--data", "ESC=x"], "--data ESC=…: nothing is read from there; there are: Aud"),
         (["table1", "--folds", "7"], "there is no fold 7; there are: 1, 2, 3, 4, 5"),

@@ -44,6 +44,29 @@ def test_a_png_is_drawn(folder, capsys, ratio, status):
         assert matplotlib.image.imread("a.png").std() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        *(
+            (["--mask-ratio", ratio], "--mask-ratio is a share")
+            for ratio in ("0", "1", "nan", "inf")
+        ),
+        (
+            ["--output", "a.jpg"],
+            "--output a.jpg: the picture is a PNG; give a name that ends in .png",
+        ),
+        (["--output", "m/a.png"], "error: m/a.png: Is a directory"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(folder, capsys, words, line):
+    save("m", "pretraining")
+    (folder / "m" / "a.png").mkdir()
+    assert cli.main(["show", "m", "a.wav", *words]) == 1
+    told = capsys.readouterr().err
+    assert line in told and told.count("\n") == 1
+    assert {path.name for path in folder.iterdir()} == {"m", "a.wav"}
+
+
 def test_models_without_heads_are_refused(folder, capsys):
     save("m", "encoder")
     assert cli.main(["show", "m", "a.wav"]) == 1

@@ -141,6 +141,66 @@ def test_a_storage_larger_than_its_record_is_refused(tmp_path):
     assert "not readable as weights" in refusal(tmp_path / "bad.pth")
 
 
+def zipped(source, path, compression=zipfile.ZIP_STORED, copies=0) -> bytes:
+    """Writes the members of a file anew, and tells of each once more so many times."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", compression) as new:
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member))
+        new.filelist += new.filelist * copies
+    return path.read_bytes()
+
+
+def test_an_archive_is_stored_as_torch_does(tmp_path):
+    good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
+    torch.save({"a": torch.zeros(3), "b" * 2**20: torch.zeros(3)}, good)
+    zipped(good, bad)
+    assert len(read_tensors(bad)) == 2
+    zipped(good, bad, zipfile.ZIP_DEFLATED)
+    assert bad.stat().st_size < 2**14 and len(torch.load(bad)) == 2  # which took a megabyte
+    assert "a ZIP archive that is compressed, or claims to hold more" in refusal(bad)
+    zipped(good, bad, copies=1)
+    assert len(torch.load(bad)) == 2
+    assert "a ZIP archive that is compressed, or claims to hold more" in refusal(bad)
+    torch.save({"a": torch.zeros(3)}, good)  # what is saved is less than the names take
+    zipped(good, bad, zipfile.ZIP_DEFLATED)
+    assert "a ZIP archive that is compressed, or claims to hold more" in refusal(bad)
+
+
+@pytest.mark.parametrize("with_record", [False, True])
+def test_an_archive_has_one_directory(with_record, tmp_path):
+    good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
+    torch.save({"a": torch.zeros(3)}, good)
+    packed, plain = (
+        zipped(good, bad, compression) for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED)
+    )
+    # Both tell where their directory lies, and how long it is, ten bytes before their end.
+    size, start = struct.unpack("<2L", packed[-10:-2])
+    decoy = plain[-22 - size : -22]
+    count = packed[-14:-10]
+    content = packed[:-22] + decoy  # Python looks at the latter, torch at the former
+
+    def end(first: int) -> bytes:
+        return b"PK\5\6" + bytes(4) + count + struct.pack("<2LH", size, first, 0)
+
+    if with_record:
+
+        def record(first: int) -> bytes:
+            numbers = (44, 45, 45, 0, 0, *struct.unpack("<2H", count), size, first)
+            return b"PK\6\6" + struct.pack("<Q2H2L4Q", *numbers)
+
+        locator = b"PK\6\7" + struct.pack("<LQL", 0, start + size, 1)
+        content = packed[:-22] + record(start) + decoy
+        first = len(content) - size
+        content += record(first) + locator + end(first)
+    else:
+        content += end(start)
+    bad.write_bytes(content)
+    with zipfile.ZipFile(bad) as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert torch.load(bad).keys() == {"a"}
+    assert "a ZIP archive that is compressed" in refusal(bad)
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

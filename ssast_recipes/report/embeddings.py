@@ -60,7 +60,10 @@ def embeddings_section(folder: Path, clips: Sequence[Clip], count: int, device: 
             vectors.append(encoder.encode_batch(waveforms, encoder.sample_rate))
     if len(embedded) < 3:
         raise ValueError(f"the audio of {len(embedded)} test clips is at hand, too few for a map")
-    return _draw(embedded, torch.cat(vectors), len(clips))
+    whole = torch.cat(vectors)
+    if not whole.isfinite().all():
+        raise ValueError("the model's embeddings are not finite numbers: training diverged")
+    return _draw(embedded, whole, len(clips))
 
 
 def _draw(clips: Sequence[Clip], vectors: Tensor, total: int) -> Html:

@@ -152,11 +152,14 @@ class RunFolder:
             with open(self.path / "per_class.csv", encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
                 rows = list(reader)
-            metrics = list(reader.fieldnames or ())[3:]
+            names = list(reader.fieldnames or ())
+            metrics = names[3:]
             selections = [row["selection"] for row in rows]
             chosen = selection if selection in selections else selections[-1]
             rows = [row for row in rows if row["selection"] == chosen]
-            if not metrics or any(None in row or None in row.values() for row in rows):
+            if not metrics or names[:3] != ["selection", "class", "clips"]:
+                raise ValueError(f"its columns are {', '.join(names)}")
+            if any(None in row or None in row.values() for row in rows):
                 raise ValueError("cells are missing")
         except (ValueError, LookupError, csv.Error) as error:
             raise ValueError(f"per_class.csv is not readable ({error})") from None
@@ -195,7 +198,7 @@ def read_run(path: Path) -> RunFolder:
         except FileNotFoundError:
             if name != "results.json":  # of which the page says more
                 run.notes.append(f"There is no {name}.")
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())[:200]
             run.notes.append(f"{name} is not readable, and left out: {reason}")
     return run

@@ -14,6 +14,7 @@ _NAME = re.compile(r"(?P<kind>\w+)_(?P<step>\d+)\.png")
 _MOST_PICTURES = 6
 _LARGEST = 4 * 2**20  # bytes of a picture; those of a run have less than one million
 _JPEG_QUALITY = 88
+_LOWEST = 20.0  # Hz, of the filterbank
 
 
 def pictures_section(run: RunFolder) -> Html | None:
@@ -105,7 +106,9 @@ def _row_edges(run: RunFolder, num_rows: int) -> list[float] | None:
         rate = float(run.setting("sample_rate") or "")
     except ValueError:
         return None
-    low, high = mel(20.0), mel(rate / 2)
+    if not 2 * _LOWEST < rate < math.inf:
+        return None
+    low, high = mel(_LOWEST), mel(rate / 2)
     return [hertz(low + row / num_rows * (high - low)) for row in range(num_rows + 1)]
 
 

@@ -1,5 +1,6 @@
 """The page's head: what the run is, how well it did, and its configuration in brief."""
 
+import re
 import statistics
 from collections.abc import Mapping
 from typing import Any
@@ -57,8 +58,8 @@ def results_section(run: RunFolder) -> Html:
     ]
     told = [f"On {clips} test clips."] if clips is not None else []
     masked = run.setting("num_masked_patches") or ""
-    if run.results.get("metric") == "masked_patch_accuracy" and masked.isdecimal():
-        told.append(f"By chance, 1 in {masked} masked patches is found: {1 / int(masked):.2g}.")
+    if run.results.get("metric") == "masked_patch_accuracy" and re.fullmatch("[1-9][0-9]*", masked):
+        told.append(f"By chance, 1 in {masked} masked patches is found: {1 / float(masked):.2g}.")
     chosen = run.results.get("best_is_chosen_on")
     if chosen and "best" in values:
         told.append(f"The best weights were chosen on {chosen}.")

@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Plans, says what there is to do and what it takes, and does it."""
+    if arguments.processes < 1:
+        raise ValueError(f"--processes is 1 or more, not {arguments.processes}")
+
     from ssast_recipes.files import write_text
     from ssast_recipes.jobs import run_jobs
     from ssast_recipes.tables.costs import describe_costs
