@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import torch
 
 from ssast_recipes import AudioClassifier, AudioEncoder
 from ssast_recipes.cli import main
+from ssast_recipes.data import own_audio
 from ssast_recipes.data.labelled_files import LabelledFile, read_labelled_files, split_files
 from ssast_recipes.data.manifest import read_manifest
 from ssast_recipes.data.own_audio import prepare_unlabelled
+from ssast_recipes.data.scanning import AudioInfo
 from ssast_recipes.data.synthetic.sounds import FAMILIES, make_sound
 from ssast_recipes.own_plans import choose_batch, choose_steps, choose_target_length
 from tests.conftest import REPOSITORY
@@ -248,6 +251,47 @@ def test_long_recordings_are_cut_and_none_is_in_both_sets(corpus, tmp_path):
     assert {clip.duration for clip in windows} == {0.5}
     assert not {clip.path for clip in train} & {clip.path for clip in valid}
     assert (len(train), len(valid)) == (36, 2)
+
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("recordings", "held_out", "whole"),
+    [
+        ([10 * HOUR] * 2, 360, False),
+        ([24 * HOUR] * 3, 1296, False),
+        ([100 * HOUR] * 3, 2000, False),
+        ([100 * HOUR], 1800, False),
+        ([HOUR] * 20, 360, True),  # one of them
+        ([6 * HOUR] * 40, 2000, False),  # one of them would be too many
+        ([10.0] * 1000, 50, True),
+        ([10 * HOUR] + [10.0] * 20, 181, False),  # the short ones are not used up
+        ([10.0] * 2, 1, True),
+        ([10.0] * 2 + [40.0], 1, None),
+        ([20.0], 1, False),
+        ([10.0, 20.0], None, None),
+    ],
+)
+def test_a_twentieth_is_held_out_and_two_thousand_clips_at_most(recordings, held_out, whole):
+    lengths = {f"/own/{n:04}.wav": seconds for n, seconds in enumerate(recordings)}
+    found = {path: AudioInfo(round(100 * length), 100, 1) for path, length in lengths.items()}
+    for seed in range(2):
+        entries = own_audio._windows(Path("/own"), found, 10.0, seed)
+        train, valid = entries["train"], entries["valid"]
+        ids = sorted(entry.id for entry in (*train, *valid))
+        assert len(ids) == len(set(ids)) == sum(round(length / 10) for length in recordings)
+        assert train and 1 <= len(valid) <= 2000
+        assert held_out is None or len(valid) == held_out
+        trained = {entry.path: entry.start for entry in train}  # where the last one begins
+        if whole is not None:
+            assert whole == (not trained.keys() & {entry.path for entry in valid})
+        assert all(entry.start > trained.get(entry.path, -1.0) for entry in valid)
+        # No kind of recording is lost to training.
+        if len(recordings) > 2:
+            assert {lengths[path] for path in trained} == set(recordings)
+        again = own_audio._windows(Path("/own"), dict(reversed(found.items())), 10.0, seed)
+        assert {entry.id for entry in again["valid"]} == {entry.id for entry in valid}
 
 
 def test_splits_are_drawn_from_each_class_and_given_ones_kept(labels):
