@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ssast_recipes.data.labelled_files import LabelledFile, read_labelled_files, split_files
-from ssast_recipes.data.preparation import HEADER_THREADS, Entry, prepare_manifests
+from ssast_recipes.data.preparation import Entry, prepare_manifests
 from ssast_recipes.data.report import Published
-from ssast_recipes.data.scanning import AudioInfo, audio_files, scan_audio
+from ssast_recipes.data.scanning import AudioInfo, audio_files
 
 logger = logging.getLogger(__name__)
 
@@ -71,18 +71,14 @@ def prepare_unlabelled(
     [('long.wav#0', 0.0), ('long.wav#1', 1.0), ('long.wav#2', 2.0), ('long.wav#3', 3.0)]
     """
     folder = Path(data_folder).absolute()
-    paths = find_audio(folder)
-    found, rejected = scan_audio(paths, HEADER_THREADS)
-    entries = _windows(folder, found, clip_seconds, seed)
-    # Those that cannot be read come with the others, to be counted and listed with them.
-    bad = [Entry(os.path.relpath(path, folder), path) for path in rejected]
-    entries["train"] = [*entries["train"], *bad]
+    files = [Entry(os.path.relpath(path, folder), path) for path in find_audio(folder)]
     prepare_manifests(
         manifest_folder,
-        entries,
+        {"all": files},
         Published(folder.name, {}),
         options={"clip_seconds": clip_seconds, "seed": seed},
         max_rejected=max_rejected,
+        cut=lambda found: _windows(folder, found, clip_seconds, seed),
     )
     return folder.name
 

@@ -61,6 +61,7 @@ def test_clips_must_agree_on_their_extra_columns(tmp_path):
         ({"labels": (" dog",)}, "the label ' dog'"),
         ({"path": "audio/a.wav"}, "'audio/a.wav' is not absolute"),
         ({"path": "/data/$a.wav"}, "holds a '.name'"),
+        ({"path": "/data/T\udcf6ne.wav"}, r"'/data/T\\udcf6ne.wav' is not named in UTF-8"),
         ({"id": ""}, "/a.wav has no ID"),
         ({"duration": 0.0}, "duration 0.0"),
         ({"duration": float("nan")}, "duration nan"),
