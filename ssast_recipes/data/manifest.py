@@ -61,6 +61,8 @@ class Clip:
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError(f"the clip of {self.path} has no ID")
+        if printable(self.id) != self.id:
+            raise ValueError(f"the ID '{printable(self.id)}' is not named in UTF-8, rename it")
         if not os.path.isabs(self.path):
             raise ValueError(f"clip {self.id}: the path {self.path!r} is not absolute")
         if not (self.start >= 0 and 0 < self.duration < math.inf and self.sample_rate > 0):
@@ -76,7 +78,7 @@ class Clip:
                 )
         for text in (self.path, *self.labels, *self.extra.values()):
             if reason := why_unfit(text):
-                raise ValueError(f"clip {printable(self.id)}: {reason}")
+                raise ValueError(f"clip {self.id}: {reason}")
 
 
 def why_unfit(text: str) -> str | None:

@@ -63,6 +63,7 @@ def test_clips_must_agree_on_their_extra_columns(tmp_path):
         ({"path": "/data/$a.wav"}, "holds a '.name'"),
         ({"path": "/data/T\udcf6ne.wav"}, r"'/data/T\\udcf6ne.wav' is not named in UTF-8"),
         ({"id": ""}, "/a.wav has no ID"),
+        ({"id": "T\udcf6ne"}, r"the ID 'T\\udcf6ne' is not named in UTF-8"),
         ({"duration": 0.0}, "duration 0.0"),
         ({"duration": float("nan")}, "duration nan"),
         ({"duration": float("inf")}, "duration inf"),
