@@ -144,20 +144,44 @@ def audio_files(folder: str | os.PathLike) -> list[str]:
     """
     return sorted(
         os.path.join(parent, name)
-        for parent, names in _folders(os.path.abspath(folder))
+        for parent, names in walk_folders(folder)
         for name in names
         if is_audio_name(name)
     )
 
 
-def _folders(top: str) -> Iterator[tuple[str, list[str]]]:
-    """A folder and all below it, each once, with the names of the files in it."""
+def walk_folders(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
+    """Goes through a folder and all below it, links to folders followed, each once.
+
+    Arguments
+    ---------
+    folder : str or path
+        Where to begin.
+
+    Yields
+    ------
+    tuple[str, list of str]
+        The absolute path of a folder, and the names of the files in it.
+
+    Raises
+    ------
+    OSError
+        If a folder is not there or cannot be read.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / "self").symlink_to(folder)
+    >>> (folder / "a.wav").touch()
+    >>> [names for _, names in walk_folders(folder)]
+    [['a.wav']]
+    """
 
     def fail(error: OSError) -> None:
         raise error  # os.walk would pass over a folder that it cannot read
 
     visited = set()
-    waiting = [top]
+    waiting = [os.path.abspath(folder)]
     for start in waiting:  # links come last, so that a folder is listed under its own name
         for parent, folders, names in os.walk(start, onerror=fail):
             status = os.stat(parent)
@@ -166,7 +190,8 @@ def _folders(top: str) -> Iterator[tuple[str, list[str]]]:
                 continue
             visited.add((status.st_dev, status.st_ino))
             yield parent, names
-            below = [os.path.join(parent, name) for name in sorted(folders)]
+            folders.sort()  # of two links to a folder, the same one is followed on any disk
+            below = [os.path.join(parent, name) for name in folders]
             waiting += [path for path in below if os.path.islink(path)]
 
 
