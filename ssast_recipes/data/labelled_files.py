@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ssast_recipes.data.scanning import audio_files
+from ssast_recipes.data.manifest import why_unfit
+from ssast_recipes.data.scanning import audio_files, is_audio_name
 
 SPLITS = ("train", "valid", "test")
 
@@ -29,7 +30,8 @@ def read_labelled_files(source: str | os.PathLike) -> list[LabelledFile]:
     source : str or path
         A folder of folders, each named after the class of the audio files in and below it; or a CSV
         file with the columns `path`, `label` (several are separated by `;`) and, optionally,
-        `split` (train, valid, test). Paths are relative to the CSV file.
+        `split` (train, valid, test); capitals in the names of columns and splits mean nothing.
+        Paths are relative to the CSV file.
 
     Returns
     -------
@@ -41,8 +43,8 @@ def read_labelled_files(source: str | os.PathLike) -> list[LabelledFile]:
     FileNotFoundError
         If there is no such folder or file.
     ValueError
-        If a row is wrong, a file is listed twice, or there is nothing to learn: less than two
-        classes.
+        If a file is no CSV file in UTF-8, a row is wrong, a file is listed twice, a class has a
+        name that no manifest can hold, or there is nothing to learn: less than two classes.
 
     Example
     -------
@@ -62,7 +64,19 @@ def read_labelled_files(source: str | os.PathLike) -> list[LabelledFile]:
             if Path(path).parent != source.absolute()
         ]
         expected = "folders named after classes, with audio files in them"
+        for label in {label for file in files for label in file.labels}:
+            if ";" in label or label != label.strip():
+                raise ValueError(
+                    f"{source / label}: a label cannot hold ';', which separates labels, nor begin "
+                    "or end with a blank; rename the folder"
+                )
+            if reason := why_unfit(label):
+                raise ValueError(f"{source}: {reason}")
     elif source.is_file():
+        if is_audio_name(source.name):
+            raise ValueError(
+                f"{source} is audio; labels are a folder of class folders, or a CSV file path,label"
+            )
         files = _read_table(source)
         expected = "rows below the line path,label"
     else:
@@ -77,28 +91,49 @@ def read_labelled_files(source: str | os.PathLike) -> list[LabelledFile]:
 
 
 def _read_table(table: Path) -> list[LabelledFile]:
-    files: dict[str, LabelledFile] = {}
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in ("path", "label") if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{table}: the column(s) {', '.join(missing)} are missing")
-        for row in reader:
-            where = f"{table}, line {reader.line_num}"
-            path = os.path.abspath(table.parent / (row["path"] or ""))
-            labels = tuple(label.strip() for label in (row["label"] or "").split(";"))
-            split = row.get("split") or ""
-            if not row["path"] or not all(labels):
-                raise ValueError(f"{where}: a path and a label are needed, found {row}")
-            if len(set(labels)) < len(labels):
-                raise ValueError(f"{where}: a label is there twice: {row['label']}")
-            if split not in ("", *SPLITS):
-                raise ValueError(f"{where}: split is one of {', '.join(SPLITS)}, not {split!r}")
-            if path in files:
-                raise ValueError(f"{where}: {row['path']} was there before; give it several labels")
-            files[path] = LabelledFile(path, labels, split)
-    if len({not file.split for file in files.values()}) > 1:
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            files = _read_rows(table, csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{table} is not UTF-8 text (byte {error.start} is not); save it as UTF-8, a CSV file "
+            "path,label"
+        ) from None
+    except csv.Error as error:
+        raise ValueError(f"{table} is no CSV file: {error}") from None
+    if len({not file.split for file in files}) > 1:
         raise ValueError(f"{table}: some rows have a split and some have none; give all, or none")
+    return files
+
+
+def _read_rows(table: Path, reader: csv.DictReader) -> list[LabelledFile]:
+    names = [name.strip().lower() for name in reader.fieldnames or ()]
+    reader.fieldnames = names
+    missing = [name for name in ("path", "label") if name not in names]
+    if missing:
+        raise ValueError(
+            f"{table}: the column(s) {', '.join(missing)} are missing, the first line is "
+            f"{','.join(names)!r}"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"{table}: a column is there twice: {', '.join(names)}")
+    files: dict[str, LabelledFile] = {}
+    for row in reader:
+        where = f"{table}, line {reader.line_num}"
+        path = os.path.abspath(table.parent / (row["path"] or ""))
+        labels = tuple(label.strip() for label in (row["label"] or "").split(";"))
+        split = (row.get("split") or "").strip().lower()
+        if not row["path"] or not all(labels):
+            raise ValueError(f"{where}: a path and a label are needed, found {row}")
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"{where}: a label is there twice: {row['label']}")
+        for reason in filter(None, map(why_unfit, labels)):
+            raise ValueError(f"{where}: {reason}")
+        if split not in ("", *SPLITS):
+            raise ValueError(f"{where}: split is one of {', '.join(SPLITS)}, not {row['split']!r}")
+        if path in files:
+            raise ValueError(f"{where}: {row['path']} was there before; give it several labels")
+        files[path] = LabelledFile(path, labels, split)
     return list(files.values())
 
 

@@ -61,6 +61,8 @@ class Clip:
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError(f"the clip of {self.path} has no ID")
+        if printable(self.id) != self.id:
+            raise ValueError(f"the ID '{printable(self.id)}' is not named in UTF-8, rename it")
         if not os.path.isabs(self.path):
             raise ValueError(f"clip {self.id}: the path {self.path!r} is not absolute")
         if not (self.start >= 0 and 0 < self.duration < math.inf and self.sample_rate > 0):
@@ -75,9 +77,38 @@ class Clip:
                     "labels) or surrounding blanks"
                 )
         for text in (self.path, *self.labels, *self.extra.values()):
-            # SpeechBrain would take it for a variable and ask for its replacement.
-            if re.search(r"\$[\w.]", text):
-                raise ValueError(f"clip {self.id}: {text!r} holds a '$name', rename it")
+            if reason := why_unfit(text):
+                raise ValueError(f"clip {self.id}: {reason}")
+
+
+def why_unfit(text: str) -> str | None:
+    r"""Says why a name or label cannot stand in a manifest, if it cannot.
+
+    Example
+    -------
+    >>> why_unfit("/sounds/cash $5.wav")
+    "'/sounds/cash $5.wav' holds a '$name', rename it"
+    >>> why_unfit(os.fsdecode("Töne.wav".encode("latin-1")))
+    "'T\\udcf6ne.wav' is not named in UTF-8, rename it"
+    >>> why_unfit("Töne.wav")
+    """
+    # SpeechBrain would take it for a variable and ask for its replacement.
+    if "$" in text and re.search(r"\$[\w.]", text):
+        return f"'{printable(text)}' holds a '$name', rename it"
+    if printable(text) != text:
+        return f"'{printable(text)}' is not named in UTF-8, rename it"
+    return None
+
+
+def printable(text: str) -> str:
+    r"""Escapes what UTF-8 cannot hold: bytes of file names in another encoding.
+
+    Example
+    -------
+    >>> printable(os.fsdecode(b"T\xf6ne.wav")), printable("Töne.wav")
+    ('T\\udcf6ne.wav', 'Töne.wav')
+    """
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def write_manifest(path: str | os.PathLike, clips: Iterable[Clip]) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ssast_recipes.data.labelled_files import LabelledFile, read_labelled_files, split_files
-from ssast_recipes.data.preparation import HEADER_THREADS, Entry, prepare_manifests
+from ssast_recipes.data.preparation import Entry, prepare_manifests
 from ssast_recipes.data.report import Published
-from ssast_recipes.data.scanning import AudioInfo, audio_files, scan_audio
+from ssast_recipes.data.scanning import AudioInfo, audio_files
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,9 @@ def prepare_unlabelled(
 
     Recordings longer than one and a half clips are cut into windows of equal length, about
     `clip_seconds`, as rows of the manifest: nothing is copied. A twentieth of the files, two
-    thousand clips at most, is held out for validation; of a single file, its last windows.
+    thousand clips at most, is held out for validation: whole files, drawn from the seed, with no
+    more than a tenth of the clips. Where these are less than half of a twentieth of the clips, as
+    with few and long recordings, the last windows of long recordings make it up.
 
     Arguments
     ---------
@@ -69,18 +71,14 @@ def prepare_unlabelled(
     [('long.wav#0', 0.0), ('long.wav#1', 1.0), ('long.wav#2', 2.0), ('long.wav#3', 3.0)]
     """
     folder = Path(data_folder).absolute()
-    paths = find_audio(folder)
-    found, rejected = scan_audio(paths, HEADER_THREADS)
-    entries = _windows(folder, found, clip_seconds, seed)
-    # Those that cannot be read come with the others, to be counted and listed with them.
-    bad = [Entry(os.path.relpath(path, folder), path) for path in rejected]
-    entries["train"] = [*entries["train"], *bad]
+    files = [Entry(os.path.relpath(path, folder), path) for path in find_audio(folder)]
     prepare_manifests(
         manifest_folder,
-        entries,
+        {"all": files},
         Published(folder.name, {}),
         options={"clip_seconds": clip_seconds, "seed": seed},
         max_rejected=max_rejected,
+        cut=lambda found: _windows(folder, found, clip_seconds, seed),
     )
     return folder.name
 
@@ -116,24 +114,40 @@ def _windows(
     total = sum(map(len, by_file.values()))
     if total < 2:
         raise ValueError(f"{folder} holds {total} clip(s) of {clip_seconds:g} s; give more audio")
-    wanted = min(MOST_VALID, max(1, round(VALID_SHARE * total)))
-    if len(by_file) == 1:
-        (clips,) = by_file.values()
-        return {"train": clips[:-wanted], "valid": clips[-wanted:]}
-    paths = sorted(by_file)
+    held_out = _hold_out({path: len(clips) for path, clips in by_file.items()}, seed)
+    entries: dict[str, list[Entry]] = {"train": [], "valid": []}
+    for path, clips in by_file.items():
+        kept = len(clips) - held_out.get(path, 0)
+        entries["train"] += clips[:kept]
+        entries["valid"] += clips[kept:]
+    return entries
+
+
+def _hold_out(counts: Mapping[str, int], seed: int) -> dict[str, int]:
+    """How many of a file's clips are held out for validation, of how many, the last ones."""
+    wanted = min(MOST_VALID, max(1, round(VALID_SHARE * sum(counts.values()))))
+    most_files = min(len(counts) - 1, max(1, round(VALID_SHARE * len(counts))))
+    paths = sorted(counts)
     random.Random(seed).shuffle(paths)
-    held_out: set[str] = set()
-    count = 0
+    held_out: dict[str, int] = {}
+    missing = wanted
     for path in paths:
         # A much longer recording than what is wanted would leave little to train on.
-        if count < wanted and count + len(by_file[path]) <= 2 * wanted:
-            held_out.add(path)
-            count += len(by_file[path])
-    held_out = held_out or {min(paths, key=lambda path: len(by_file[path]))}
-    return {
-        "train": [clip for path in by_file if path not in held_out for clip in by_file[path]],
-        "valid": [clip for path in by_file if path in held_out for clip in by_file[path]],
-    }
+        fits = wanted - missing + counts[path] <= min(2 * wanted, MOST_VALID)
+        if missing > 0 and fits and len(held_out) < most_files:
+            held_out[path] = counts[path]
+            missing -= counts[path]
+    if 2 * missing <= wanted:
+        return held_out
+    # From the shortest on, so that what these cannot give is left to longer ones; a clip that is
+    # all of its file stays where it is.
+    others = sorted((path for path in paths if path not in held_out), key=counts.__getitem__)
+    for number, path in enumerate(others):
+        part = min(counts[path] // 2, missing // (len(others) - number))
+        if part:
+            held_out[path] = part
+            missing -= part
+    return held_out
 
 
 def prepare_labelled(

@@ -15,6 +15,11 @@ from ssast_recipes.augment import Mixup
 from ssast_recipes.data.dataset import ClipDataset
 from ssast_recipes.data.shards import UnreadableAudioError, open_audio
 
+# How much shorter than its manifest says a clip may be, in seconds, or as a share of it if that is
+# more: compressed formats pad and round, and other tools' manifests round durations.
+LEAST_MISSING = 0.1
+MISSING_SHARE = 0.02
+
 
 class WaveformReader:
     """Reads a clip as mono samples: only the seconds needed, at the rate wanted.
@@ -34,8 +39,9 @@ class WaveformReader:
     Raises
     ------
     ValueError
-        If `crop` is unknown; when called, an `UnreadableAudioError`, if a file cannot be read or
-        holds values that are not finite.
+        If `crop` is unknown; when called, an `UnreadableAudioError`, if a file cannot be read,
+        yields clearly less than the clip (over 0.1 s and 2 % are missing, or half of it), or holds
+        values that are not finite.
 
     Example
     -------
@@ -121,9 +127,27 @@ def _read(
         raise UnreadableAudioError(
             f"{path}: not readable as audio: {error}; prepare again"
         ) from error
-    if len(samples) == 0:
-        raise UnreadableAudioError(f"{path}: ends before the clip at {start:g} s; prepare again")
+    _check_length(audio, path, start, duration, len(samples))
     return samples
+
+
+def _check_length(
+    audio: SoundFile, path: str | Path, start: float, duration: float, num_samples: int
+) -> None:
+    """Refuses a stretch of which much is missing: libsndfile ends at damage without a word."""
+    decoded = num_samples / audio.samplerate
+    missing = duration - decoded
+    allowed = min(max(LEAST_MISSING, MISSING_SHARE * duration), duration / 2)
+    if num_samples and missing <= allowed:
+        return
+    if start + duration - audio.frames / audio.samplerate <= allowed:
+        raise UnreadableAudioError(
+            f"{path}: damaged, or its header tells a wrong length: {decoded:.2f} of {duration:.2f} "
+            f"s at {start:g} s can be decoded; convert or replace the file and prepare again"
+        )
+    raise UnreadableAudioError(
+        f"{path}: ends {missing:.2f} s before the clip at {start:g} s does; prepare again"
+    )
 
 
 def _mono(samples: np.ndarray) -> Tensor:

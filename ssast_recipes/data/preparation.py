@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
+from ssast_recipes.data.manifest import Clip, printable, read_manifest, write_manifest
 from ssast_recipes.data.mark import mark_prepared, prepared
 from ssast_recipes.data.report import Published, SplitCounts, format_report
 from ssast_recipes.data.scanning import (
@@ -67,6 +67,7 @@ def prepare_manifests(
     options: Mapping[str, Any] = MappingProxyType({}),
     max_rejected: float = 0.01,
     copy: Callable[[str], AudioCopy] | None = None,
+    cut: Callable[[Mapping[str, AudioInfo]], Mapping[str, Sequence[Entry]]] | None = None,
 ) -> bool:
     """Looks through the audio files of a corpus and writes its manifests, if it was not done yet.
 
@@ -92,6 +93,9 @@ def prepare_manifests(
     copy : callable, optional
         Path to a copy of the file, such as a partial of ``resample_clip``; its options belong into
         ``options``. By default headers are read and files used where they are.
+    cut : callable, optional
+        From what was found of each path to the entries, by split, that are written instead of those
+        given: for clips that depend on the lengths of files. Its options belong into ``options``.
 
     Returns
     -------
@@ -119,7 +123,7 @@ def prepare_manifests(
     0.5
     """
     folder = Path(folder)
-    entries = {split: sorted(listed, key=attrgetter("id")) for split, listed in entries.items()}
+    entries = _sorted(entries)
     _check_entries(entries, published.name, classes)
     paths = {entry.path for listed in entries.values() for entry in listed}
     fingerprint = {
@@ -143,6 +147,8 @@ def prepare_manifests(
     write_rejected(folder / "rejected.csv", rejected)
     check_rejected(rejected, len(paths), max_rejected, folder / "rejected.csv")
     _warn_of_silence(copies)
+    if cut is not None:
+        entries = _sorted(cut(found))
     counts = {split: SplitCounts() for split in entries}
     for split, listed in entries.items():
         clips = _clips(listed, found, copies)
@@ -168,6 +174,10 @@ def prepare_manifests(
         )
     mark_prepared(folder, {**fingerprint, "rejected": _rejected_digest(folder)}, files)
     return True
+
+
+def _sorted(entries: Mapping[str, Sequence[Entry]]) -> dict[str, list[Entry]]:
+    return {split: sorted(listed, key=attrgetter("id")) for split, listed in entries.items()}
 
 
 def _check_entries(
@@ -220,7 +230,7 @@ def _stats_digest(paths: Iterable[str]) -> str:
             status = os.stat(path)
         except OSError:
             continue  # scanning will say why
-        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(f"{path} {status.st_size} {status.st_mtime_ns}\n"))
     return digest.hexdigest()
 
 
@@ -260,7 +270,7 @@ def _warn_of_silence(copies: Mapping[str, AudioCopy]) -> None:
 
 
 def _first_names(paths: Iterable[str]) -> str:
-    return ", ".join(Path(path).name for path in list(paths)[:3])
+    return ", ".join(printable(Path(path).name) for path in list(paths)[:3])
 
 
 def _clips(

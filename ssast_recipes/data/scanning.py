@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.pool import ThreadPool
 from typing import Any, NamedTuple
 
 import soundfile
 from tqdm import tqdm
 
+from ssast_recipes.data.manifest import printable, why_unfit
 from ssast_recipes.files import write_csv
 
 _FORMATS = frozenset(soundfile.available_formats()) - {"RAW"}  # which has no header
@@ -81,6 +82,26 @@ def audio_info(path: str | os.PathLike) -> AudioInfo:
     return AudioInfo(info.frames, info.samplerate, info.channels)
 
 
+def clip_info(path: str | os.PathLike) -> AudioInfo:
+    """Reads the header of an audio file that a manifest is to list, as `audio_info` does.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `audio_info`; and if a manifest cannot hold the file's name.
+
+    Example
+    -------
+    >>> clip_info("/sounds/cash $5.wav")
+    Traceback (most recent call last):
+        ...
+    ValueError: '/sounds/cash $5.wav' holds a '$name', rename it
+    """
+    if reason := why_unfit(os.fspath(path)):
+        raise ValueError(reason)
+    return audio_info(path)
+
+
 def _ends_with_last_page(path: str | os.PathLike) -> bool:
     """Whether an Ogg file is whole: libsndfile takes a cut one for a short one."""
     with open(path, "rb") as file:
@@ -96,7 +117,7 @@ def _ends_with_last_page(path: str | os.PathLike) -> bool:
 def audio_files(folder: str | os.PathLike) -> list[str]:
     """Lists the audio files in a folder and below it, by their extensions.
 
-    Folders are read once each, links to folders followed, and no file is looked at.
+    Folders are read once each, also if links lead to them again, and no file is looked at.
 
     Arguments
     ---------
@@ -121,16 +142,57 @@ def audio_files(folder: str | os.PathLike) -> list[str]:
     >>> [os.path.basename(path) for path in audio_files(folder)]
     ['a.flac', 'b.WAV']
     """
+    return sorted(
+        os.path.join(parent, name)
+        for parent, names in walk_folders(folder)
+        for name in names
+        if is_audio_name(name)
+    )
+
+
+def walk_folders(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
+    """Goes through a folder and all below it, links to folders followed, each once.
+
+    Arguments
+    ---------
+    folder : str or path
+        Where to begin.
+
+    Yields
+    ------
+    tuple[str, list of str]
+        The absolute path of a folder, and the names of the files in it.
+
+    Raises
+    ------
+    OSError
+        If a folder is not there or cannot be read.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / "self").symlink_to(folder)
+    >>> (folder / "a.wav").touch()
+    >>> [names for _, names in walk_folders(folder)]
+    [['a.wav']]
+    """
 
     def fail(error: OSError) -> None:
         raise error  # os.walk would pass over a folder that it cannot read
 
-    return sorted(
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(os.path.abspath(folder), onerror=fail, followlinks=True)
-        for name in names
-        if is_audio_name(name)
-    )
+    visited = set()
+    waiting = [os.path.abspath(folder)]
+    for start in waiting:  # links come last, so that a folder is listed under its own name
+        for parent, folders, names in os.walk(start, onerror=fail):
+            status = os.stat(parent)
+            if (status.st_dev, status.st_ino) in visited:
+                folders.clear()
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            yield parent, names
+            folders.sort()  # of two links to a folder, the same one is followed on any disk
+            below = [os.path.join(parent, name) for name in folders]
+            waiting += [path for path in below if os.path.islink(path)]
 
 
 def is_audio_name(name: str) -> bool:
@@ -150,7 +212,7 @@ def scan_audio(
     paths: Iterable[str | os.PathLike],
     num_workers: int | None = None,
     progress: bool = True,
-    inspect: Callable[[str], Any] = audio_info,
+    inspect: Callable[[str], Any] = clip_info,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Inspects many audio files in parallel threads and sorts the good from the bad.
 
@@ -230,7 +292,8 @@ def write_rejected(path: str | os.PathLike, rejected: Mapping[str, str]) -> None
     >>> path.read_text().splitlines()
     ['path,reason', '/a.wav,/a.wav is an empty file']
     """
-    write_csv(path, ("path", "reason"), rejected.items())
+    rows = ((printable(name), printable(reason)) for name, reason in rejected.items())
+    write_csv(path, ("path", "reason"), rows)
 
 
 def check_rejected(

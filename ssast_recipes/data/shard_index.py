@@ -3,6 +3,7 @@
 import json
 import os
 import tarfile
+from collections import defaultdict
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ssast_recipes.data.manifest import Clip, write_manifest
+from ssast_recipes.data.manifest import Clip, printable, write_manifest
 from ssast_recipes.data.scanning import check_rejected, is_audio_name
 from ssast_recipes.data.shards import Member, open_audio
 from ssast_recipes.files import write_csv
@@ -26,8 +27,10 @@ def index_shards(
 
     Members of a clip share a name up to its first dot, as WebDataset has it: an audio file in any
     format that soundfile reads and, optionally, `.json` with `id` and `labels` (a list, or `label`)
-    or `.cls` with one label. What cannot be used is listed in `<manifest>_rejected.csv`; of a tar
-    file that was cut off, what is whole is used.
+    or `.cls` with one label. Clips without `id` get that of the shard's name and their own; of
+    shards with the same name, in different folders, the folders are put before. What cannot be used
+    is listed in `<manifest>_rejected.csv`, such as a second audio file of the same name up to its
+    first dot; of a tar file that was cut off, what is whole is used.
 
     Arguments
     ---------
@@ -64,19 +67,21 @@ def index_shards(
     >>> index_shards([folder / "a.tar"], folder / "train.csv")
     (1, 0)
     """
-    paths = [Path(shard).absolute() for shard in shards]
+    paths = list(dict.fromkeys(Path(shard).absolute() for shard in shards))
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not there, or not a file")
     clips: list[Clip] = []
     rejected: dict[str, str] = {}
     with ThreadPool(num_workers) as pool:
-        for good, bad in tqdm(pool.imap(_scan, paths), total=len(paths), desc="shards"):
+        scanned = pool.imap(_scan, _named(paths))
+        for good, bad in tqdm(scanned, total=len(paths), desc="shards"):
             clips += good
             rejected |= bad
     manifest = Path(manifest)
     listed_in = manifest.with_name(f"{manifest.stem}_rejected.csv")
-    write_csv(listed_in, ["ID", "reason"], sorted(rejected.items()))
+    rows = ((printable(name), printable(reason)) for name, reason in sorted(rejected.items()))
+    write_csv(listed_in, ["ID", "reason"], rows)
     if not clips and not rejected:
         raise ValueError(f"there is no audio in {len(paths)} tar file(s), such as {paths[0]}")
     check_rejected(rejected, len(clips) + len(rejected), max_rejected, listed_in)
@@ -84,9 +89,19 @@ def index_shards(
     return len(clips), len(rejected)
 
 
-def _scan(shard: Path) -> tuple[list[Clip], dict[str, str]]:
+def _named(shards: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Shards, and what the IDs of their clips begin with: a name that no other one has."""
+    parents: dict[str, list[Path]] = defaultdict(list)
+    for shard in shards:
+        parents[shard.stem].append(shard.parent)
+    above = {stem: os.path.commonpath(folders) for stem, folders in parents.items()}
+    return [(shard, os.path.relpath(shard.with_suffix(""), above[shard.stem])) for shard in shards]
+
+
+def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
     """The clips of a shard, and what cannot be used of it, by ID."""
-    audio: dict[str, Member] = {}
+    shard, shard_name = named
+    audio: dict[str, tuple[str, Member]] = {}
     known: dict[str, dict[str, Any]] = {}
     rejected: dict[str, str] = {}
     try:
@@ -97,19 +112,28 @@ def _scan(shard: Path) -> tuple[list[Clip], dict[str, str]]:
                 if not info.isfile():
                     continue
                 if is_audio_name(name):
-                    audio[key] = Member(str(shard), info.offset_data, info.size)
+                    first, _ = audio.get(key, (info.name, None))
+                    if first == info.name:  # the later one of two takes the place of the first
+                        member = Member(str(shard), info.offset_data, info.size)
+                        audio[key] = (info.name, member)
+                    else:
+                        rejected[f"{shard_name}/{info.name}"] = (
+                            f"{shard}: {info.name} is another audio file of the clip {key}, after "
+                            f"{first}: names are told apart up to their first dot; rename it"
+                        )
                 elif name.endswith(".json"):
                     known.setdefault(key, {}).update(_object(tar.extractfile(info).read()))
                 elif name.endswith(".cls"):
                     label = tar.extractfile(info).read().decode(errors="replace").strip()
                     known.setdefault(key, {}).setdefault("label", label)
     except tarfile.TarError as error:
-        rejected[shard.name] = f"{shard}: not whole: {error}"
+        rejected[f"{shard_name}{shard.suffix}"] = f"{shard}: not whole: {error}"
     clips = []
-    for key, member in audio.items():
-        clip_id = str(known.get(key, {}).get("id", f"{shard.stem}/{key}"))
+    for key, (_, member) in audio.items():
+        about = known.get(key, {})
+        clip_id = f"{shard_name}/{key}" if about.get("id") in (None, "") else str(about["id"])
         try:
-            clips.append(_clip(clip_id, member, known.get(key, {})))
+            clips.append(_clip(clip_id, member, about))
         except ValueError as error:
             rejected[clip_id] = str(error)
     return clips, rejected
@@ -126,7 +150,8 @@ def _object(text: bytes) -> dict[str, Any]:
 def _clip(clip_id: str, member: Member, known: dict[str, Any]) -> Clip:
     with open_audio(member.location) as audio:
         num_samples, rate = audio.frames, audio.samplerate
-    labels = known.get("labels", [known["label"]] if "label" in known else [])
+    labels = known.get("labels")
+    labels = known.get("label") if labels is None else labels
     labels = labels if isinstance(labels, list) else [labels]
     return Clip(
         id=clip_id,
@@ -134,5 +159,5 @@ def _clip(clip_id: str, member: Member, known: dict[str, Any]) -> Clip:
         start=0.0,
         duration=num_samples / rate,
         sample_rate=rate,
-        labels=tuple(str(label) for label in labels),
+        labels=tuple(str(label) for label in labels if label is not None),
     )

@@ -141,6 +141,24 @@ def test_unreadable_clips_are_left_out_and_listed(corpus, tmp_path):
     assert listed.startswith("ID,reason\nc.2,") and "not readable" in listed
 
 
+def test_damaged_clips_are_not_packed_short(tmp_path):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 160_000)
+    clips = []
+    for name in ("good", "bad"):
+        path = tmp_path / f"{name}.ogg"
+        soundfile.write(path, noise, 16000)
+        clips.append(Clip(name, str(path), 0.0, 10.0, 16000))
+    write_manifest(tmp_path / "train.csv", clips)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = bytes(20_000)
+    path.write_bytes(content)
+    packed = pack(tmp_path / "train.csv", tmp_path / "shards", max_rejected=0.5)
+    assert [(clip.id, clip.duration) for clip in read_manifest(packed)] == [("good", 10.0)]
+    listed = (tmp_path / "shards" / "train_rejected.csv").read_text().splitlines()
+    assert len(listed) == 2 and "bad.ogg: damaged, or" in listed[1]
+
+
 def test_the_command_says_what_to_give_to_train(corpus, tmp_path, capsys):
     folder = tmp_path / "shards"
     options = ["--format", "wav", "--shard-megabytes", "0.0128", "--num-workers", "1"]

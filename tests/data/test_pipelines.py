@@ -13,6 +13,7 @@ from ssast_recipes.data.labels import ClassEncoder, MultiHotEncoder
 from ssast_recipes.data.manifest import Clip, write_manifest
 from ssast_recipes.data.pipelines import ClipDataset, WaveformReader, make_dataset
 from ssast_recipes.data.sampling import ClipKey
+from ssast_recipes.data.shards import UnreadableAudioError
 
 RATE = 16000
 
@@ -191,6 +192,56 @@ def test_a_file_that_ends_before_the_clip_is_named(tmp_path):
     for start in (0.5, 2.0):
         with pytest.raises(ValueError, match="short.wav: .*prepare again"):
             WaveformReader()(path, start, 0.5, 1, "a")
+
+
+def zeroed(path):
+    """Wipes 20 kB in the middle, as a bad disk might."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = bytes(20_000)
+    path.write_bytes(content)
+
+
+def halved(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "message"),
+    [
+        ("a.ogg", zeroed, "damaged, .*: .* of 10.00 s at 0 s can be decoded; convert or replace"),
+        ("a.mp3", halved, "damaged, .*: .* of 10.00 s at 0 s can be decoded; convert or replace"),
+        ("a.wav", halved, "ends 5.00 s before the clip at 0 s does; prepare again"),
+    ],
+)
+def test_audio_that_was_damaged_or_cut_is_not_taken_for_a_short_clip(tmp_path, name, harm, message):
+    path = tmp_path / name
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 10 * RATE), RATE)
+    assert len(WaveformReader()(path, 0.0, 10.0, 1, "a")) == 10 * RATE
+    harm(path)
+    with pytest.raises(UnreadableAudioError, match=f"{name}: {message}"):
+        WaveformReader()(path, 0.0, 10.0, 1, "a")
+
+
+@pytest.mark.parametrize(
+    ("held", "duration", "is_read"),
+    [
+        (9.85, 10.0, True),  # 1.5 % are missing
+        (9.75, 10.0, False),
+        (0.92, 1.0, True),  # 80 ms
+        (0.88, 1.0, False),
+        (0.06, 0.1, True),
+        (0.04, 0.1, False),  # more than half of it
+    ],
+)
+def test_a_clip_may_be_a_little_shorter_than_its_manifest_says(tmp_path, held, duration, is_read):
+    path = write(tmp_path / "a.wav", counting(1.0 + held))
+    if is_read:
+        waveform = WaveformReader()(path, 1.0, duration, 1, "a")
+        assert len(waveform) == round(held * RATE)
+    else:
+        with pytest.raises(UnreadableAudioError, match="a.wav: ends .* before the clip at 1 s"):
+            WaveformReader()(path, 1.0, duration, 1, "a")
 
 
 def test_errors_of_loading_workers_name_the_file_too(tmp_path):

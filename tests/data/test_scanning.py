@@ -160,6 +160,23 @@ def test_rejected_files_are_listed_with_the_reason(tmp_path):
     assert rows == [["path", "reason"], ["/a, b.wav", 'no "audio"'], ["/c.wav", "empty"]]
 
 
+def test_a_file_whose_name_no_manifest_can_hold_is_rejected_and_told(tmp_path):
+    latin = os.fsdecode("Töne.wav".encode("latin-1"))
+    paths = [write_noise(tmp_path / name) for name in ("good.wav", "Töne, 5$ each.wav")]
+    (tmp_path / latin).write_bytes(paths[0].read_bytes())
+    found, rejected = scan_audio(
+        [*paths, tmp_path / "cash $5.wav", tmp_path / latin], progress=False
+    )
+    assert sorted(found) == sorted(map(str, paths))
+    assert list(rejected.values()) == [
+        f"'{tmp_path}/T\\udcf6ne.wav' is not named in UTF-8, rename it",
+        f"'{tmp_path}/cash $5.wav' holds a '$name', rename it",
+    ]
+    write_rejected(tmp_path / "rejected.csv", rejected)
+    listed = (tmp_path / "rejected.csv").read_text(encoding="utf-8").splitlines()
+    assert listed[1].startswith(f"{tmp_path}/T\\udcf6ne.wav,")
+
+
 def test_more_rejected_files_than_the_share_end_the_preparation():
     rejected = {f"/{n}.wav": f"/{n}.wav is empty" for n in range(5)}
     check_rejected(rejected, 500)
@@ -188,8 +205,34 @@ def test_audio_files_are_listed_in_an_order_of_their_own_and_none_is_looked_at(
     walk = os.walk
     reverse = lambda *args, **options: reversed(list(walk(*args, **options)))  # noqa: E731
     monkeypatch.setattr(os, "walk", reverse)  # as another file system might
-    monkeypatch.setattr(os, "stat", None)
-    assert audio_files("data") == expected
+    stat = os.stat
+    looked_at = []
+
+    def noting(path, **options):
+        looked_at.append(path)
+        return stat(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", noting)
+        found = audio_files("data")
+    assert found == expected
+    folders = ["", "/a", "/a/linked", "/a/x", "/b"]
+    assert sorted(looked_at) == [f"{tmp_path}/data{name}" for name in folders]
+
+
+def test_a_folder_to_which_links_lead_back_is_listed_once(tmp_path):
+    """And under its own name, whatever names the links have."""
+    names = [f"loop/{number:02}.wav" for number in range(20)] + ["loop/z/deep.wav"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "loop" / "self").symlink_to("../loop")
+    (tmp_path / "a_link_to_loop").symlink_to("loop")
+    (tmp_path / "loop" / "a_link_to_z").symlink_to("z")
+    assert audio_files(tmp_path) == [str(tmp_path / name) for name in names]
+    assert audio_files(tmp_path / "a_link_to_loop") == [
+        str(tmp_path / "a_link_to_loop" / name.removeprefix("loop/")) for name in names
+    ]
 
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path):

@@ -1,5 +1,7 @@
+import csv
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -74,6 +76,81 @@ def test_bad_members_and_cut_shards_cost_what_is_bad_of_them(tmp_path):
     listed = (tmp_path / "train_rejected.csv").read_text()
     assert found == (6, len(listed.splitlines()) - 1)
     assert "whole/bad," in listed and "cut" in listed
+
+
+def rejected(folder):
+    with open(folder / "train_rejected.csv", newline="", encoding="utf-8") as file:
+        return {row["ID"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_of_audio_with_one_name_up_to_the_first_dot_the_first_is_used_and_the_others_told(tmp_path):
+    takes = {f"speaker1.take{take}.wav": audio(take / 4, "WAV") for take in (1, 2, 3)}
+    shard = write_tar(tmp_path / "s.tar", takes)
+    with pytest.raises(
+        ValueError, match="2 of 3 audio files cannot be used.*speaker1.take2.wav is"
+    ):
+        index_shards([shard], tmp_path / "train.csv")
+    assert index_shards([shard], tmp_path / "train.csv", max_rejected=0.7) == (1, 2)
+    (clip,) = read_manifest(tmp_path / "train.csv")
+    samples = WaveformReader()(clip.path, 0.0, 0.1, 0, clip.id)
+    assert clip.id == "s/speaker1" and samples[0] == 2**13
+    assert list(rejected(tmp_path)) == ["s/speaker1.take2.wav", "s/speaker1.take3.wav"]
+    assert "after speaker1.take1.wav: " in rejected(tmp_path)["s/speaker1.take3.wav"]
+
+
+def test_a_member_that_was_put_in_again_takes_the_place_of_the_first(tmp_path):
+    shard = write_tar(tmp_path / "s.tar", {"a.wav": audio(0.25, "WAV")})
+    with tarfile.open(shard, "a") as tar:
+        info = tarfile.TarInfo("a.wav")
+        info.size = len(audio(0.5, "WAV"))
+        tar.addfile(info, io.BytesIO(audio(0.5, "WAV")))
+    assert index_shards([shard], tmp_path / "train.csv") == (1, 0)
+    (clip,) = read_manifest(tmp_path / "train.csv")
+    assert WaveformReader()(clip.path, 0.0, 0.1, 0, clip.id)[0] == 2**14
+
+
+def test_null_means_that_there_is_nothing(tmp_path):
+    about = {
+        "a": {"id": None, "labels": None},
+        "b": {"id": None, "labels": None, "label": "dog"},
+        "c": {"id": "", "label": None},
+        "d": {"id": 0, "labels": ["rain", None]},
+    }
+    members = {f"{key}.wav": audio(0.25, "WAV") for key in about}
+    members |= {f"{key}.json": json.dumps(known).encode() for key, known in about.items()}
+    shard = write_tar(tmp_path / "s.tar", members)
+    assert index_shards([shard], tmp_path / "train.csv") == (4, 0)
+    found = {clip.id: clip.labels for clip in read_manifest(tmp_path / "train.csv")}
+    assert found == {"s/a": (), "s/b": ("dog",), "s/c": (), "0": ("rain",)}
+
+
+def test_clips_of_shards_with_the_same_name_are_told_apart(tmp_path):
+    shards = []
+    for name in ("en/part/0", "de/part/0", "de/part/1"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shards.append(write_tar(tmp_path / f"{name}.tar", {"x.wav": audio(0.25, "WAV")}))
+    broken = [tmp_path / language / "9.tar" for language in ("de", "en")]
+    for shard in broken:
+        shard.write_bytes(b"no tar file at all" * 100)
+    # One named twice is read once.
+    given = [*shards, shards[0], *broken]
+    assert index_shards(given, tmp_path / "train.csv", max_rejected=0.5) == (3, 2)
+    found = {clip.id: clip.path for clip in read_manifest(tmp_path / "train.csv")}
+    assert list(found) == ["en/part/0/x", "de/part/0/x", "1/x"]
+    for path, shard in zip(found.values(), shards, strict=True):
+        assert path.startswith(f"{shard}:")
+    assert list(rejected(tmp_path)) == ["de/9.tar", "en/9.tar"]
+
+
+def test_a_member_whose_name_is_not_utf8_is_rejected_and_told(tmp_path):
+    names = [os.fsdecode("Töne.wav".encode("latin-1")), "good.wav"]
+    with tarfile.open(tmp_path / "s.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = len(audio(0.25, "WAV"))
+            tar.addfile(info, io.BytesIO(audio(0.25, "WAV")))
+    assert index_shards([tmp_path / "s.tar"], tmp_path / "train.csv", max_rejected=0.5) == (1, 1)
+    assert "the ID 's/T\\udcf6ne' is not named in UTF-8" in rejected(tmp_path)["s/T\\udcf6ne"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar file at all" * 100])

@@ -66,10 +66,10 @@ def test_sixteen_bits_stay_what_they_are(tmp_path):
     """Half as many bytes to hand from process to process, and exact."""
     samples = np.random.default_rng(0).integers(-(2**15), 2**15, 500, dtype=np.int16)
     (tmp_path / "a.wav").write_bytes(encoded(samples))
-    waveform = WaveformReader()(tmp_path / "a.wav", 0.0, 1.0, 1, "a")
+    waveform = WaveformReader()(tmp_path / "a.wav", 0.0, 500 / 16000, 1, "a")
     assert torch.equal(waveform, torch.from_numpy(samples))
     (tmp_path / "b.wav").write_bytes(encoded(np.stack([samples, samples], axis=1)))
-    stereo = WaveformReader()(tmp_path / "b.wav", 0.0, 1.0, 1, "b")
+    stereo = WaveformReader()(tmp_path / "b.wav", 0.0, 500 / 16000, 1, "b")
     assert torch.equal(stereo, waveform.float() / 2**15)
 
 

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ import torch
 
 from ssast_recipes import AudioClassifier, AudioEncoder
 from ssast_recipes.cli import main
-from ssast_recipes.data.labelled_files import LabelledFile, read_labelled_files, split_files
+from ssast_recipes.data import own_audio
+from ssast_recipes.data.labelled_files import SPLITS, LabelledFile, read_labelled_files, split_files
 from ssast_recipes.data.manifest import read_manifest
-from ssast_recipes.data.own_audio import prepare_unlabelled
+from ssast_recipes.data.own_audio import prepare_labelled, prepare_unlabelled
+from ssast_recipes.data.scanning import AudioInfo
 from ssast_recipes.data.synthetic.sounds import FAMILIES, make_sound
 from ssast_recipes.own_plans import choose_batch, choose_steps, choose_target_length
 from tests.conftest import REPOSITORY
@@ -250,6 +254,125 @@ def test_long_recordings_are_cut_and_none_is_in_both_sets(corpus, tmp_path):
     assert (len(train), len(valid)) == (36, 2)
 
 
+@pytest.fixture
+def oddly_named(tmp_path):
+    """Class folders of twelve files each, of which two have names that no manifest can hold."""
+    folder = tmp_path / "odd"
+    odd = ["dog/cash $5.wav", os.fsdecode("dog/Töne.wav".encode("latin-1"))]
+    for name in (*(f"{label}/{n}.wav" for label in ("cat", "dog") for n in range(11)), *odd):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with open(folder / name, "wb") as file:
+            soundfile.write(file, np.full(8000, 0.1), 16000, format="WAV")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["unlabelled", "labelled", "table"])
+def test_oddly_named_files_cost_themselves_alone(oddly_named, tmp_path, kind):
+    table = tmp_path / "labels.csv"
+    rows = [f"{path},{Path(path).parent.name}\n" for path in oddly_named.rglob("*.wav")]
+    # A table in UTF-8 cannot name the other one.
+    table.write_text("path,label\n" + "".join(row for row in rows if row.isascii()))
+    manifests = tmp_path / "manifests"
+    for _ in range(2):
+        if kind == "unlabelled":
+            prepare_unlabelled(oddly_named, manifests, clip_seconds=0.5)
+        else:
+            prepare_labelled(oddly_named if kind == "labelled" else table, manifests)
+    listed = {
+        clip.path
+        for path in manifests.glob("*.csv")
+        if path.stem in SPLITS
+        for clip in read_manifest(path)
+    }
+    assert len(listed) == 22
+    with open(manifests / "rejected.csv", newline="", encoding="utf-8") as file:
+        reasons = [row["reason"].rpartition("/")[2] for row in csv.DictReader(file)]
+    latin = [] if kind == "table" else ["T\\udcf6ne.wav' is not named in UTF-8, rename it"]
+    assert sorted(reasons) == [*latin, "cash $5.wav' holds a '$name', rename it"]
+
+
+def test_oddly_named_files_are_told_by_the_command(oddly_named, tmp_path, capsys):
+    output = tmp_path / "run"
+    assert main(["pretrain", str(oddly_named), "--plan", "--output", str(output)]) == 0
+    said = capsys.readouterr().out
+    assert f"cannot be used: '{oddly_named}/dog/cash $5.wav' holds a '$name', rename it" in said
+    assert "T\\udcf6ne.wav' is not named in UTF-8" in said
+
+
+def test_a_class_folder_that_cannot_be_a_label_is_told(oddly_named):
+    (oddly_named / "dog").rename(oddly_named / "rock;pop")
+    with pytest.raises(
+        ValueError, match="odd/rock;pop: a label cannot hold ';'.*rename the folder"
+    ):
+        read_labelled_files(oddly_named)
+    (oddly_named / "rock;pop").rename(oddly_named / os.fsdecode("Töne".encode("latin-1")))
+    with pytest.raises(ValueError, match="not named in UTF-8, rename it"):
+        read_labelled_files(oddly_named)
+
+
+def test_headers_are_read_once_and_not_at_all_the_second_time(corpus, tmp_path, monkeypatch):
+    info, read = soundfile.info, []
+    monkeypatch.setattr(soundfile, "info", lambda path: read.append(Path(path).name) or info(path))
+    prepare_unlabelled(corpus, tmp_path, clip_seconds=0.5)
+    assert len(read) == 32 and len(set(read)) == 12  # 30 in class folders, "long" and "cut"
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    read.clear()
+    prepare_unlabelled(corpus, tmp_path, clip_seconds=0.5)
+    assert read == []
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    prepare_unlabelled(corpus, tmp_path, clip_seconds=0.25)
+    assert len(read) == 32
+    monkeypatch.undo()
+    copied = tmp_path / "copied"
+    shutil.copytree(corpus, copied)
+    prepare_unlabelled(copied, tmp_path / "more", clip_seconds=0.5)
+    count = len(read_manifest(tmp_path / "more" / "train.csv"))
+    shutil.copy(copied / "long.flac", copied / "longer.flac")
+    prepare_unlabelled(copied, tmp_path / "more", clip_seconds=0.5)
+    assert len(read_manifest(tmp_path / "more" / "train.csv")) == count + 8
+
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("recordings", "held_out", "whole"),
+    [
+        ([10 * HOUR] * 2, 360, False),
+        ([24 * HOUR] * 3, 1296, False),
+        ([100 * HOUR] * 3, 2000, False),
+        ([100 * HOUR], 1800, False),
+        ([HOUR] * 20, 360, True),  # one of them
+        ([6 * HOUR] * 40, 2000, False),  # one of them would be too many
+        ([10.0] * 1000, 50, True),
+        ([10 * HOUR] + [10.0] * 20, 181, False),  # the short ones are not used up
+        ([10.0] * 2, 1, True),
+        ([10.0] * 2 + [40.0], 1, None),
+        ([20.0], 1, False),
+        ([10.0, 20.0], None, None),
+    ],
+)
+def test_a_twentieth_is_held_out_and_two_thousand_clips_at_most(recordings, held_out, whole):
+    lengths = {f"/own/{n:04}.wav": seconds for n, seconds in enumerate(recordings)}
+    found = {path: AudioInfo(round(100 * length), 100, 1) for path, length in lengths.items()}
+    for seed in range(2):
+        entries = own_audio._windows(Path("/own"), found, 10.0, seed)
+        train, valid = entries["train"], entries["valid"]
+        ids = sorted(entry.id for entry in (*train, *valid))
+        assert len(ids) == len(set(ids)) == sum(round(length / 10) for length in recordings)
+        assert train and 1 <= len(valid) <= 2000
+        assert held_out is None or len(valid) == held_out
+        trained = {entry.path: entry.start for entry in train}  # where the last one begins
+        if whole is not None:
+            assert whole == (not trained.keys() & {entry.path for entry in valid})
+        assert all(entry.start > trained.get(entry.path, -1.0) for entry in valid)
+        # No kind of recording is lost to training.
+        if len(recordings) > 2:
+            assert {lengths[path] for path in trained} == set(recordings)
+        again = own_audio._windows(Path("/own"), dict(reversed(found.items())), 10.0, seed)
+        assert {entry.id for entry in again["valid"]} == {entry.id for entry in valid}
+
+
 def test_splits_are_drawn_from_each_class_and_given_ones_kept(labels):
     files = read_labelled_files(labels())
     parts, _ = split_files(files, seed=1)
@@ -280,12 +403,37 @@ def test_splits_are_drawn_from_each_class_and_given_ones_kept(labels):
         ("path,label,split\na.wav,x,train\nb.wav,y,\n", "some rows have a split and some have"),
         ("path,label\na.wav,x\n", "the only class is x"),
         ("path,label\n", "there are no rows below the line path,label"),
+        ("path;label\na;b\n", "the column.s. path, label are missing, the first line is 'path;lab"),
+        ("path,Path,label\na,b,c\n", "a column is there twice: path, path, label"),
+        ("path,label\na.wav,$x\n", r"line 2: '\$x' holds a '\$name', rename it"),
+        ("path,label\nTöne.wav,dog\n".encode("latin-1"), "labels.csv is not UTF-8 .*save it as UT"),
+        ("path,label\nx,dog\n".encode("utf-16"), "labels.csv is not UTF-8 text .*save it as UTF-8"),
+        (f"path,label\n{'a' * 200_000},dog\n", "labels.csv is no CSV file: field larger than"),
     ],
 )
 def test_wrong_tables_are_told(tmp_path, text, line):
-    (tmp_path / "labels.csv").write_text(text)
+    (tmp_path / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=line):
         read_labelled_files(tmp_path / "labels.csv")
+
+
+def test_an_audio_file_is_no_table(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(80, 0.5), 16000)
+    with pytest.raises(
+        ValueError, match="a.wav is audio; labels are a folder of class folders, or"
+    ):
+        read_labelled_files(tmp_path / "a.wav")
+
+
+def test_capitals_in_tables_mean_nothing(tmp_path):
+    rows = "".join(
+        f"{n}.wav,{'ab'[n % 2]},{split}\n"
+        for n, split in enumerate(("Train", "TEST", "valid", " train"))
+    )
+    (tmp_path / "labels.csv").write_text(f"Path, Label,SPLIT\n{rows}")
+    files = read_labelled_files(tmp_path / "labels.csv")
+    assert [file.split for file in files] == ["train", "test", "valid", "train"]
+    assert [file.labels for file in files] == [("a",), ("b",), ("a",), ("b",)]
 
 
 def test_too_few_files_are_told():
