@@ -1,12 +1,12 @@
 """Looking at a folder of one's own audio: what there is, how loud it is, what cannot be used."""
 
-import os
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ssast_recipes.data.batches import as_float
+from ssast_recipes.data.listing import walk_folders
 from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.resampling import SMALLEST_STEP
@@ -41,7 +41,7 @@ def tell_audio(
     hours = sum(info.duration for info in found.values()) / 3600
     rates = Counter(f"{info.sample_rate / 1000:g} kHz" for info in found.values())
     formats = Counter(Path(path).suffix.lower().lstrip(".") for path in found)
-    others = sum(len(names) for _, _, names in os.walk(folder, followlinks=True)) - len(paths)
+    others = sum(len(names) for _, names in walk_folders(folder)) - len(paths)
     told = [
         ", ".join(f"{count:,} {name}" for name, count in counter.most_common(4))
         for counter in (formats, rates)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ssast_recipes.data.listing import audio_files, is_audio_name
 from ssast_recipes.data.manifest import why_unfit
-from ssast_recipes.data.scanning import audio_files, is_audio_name
 
 SPLITS = ("train", "valid", "test")
 

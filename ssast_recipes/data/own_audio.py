@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ssast_recipes.data.labelled_files import LabelledFile, read_labelled_files, split_files
+from ssast_recipes.data.listing import audio_files
 from ssast_recipes.data.preparation import Entry, prepare_manifests
 from ssast_recipes.data.report import Published
-from ssast_recipes.data.scanning import AudioInfo, audio_files
+from ssast_recipes.data.scanning import AudioInfo
 
 logger = logging.getLogger(__name__)
 

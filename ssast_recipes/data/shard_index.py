@@ -11,8 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ssast_recipes.data.listing import is_audio_name
 from ssast_recipes.data.manifest import Clip, printable, write_manifest
-from ssast_recipes.data.scanning import check_rejected, is_audio_name
+from ssast_recipes.data.scanning import check_rejected
 from ssast_recipes.data.shards import Member, open_audio
 from ssast_recipes.files import write_csv
 
