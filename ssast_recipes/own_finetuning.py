@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ssast_recipes.machine import choose_device, free_memory, num_cores
+from ssast_recipes.machine import check_device, choose_device, free_memory, num_cores
 from ssast_recipes.own_plans import choose_batch, choose_target_length, kept_bytes
 from ssast_recipes.recipe_files import recipe_folder
 from ssast_recipes.recipe_runs import (
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Looks at encoder and labels, writes `finetune.yaml`, trains, tests and reports."""
+    check_device(arguments.device)
     labels = arguments.labels.absolute()
     output = (arguments.output or Path("results/finetune") / labels.stem).absolute()
     hparams_file = output / "finetune.yaml"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssast_recipes.machine import choose_device, free_memory, num_cores
+from ssast_recipes.machine import check_device, choose_device, free_memory, num_cores
 from ssast_recipes.own_plans import (
     MASKED_SHARE,
     PATCH_SIZE,
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Looks through the audio, writes `pretrain.yaml` and trains."""
+    check_device(arguments.device)
     folder = arguments.folder.absolute()
     output = (arguments.output or Path("results/pretrain") / folder.name).absolute()
     request = {"folder": folder, **{key: vars(arguments)[key] for key in ("size", "steps")}}
