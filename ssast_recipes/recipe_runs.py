@@ -1,16 +1,23 @@
 """A recipe's YAML file with other values, written to a folder and run from there."""
 
+import ctypes
 import json
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ssast_recipes.errors import RunError
 from ssast_recipes.files import write_text
+from ssast_recipes.interruption import Interrupted
 from ssast_recipes.recipe_files import recipe_folder
+
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_SECONDS_TO_END = 2  # of what a signal has reached, too
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None:
@@ -21,7 +28,8 @@ def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None
     source : Path
         A file in the recipe's `hparams`.
     target : Path
-        The copy, anywhere: files that it includes are named by their absolute paths.
+        The copy, anywhere; files that it includes are copied beside it, for a tag of YAML cannot
+        hold every path.
     values : mapping
         By key; plain ones, as JSON has them.
 
@@ -46,11 +54,10 @@ def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None
             raise KeyError(f"{source} has no line {key}: …")
         told = f"{key}: {json.dumps(value, ensure_ascii=False)}"
         text = line.sub(lambda found, told=told: told + (found["comment"] or ""), text, count=1)
-    text = re.sub(
-        r"(!include:)(\.\S+)",
-        lambda found: f"{found[1]}{(source.parent / found[2]).resolve()}",
-        text,
-    )
+    for included in re.findall(r"!include:(\.\S+)", text):
+        name = Path(included).name
+        write_text(target.parent / name, (source.parent / included).read_text(encoding="utf-8"))
+        text = text.replace(f"!include:{included}", f"!include:{name}")
     write_text(target, text)
 
 
@@ -74,15 +81,56 @@ def train_command(recipe: str, hparams_file: Path, device: str | None = None) ->
 def run_recipe(recipe: str, hparams_file: Path, device: str | None = None) -> None:
     """Runs a recipe's `train.py` on a YAML file; what it prints is seen as it comes.
 
+    A signal that asks this process to end is passed on, and the end of the other is waited for.
+
     Raises
     ------
     RunError
         If it fails; it has said why.
+    SystemExit
+        If it was interrupted, with its status; it has said what is saved.
+    Interrupted
+        If it was interrupted before it could say anything.
     """
     command = train_command(recipe, hparams_file, device)
-    status = subprocess.run(command, check=False).returncode
+    with subprocess.Popen(command, preexec_fn=_ending_with_parent()) as process:
+        try:
+            status = process.wait()
+        except Interrupted as interruption:
+            _end(process)
+            if process.returncode not in _INTERRUPTED:
+                raise
+            sys.exit(interruption.status)
+    if status in _INTERRUPTED:
+        sys.exit(status)
     if status:
-        raise RunError(f"train.py ended with status {status}; the same command goes on from there")
+        raise RunError(
+            f"train.py ended with status {status}; once that is mended, the same command goes on"
+        )
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ends a process in order, unless it does so itself: a terminal sends its Ctrl-C to both."""
+    try:
+        process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+
+
+def _ending_with_parent() -> Callable[[], None]:
+    """Makes what a new process does first: to be told when this one ends, even if it is killed.
+
+    Ctrl-C is ignored until train.py heeds it, lest there be a traceback of what it imports.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return begin
 
 
 def is_same_request(folder: Path, request: Mapping[str, Any]) -> bool:

@@ -169,7 +169,7 @@ def test_a_plan_runs_nothing(corpus, tmp_path, capsys):
     assert main(words) == 0
     assert f"train.py {tmp_path}/planned/pretrain.yaml" in capsys.readouterr().out
     files = sorted(path.name for path in (tmp_path / "planned").iterdir())
-    assert files == ["pretrain.yaml", "rejected.csv", "request.json"]
+    assert files == ["model.yaml", "pretrain.yaml", "rejected.csv", "request.json"]
     assert main(words) == 0  # and may be asked for again
 
 

@@ -1,12 +1,23 @@
 """`ssast pretrain` and `ssast finetune`: what they check, plan, keep, and how they end."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import soundfile
 import torch
+from hyperpyyaml import resolve_references
 
 from ssast_recipes.cli import main
 from ssast_recipes.machine import control_group_memory, free_memory
+from ssast_recipes.overrides import check_overrides
+from ssast_recipes.recipe_runs import write_hparams
+from tests.recipes.conftest import RECIPES
 
 
 @pytest.fixture
@@ -73,3 +84,133 @@ def test_memory_is_what_control_groups_leave(tmp_path, line, base, names):
 def test_free_memory_minds_control_groups(monkeypatch):
     monkeypatch.setattr("ssast_recipes.machine.control_group_memory", lambda: 5.0)
     assert free_memory(torch.device("cpu")) == 5.0
+
+
+# ---- the YAML file
+
+
+@pytest.mark.parametrize("place", ["my tools", "jürgen", "a%b", "工具"])
+def test_recipes_may_lie_anywhere(tmp_path, place):
+    ignored = shutil.ignore_patterns("results", "__pycache__")
+    for name in ("OwnAudio", "shared"):
+        shutil.copytree(RECIPES / name, tmp_path / place / name, ignore=ignored)
+    target = tmp_path / "run" / "pretrain.yaml"
+    source = tmp_path / place / "OwnAudio" / "hparams" / "pretrain.yaml"
+    write_hparams(source, target, {"data_folder": "/data", "size": "tiny"})
+    shutil.rmtree(tmp_path / place)
+    assert "data_folder" in check_overrides(str(target), "")
+    with open(target, encoding="utf-8") as file:
+        assert "size: tiny" in resolve_references(file).getvalue()
+
+
+# ---- the end of a run
+
+# As a train.py that imports for a while, then says when it heeds signals and trains.
+TRAIN = """
+import time
+from ssast_recipes.experiment import run_experiment
+
+def main(arguments):
+    print("training", flush=True)
+    time.sleep(60)
+
+time.sleep({importing})
+run_experiment(main)
+"""
+COMMAND = """
+import sys
+from pathlib import Path
+from unittest import mock
+from ssast_recipes import cli, recipe_runs
+
+class Command:
+    add_arguments = staticmethod(lambda parser: None)
+    run = staticmethod(lambda arguments: recipe_runs.run_recipe("OwnAudio", Path("a.yaml")))
+
+command = [sys.executable, {train!r}]
+with mock.patch.object(recipe_runs, "train_command", lambda *arguments: command):
+    with mock.patch.object(cli.importlib, "import_module", lambda name: Command):
+        print("begun", flush=True)
+        sys.exit(cli.main(["pretrain"]))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """`start(importing)`: `ssast` in a process group of its own, at work on a train.py."""
+    processes = []
+
+    def run(importing=0):
+        train = tmp_path / "train.py"
+        train.write_text(TRAIN.format(importing=importing))
+        script = COMMAND.format(train=str(train))
+        with open(tmp_path / "printed", "w") as printed:
+            process = subprocess.Popen(
+                [sys.executable, "-c", script],
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+def wait_for(path, word):
+    deadline = time.monotonic() + 60
+    while word not in path.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("to_both", [True, False])  # as a terminal does
+def test_an_interrupted_training_says_what_is_saved(start, tmp_path, number, to_both):
+    process = start()
+    wait_for(tmp_path / "printed", "training")
+    (os.killpg if to_both else os.kill)(process.pid, number)
+    assert process.wait(timeout=20) == 128 + number
+    assert (tmp_path / "printed").read_text().splitlines() == [
+        "begun",
+        "training",
+        "train.py: interrupted before training; give the same command again",
+    ]
+    assert not is_alive(process.pid)
+
+
+def test_ctrl_c_while_it_imports_is_one_line(start, tmp_path):
+    process = start(importing=60)
+    wait_for(tmp_path / "printed", "begun")
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    printed = (tmp_path / "printed").read_text()
+    assert printed.splitlines() == ["begun", "ssast: interrupted"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is not told")
+def test_training_ends_with_a_killed_command(start, tmp_path):
+    process = start()
+    wait_for(tmp_path / "printed", "training")
+    process.kill()
+    process.wait()
+    wait_for(tmp_path / "printed", "train.py: interrupted")
+    deadline = time.monotonic() + 20
+    while is_alive(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
