@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ssast_recipes.errors import RunError
-from ssast_recipes.files import write_text
+from ssast_recipes.files import file_digest, write_text
 from ssast_recipes.interruption import Interrupted
 from ssast_recipes.recipe_files import recipe_folder
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _SECONDS_TO_END = 2  # of what a signal has reached, too
+_REQUEST = "request.json"
+_MOST_TOLD = 100  # characters of a value
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
@@ -133,50 +135,89 @@ def _ending_with_parent() -> Callable[[], None]:
     return begin
 
 
-def is_same_request(folder: Path, request: Mapping[str, Any]) -> bool:
-    """Tells whether a folder holds a run that was asked for before.
+def has_begun(folder: Path) -> bool:
+    """Whether a run's folder holds a checkpoint.
+
+    Example
+    -------
+    >>> has_begun(getfixture("tmp_path"))
+    False
+    """
+    return any(folder.glob("save/CKPT*"))
+
+
+def is_planned(hparams_file: Path, request: Mapping[str, Any], files: str) -> bool:
+    """Tells whether a run is to go on with the YAML file that was written for it before.
+
+    It is to be written anew if something else is asked for, or of other files, as long as there is
+    no checkpoint and nobody has changed it by hand. After that other files are left to `train.py`
+    to judge.
 
     Arguments
     ---------
-    folder : Path
-        The run's folder, in which `keep_request` keeps `request.json`.
+    hparams_file : Path
+        The YAML file, in the run's folder, in which `keep_request` keeps `request.json`.
     request : mapping
-        What the user asks for, in plain values and paths.
+        What the user asks for, in plain values.
+    files : str
+        What tells one set of files from another.
 
     Returns
     -------
     bool
-        Whether the same was asked for before; False if nothing was.
+        False if there is no such file, or it is to be written anew.
 
     Raises
     ------
     ValueError
-        If something else was.
+        If something else was asked for, and there is a checkpoint or a change by hand.
 
     Example
     -------
-    >>> folder = getfixture("tmp_path")
-    >>> is_same_request(folder, {"size": "tiny"})
-    False
-    >>> keep_request(folder, {"size": "tiny"})
-    >>> is_same_request(folder, {"size": "tiny"})
+    >>> path = getfixture("tmp_path") / "mine.yaml"
+    >>> _ = path.write_text("size: tiny")
+    >>> keep_request(path, {"size": "tiny"}, files="400")
+    >>> is_planned(path, {"size": "tiny"}, "400"), is_planned(path, {"size": "base"}, "400")
+    (True, False)
+    >>> _ = path.write_text("size: tiny # by hand")
+    >>> is_planned(path, {"size": "tiny"}, "401")
     True
     """
-    path = folder / "request.json"
-    if not path.exists():
+    before = read_request(hparams_file)
+    if not before or not hparams_file.exists():
         return False
-    before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(_as_text(request))
-    changed = [key for key in now if before.get(key) != now[key]]
-    if changed:
-        told = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in changed)
-        raise ValueError(f"{folder} was begun with other options ({told}); choose another --output")
-    return True
+    begun = has_begun(hparams_file.parent)
+    by_hand = before.get("written") != file_digest(hparams_file)
+    changed = [key for key, value in request.items() if before.get(key) != value]
+    if not changed:
+        return begun or by_hand or before.get("files") == files
+    told = ", ".join(
+        f"{key} was {_cut(before.get(key))}, is {_cut(request[key])}" for key in changed
+    )
+    if begun:
+        raise ValueError(
+            f"{hparams_file.parent} was begun with other options ({told}); choose another --output"
+        )
+    if by_hand:
+        raise ValueError(
+            f"{hparams_file} was changed by hand, for other options ({told}); remove it to plan "
+            "anew, or choose another --output"
+        )
+    return False
 
 
-def keep_request(folder: Path, request: Mapping[str, Any]) -> None:
-    """Notes what was asked for, once all that it takes is there: see `is_same_request`."""
-    write_text(folder / "request.json", _as_text(request))
+def read_request(hparams_file: Path) -> dict[str, Any]:
+    """Reads what was asked for when a YAML file was written; empty if nothing was."""
+    path = hparams_file.with_name(_REQUEST)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _as_text(request: Mapping[str, Any]) -> str:
-    return json.dumps(request, indent=2, default=str) + "\n"
+def keep_request(hparams_file: Path, request: Mapping[str, Any], files: str) -> None:
+    """Notes what a YAML file was written for, once it is written: see `is_planned`."""
+    noted = {**request, "files": files, "written": file_digest(hparams_file)}
+    write_text(hparams_file.with_name(_REQUEST), json.dumps(noted, indent=2) + "\n")
+
+
+def _cut(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"

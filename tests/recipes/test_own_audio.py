@@ -178,7 +178,7 @@ def test_a_plan_runs_nothing(corpus, tmp_path, capsys):
     [
         (["pretrain", "NOWHERE"], "NOWHERE does not exist, or is not a folder"),
         (["pretrain", "EMPTY"], "EMPTY: there is no audio file in it or below it"),
-        (["finetune", "NOWHERE", "EMPTY"], "NOWHERE"),
+        (["finetune", "NOWHERE", "EMPTY"], "EMPTY: there are no folders named after classes"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, words, line):
