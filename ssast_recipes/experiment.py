@@ -25,6 +25,7 @@ from ssast_recipes.configuration import PLACE_KEYS
 from ssast_recipes.errors import explain
 from ssast_recipes.experiment_help import describe_usage, find_hparams_files
 from ssast_recipes.interruption import Interrupted, raising_interrupts
+from ssast_recipes.machine import check_device
 from ssast_recipes.overrides import check_overrides
 from ssast_recipes.pretrained import find_weights
 from ssast_recipes.run_folder import leaving_no_folder
@@ -186,7 +187,7 @@ def read_experiment(
     hparams_file, run_options, overrides = sb.parse_arguments(
         [word for word in arguments if word != "--prepare_only"]
     )
-    _check_device(run_options.device)
+    check_device(run_options.device)
     folder = str(Path(hparams_file).resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -242,14 +243,6 @@ def _check_encoder(source: Path) -> None:
             "or a file"
         )
     find_weights(source)
-
-
-def _check_device(device: str | None) -> None:
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch's for a wrong name, and for no CUDA
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device {device} cannot be used: {reason}") from error
 
 
 def _load(hparams_file: str, overrides: str) -> dict[str, Any]:

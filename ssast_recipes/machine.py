@@ -1,6 +1,8 @@
 """What the machine has: cores and memory."""
 
+import math
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +22,27 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def check_device(name: str | None) -> None:
+    """Looks whether a device is there, before anything else is done.
+
+    Raises
+    ------
+    ValueError
+        If torch knows no such device, or the machine has none.
+
+    Example
+    -------
+    >>> check_device("cpu")
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch's for a wrong name, and for no CUDA
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device {name} cannot be used: {reason}") from error
+
+
 def choose_device(name: str | None) -> "torch.device":
     """Returns the device of a name or, without one, a GPU if there is one.
 
@@ -36,7 +59,8 @@ def choose_device(name: str | None) -> "torch.device":
 def free_memory(device: "torch.device") -> float:
     """Returns the bytes that are free on a device: a GPU's, or the machine's.
 
-    Where the system does not tell, it is half of the machine's memory.
+    Of the machine's, no more than what the control groups (of a container or a job) leave. Where
+    the system does not tell, it is half of the machine's memory.
 
     Example
     -------
@@ -53,4 +77,56 @@ def free_memory(device: "torch.device") -> float:
             values = dict(line.split(":") for line in file)
     except FileNotFoundError:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
-    return 1024 * float(values["MemAvailable"].split()[0])
+    return min(1024 * float(values["MemAvailable"].split()[0]), control_group_memory())
+
+
+def control_group_memory(root: Path = Path("/")) -> float:
+    """Returns the bytes that this process's control groups leave it, of version 1 or 2.
+
+    What they hold of files may be dropped for something else, so it counts as free.
+
+    Arguments
+    ---------
+    root : Path
+        Where `proc` and `sys` are.
+
+    Returns
+    -------
+    float
+        Infinity without a limit.
+
+    Example
+    -------
+    >>> control_group_memory() > 1e6
+    True
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return math.inf
+    free = math.inf
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif controllers == "memory":
+            base = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = base / path.lstrip("/")
+        # Every group above has a say. In a container, paths may be those outside of it: then only
+        # the topmost is there.
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(base):
+                free = min(free, _left(folder, *names))
+    return free
+
+
+def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> float:
+    try:
+        statistics = dict(line.split() for line in (folder / "memory.stat").open(encoding="utf-8"))
+        most, used = ((folder / name).read_text(encoding="utf-8") for name in (limit, usage))
+        return float(most) - float(used) + float(statistics[reclaimable])
+    except (OSError, ValueError, KeyError):  # no such file, or "max"
+        return math.inf

@@ -1,21 +1,33 @@
 """`ssast finetune`: from an encoder and labels to a classifier."""
 
 import argparse
+import hashlib
+import json
 import math
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ssast_recipes.machine import choose_device, free_memory, num_cores
-from ssast_recipes.own_plans import choose_batch, choose_target_length, kept_bytes
+from ssast_recipes.machine import check_device, choose_device, free_memory, num_cores
+from ssast_recipes.own_plans import (
+    choose_batch,
+    choose_target_length,
+    kept_bytes,
+    name_after,
+    positive_integer,
+)
 from ssast_recipes.recipe_files import recipe_folder
 from ssast_recipes.recipe_runs import (
-    is_same_request,
+    is_planned,
     keep_request,
     run_recipe,
     train_command,
     write_hparams,
 )
+
+if TYPE_CHECKING:
+    from ssast_recipes.data.labelled_files import LabelledFile
 
 _LEARNING_RATES = {768: 1e-4, 384: 2e-4}  # by width, of others 3e-4; Base's is published
 _LEAST_STEPS = 500
@@ -30,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "labels", type=Path, metavar="LABELS", help="folder of class folders, or CSV path,label"
     )
-    parser.add_argument("--epochs", type=int, help="default: 25, or more of few files")
+    parser.add_argument("--epochs", type=positive_integer, help="default: 25, or more of few files")
     parser.add_argument("--output", type=Path, help="default: results/finetune/NAME, after LABELS")
     parser.add_argument("--device", help="cpu, cuda; default: a GPU if there is one")
     parser.add_argument("--plan", action="store_true", help="write the YAML file and stop there")
@@ -38,19 +50,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Looks at encoder and labels, writes `finetune.yaml`, trains, tests and reports."""
+    from ssast_recipes.data.labelled_files import read_labelled_files
+
+    check_device(arguments.device)
     labels = arguments.labels.absolute()
-    output = (arguments.output or Path("results/finetune") / labels.stem).absolute()
+    output = (
+        arguments.output or Path("results/finetune") / Path(name_after(labels)).stem
+    ).absolute()
     hparams_file = output / "finetune.yaml"
     encoder = arguments.encoder
     encoder = str(Path(encoder).absolute()) if Path(encoder).exists() else encoder
-    request = {"encoder": encoder, "labels": labels, "epochs": arguments.epochs}
-    if is_same_request(output, request):
+    files = read_labelled_files(labels)
+    classes = sorted({label for file in files for label in file.labels})
+    request = {
+        "encoder": encoder,
+        "labels": str(labels),
+        "epochs": arguments.epochs,
+        "classes": f"{len(classes)}: {', '.join(classes)}",
+    }
+    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    if is_planned(hparams_file, request, digest):
         print(f"Going on with {hparams_file}, as it stands", flush=True)
     else:
-        name, values = _plan(encoder, labels, arguments.epochs, arguments.device)
+        name, values = _plan(request, files, output, arguments.device)
         source = recipe_folder("OwnAudio") / "hparams" / name
         write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
-        keep_request(output, request)
+        keep_request(hparams_file, request, digest)
         print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
     if arguments.plan:
         command = shlex.join(train_command("OwnAudio", hparams_file, arguments.device))
@@ -64,27 +89,40 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _plan(
-    encoder: str, labels: Path, epochs: int | None, device_name: str | None
+    request: Mapping[str, Any],
+    files: Sequence["LabelledFile"],
+    output: Path,
+    device_name: str | None,
 ) -> tuple[str, dict[str, Any]]:
     """Says what there is; returns the name of the recipe's YAML file and its values."""
     from ssast_recipes.builders import size_options
-    from ssast_recipes.data.labelled_files import read_labelled_files, split_files
+    from ssast_recipes.data.labelled_files import split_files
     from ssast_recipes.data.preparation import HEADER_THREADS
-    from ssast_recipes.data.scanning import scan_audio
+    from ssast_recipes.data.scanning import check_rejected, scan_audio
     from ssast_recipes.model_config import read_config
     from ssast_recipes.model_source import fetch_model
+    from ssast_recipes.own_survey import tell_rejected
 
-    folder = fetch_model(encoder)
+    labels = request["labels"]
+    folder = fetch_model(request["encoder"])
     config = read_config(folder)
     geometry, front_end = config.architecture, config.front_end
-    files = read_labelled_files(labels)
+    found, rejected = scan_audio([file.path for file in files], HEADER_THREADS)
     splits, told = split_files(files)
-    classes = sorted({label for file in files for label in file.labels})
+    counts = {name: sum(file.path in found for file in part) for name, part in splits.items()}
+    num_classes = len({label for file in files for label in file.labels})
     is_multi = any(len(file.labels) > 1 for file in files)
-    found, _ = scan_audio([file.path for file in files], HEADER_THREADS)
-    if not found:
-        raise ValueError(f"{labels}: none of the {len(files)} files can be read as audio")
-    length = min(max(choose_target_length([info.duration for info in found.values()]), 32), 1024)
+    print(
+        f"{labels}: {len(files):,} files of {num_classes} classes, "
+        f"{'several labels' if is_multi else 'one label'} a file; training {counts['train']:,}, "
+        f"validation {counts['valid']:,}, test {counts['test']:,} ({told})"
+    )
+    rejected_file = output / "rejected.csv"
+    tell_rejected(rejected, rejected_file)
+    check_rejected(rejected, len(files), max_rejected=0.1, listed_in=rejected_file)
+    if not counts["train"]:
+        raise ValueError(f"{labels}: none of the training files can be read")
+    length = choose_target_length([info.duration for info in found.values()])
     device = choose_device(device_name)
     on_gpu = device.type == "cuda"
     # Published: patches overlap. It takes two and a half times as long.
@@ -92,25 +130,19 @@ def _plan(
     tokens = (128 // stride[0]) * (length // stride[1]) + 2
     weights = 12 * geometry.depth * geometry.embed_dim**2
     kept = kept_bytes(geometry.depth, tokens, geometry.embed_dim)
-    num_train = len(splits["train"])
-    batch = choose_batch(24, num_train, weights, kept, free_memory(device))
+    batch = choose_batch(24, counts["train"], weights, kept, free_memory(device))
     clips = batch.size * batch.accumulation
-    steps = math.ceil(num_train / clips)
-    epochs = epochs or max(25, min(100, math.ceil(_LEAST_STEPS / steps)))
+    steps = math.ceil(counts["train"] / clips)
+    epochs = request["epochs"] or max(25, min(100, math.ceil(_LEAST_STEPS / steps)))
     decay_from = max(2, epochs // 5)
-    print(
-        f"{labels}: {len(files):,} files of {len(classes)} classes, "
-        f"{'several labels' if is_multi else 'one label'} a file; training {num_train:,}, "
-        f"validation {len(splits['valid']):,}, test {len(splits['test']):,} ({told})"
-    )
     print(
         f"Plan: {epochs} epochs of {steps} steps; clips of {length / 100:g} s; judged by "
         f"{'mAP' if is_multi else 'accuracy'}"
     )
     values = {
         **size_options(vars(geometry)),
-        "data_folder": str(labels),
-        "num_classes": len(classes),
+        "data_folder": labels,
+        "num_classes": num_classes,
         "pretrained_encoder": str(folder),
         "sample_rate": front_end.sample_rate,
         "mean": front_end.mean,
@@ -125,11 +157,6 @@ def _plan(
         "batch_size": batch.size,
         "grad_accumulation_factor": batch.accumulation,
         "lr": _LEARNING_RATES.get(geometry.embed_dim, 3e-4),
-        **(
-            {}
-            if epochs * steps >= _LEAST_STEPS_TO_HIDE
-            else {"hidden_mel_bins": 0, "hidden_frames": 0}
-        ),
         "num_workers": min(4, num_cores()),
         "precision": "bf16" if on_gpu else "fp32",
     }

@@ -1,6 +1,8 @@
 """Values that fit one's own audio and machine: clip length, batch, steps, time, memory, disk."""
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 PATCH_SIZE = (16, 16)
@@ -13,6 +15,34 @@ BYTES_PER_WEIGHT = 16
 # What a backward pass keeps of a clip: 0.31 GB in 32-bit was counted of Base at 1024 frames, whose
 # 12 blocks see 514 tokens 768 wide.
 KEPT_BYTES = 0.31e9 / (12 * 514 * 768)
+
+
+def positive_integer(text: str) -> int:
+    """Reads a number of a command line; argparse tells what is wrong with another.
+
+    Example
+    -------
+    >>> positive_integer("5")
+    5
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return number
+
+
+def name_after(path: Path) -> str:
+    """Names a run after what it is made from; `..` is no name.
+
+    Example
+    -------
+    >>> name_after(Path("/data/my_sounds")), name_after(Path("/data/my_sounds/.."))
+    ('my_sounds', 'data')
+    """
+    return (path.resolve() if path.name == ".." else path).name
 
 
 class Batch(NamedTuple):
@@ -144,6 +174,31 @@ def choose_steps(num_clips: int, batch: int, seconds_per_step: float, most_hours
     passes = 100 * num_clips / batch
     steps = max(1000, min(passes, 800_000, 3600 * most_hours / seconds_per_step))
     return int(float(f"{steps:.1e}"))
+
+
+def count_evaluations(steps: int, interval: int, num_held_out: int, num_probed: int) -> int:
+    """Counts the clips that a pretraining looks at without learning from them.
+
+    Arguments
+    ---------
+    steps : int
+        Of training.
+    interval : int
+        Steps from validation to validation.
+    num_held_out, num_probed : int
+        Clips of the validation set, and of labelled audio.
+
+    Returns
+    -------
+    int
+        Of all validations, of the last and the best weights' evaluation, and of six probes.
+
+    Example
+    -------
+    >>> count_evaluations(600, 50, num_held_out=20, num_probed=400)
+    2680
+    """
+    return (-(-steps // interval) + 2) * num_held_out + 6 * num_probed
 
 
 def format_seconds(seconds: float) -> str:

@@ -1,27 +1,34 @@
 """`ssast pretrain`: from a folder of audio to an encoder."""
 
 import argparse
+import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssast_recipes.machine import choose_device, free_memory, num_cores
+from ssast_recipes.machine import check_device, choose_device, free_memory, num_cores
 from ssast_recipes.own_plans import (
     MASKED_SHARE,
+    NUM_MEL_BINS,
     PATCH_SIZE,
     choose_batch,
     choose_steps,
     choose_target_length,
+    count_evaluations,
     format_seconds,
     kept_bytes,
+    name_after,
     num_patches,
+    positive_integer,
 )
 from ssast_recipes.recipe_files import recipe_folder
 from ssast_recipes.recipe_runs import (
-    is_same_request,
+    has_begun,
+    is_planned,
     keep_request,
+    read_request,
     run_recipe,
     train_command,
     write_hparams,
@@ -34,6 +41,8 @@ if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wa
 # steps count for more than clips.
 _LEARNING_RATES = {"tiny": 5e-4, "small": 1e-4, "base": 1e-4}
 _HOURS = {"cpu": 2, "cuda": 24}  # that may be used unasked
+_VALIDATIONS = 20
+_EVALUATED = 1 / 3  # of a clip's training, without its backward pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", choices=["tiny", "small", "base"], help="default: base on a GPU, tiny without"
     )
-    parser.add_argument("--steps", type=int, help="default: a hundred passes, if time allows")
+    parser.add_argument(
+        "--steps", type=positive_integer, help="default: a hundred passes, if time allows"
+    )
     parser.add_argument(
         "--output", type=Path, help="default: results/pretrain/NAME, after the folder"
     )
@@ -58,20 +69,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Looks through the audio, writes `pretrain.yaml` and trains."""
+    from ssast_recipes.data.own_audio import find_audio
+
+    check_device(arguments.device)
     folder = arguments.folder.absolute()
-    output = (arguments.output or Path("results/pretrain") / folder.name).absolute()
-    request = {"folder": folder, **{key: vars(arguments)[key] for key in ("size", "steps")}}
+    output = (arguments.output or Path("results/pretrain") / name_after(folder)).absolute()
+    request = {"folder": str(folder), **{key: vars(arguments)[key] for key in ("size", "steps")}}
     for key in ("init_from", "probe_data"):
         given = vars(arguments)[key]
         request[key] = given and str(Path(given).absolute())
     hparams_file = output / "pretrain.yaml"
-    if is_same_request(output, request):
+    paths = find_audio(folder)
+    _lengthen(hparams_file, request)
+    if is_planned(hparams_file, request, str(len(paths))):
         print(f"Going on with {hparams_file}, as it stands", flush=True)
     else:
-        values = _plan(folder, output, request, arguments.device)
+        values = _plan(folder, paths, output, request, arguments.device)
         source = recipe_folder("OwnAudio") / "hparams" / "pretrain.yaml"
         write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
-        keep_request(output, request)
+        keep_request(hparams_file, request, str(len(paths)))
         print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
     command = shlex.join(train_command("OwnAudio", hparams_file, arguments.device))
     if arguments.plan:
@@ -81,26 +97,41 @@ def run(arguments: argparse.Namespace) -> None:
     print(
         f"The encoder: {output / 'model'}. Next, with labels (a folder of class folders, or a CSV "
         f"file path,label):\nssast finetune {output} LABELS\n"
-        f"To run it again with other values: {command}"
+        f"To try other values: {command} --output_folder ANOTHER --lr 1e-4"
     )
 
 
+def _lengthen(hparams_file: Path, request: Mapping[str, Any]) -> None:
+    """Lets a run that has begun go on for more steps, if that is all that is asked for anew."""
+    before = read_request(hparams_file)
+    changed = [key for key, value in request.items() if before.get(key) != value]
+    if changed != ["steps"] or not request["steps"] or not has_begun(hparams_file.parent):
+        return
+    planned = re.search(r"^num_steps: (\d+)", hparams_file.read_text(encoding="utf-8"), re.M)
+    if planned and request["steps"] > int(planned[1]):
+        write_hparams(hparams_file, hparams_file, {"num_steps": request["steps"]})
+        keep_request(hparams_file, request, before["files"])
+        print(f"num_steps was {planned[1]}, is {request['steps']} in {hparams_file}", flush=True)
+
+
 def _plan(
-    folder: Path, output: Path, request: Mapping[str, Any], device_name: str | None
+    folder: Path,
+    paths: Sequence[str],
+    output: Path,
+    request: Mapping[str, Any],
+    device_name: str | None,
 ) -> dict[str, Any]:
     """Measures audio and machine, says what was found, and returns values of the YAML file."""
-
-    from ssast_recipes.data.own_audio import find_audio
+    from ssast_recipes.brains.probe import MOST_CLIPS
+    from ssast_recipes.data.labelled_files import read_labelled_files
     from ssast_recipes.data.preparation import HEADER_THREADS
-    from ssast_recipes.data.scanning import check_rejected, scan_audio, write_rejected
-    from ssast_recipes.own_survey import draw_windows, measure_sample, tell_audio
+    from ssast_recipes.data.scanning import check_rejected, scan_audio
+    from ssast_recipes.own_survey import draw_windows, measure_sample, tell_audio, tell_rejected
 
-    paths = find_audio(folder)
     found, rejected = scan_audio(paths, HEADER_THREADS)
     rejected_file = output / "rejected.csv"
-    if rejected:
-        write_rejected(rejected_file, rejected)
-    tell_audio(folder, paths, found, rejected, rejected_file)
+    tell_audio(folder, paths, found)
+    tell_rejected(rejected, rejected_file)
     check_rejected(rejected, len(paths), max_rejected=0.1, listed_in=rejected_file)
     device = choose_device(device_name)
     sizes = _choose_size(request, device)
@@ -122,7 +153,10 @@ def _plan(
         "num_workers": min(4, num_cores()),
         "precision": "bf16" if device.type == "cuda" else "fp32",
     }
-    return values | _plan_training(values, sum(counts), device, request["steps"])
+    probed = 0
+    if request["probe_data"]:
+        probed = min(MOST_CLIPS, len(read_labelled_files(request["probe_data"])))
+    return values | _plan_training(values, sum(counts), probed, device, request["steps"])
 
 
 def _choose_size(request: Mapping[str, Any], device: "torch.device") -> dict[str, Any]:
@@ -138,9 +172,14 @@ def _choose_size(request: Mapping[str, Any], device: "torch.device") -> dict[str
 
 
 def _plan_training(
-    values: Mapping[str, Any], num_clips: int, device: "torch.device", steps: int | None
+    values: Mapping[str, Any],
+    num_clips: int,
+    num_probed: int,
+    device: "torch.device",
+    steps: int | None,
 ) -> dict[str, Any]:
     from ssast_recipes.builders import ast_encoder
+    from ssast_recipes.data.own_audio import MOST_VALID, VALID_SHARE
 
     length = values["target_length"]
     numbers = {key: values.get(key) for key in ("size", "embed_dim", "depth", "num_heads")}
@@ -151,15 +190,22 @@ def _plan_training(
     wanted = 120 if values["size"] == "tiny" and device.type == "cuda" else 24
     batch = choose_batch(wanted, num_clips, weights, kept, free_memory(device))
     clips = batch.size * batch.accumulation
-    per_step = clips * _seconds_per_clip(encoder, min(batch.size, 4), device)
-    steps = steps or choose_steps(num_clips, clips, per_step, _HOURS.get(device.type, 2))
-    interval = min(steps, max(50, steps // 20))
+    per_clip = _seconds_per_clip(encoder, batch.size, device, values["precision"])
+    held_out = min(MOST_VALID, max(1, round(VALID_SHARE * num_clips)))
+
+    def evaluating(steps: int, interval: int) -> float:
+        return _EVALUATED * per_clip * count_evaluations(steps, interval, held_out, num_probed)
+
+    hours = _HOURS.get(device.type, 2) - evaluating(_VALIDATIONS, 1) / 3600
+    steps = steps or choose_steps(num_clips, clips, clips * per_clip, hours)
+    interval = min(steps, max(50, steps // _VALIDATIONS))
+    seconds = steps * clips * per_clip + evaluating(steps, interval)
     disk = 3 * 12 * weights + 4 * weights  # newest, best and the one being written; the model
     print(
         f"Plan: {_name_size(numbers)} ({weights / 1e6:.1f} million weights) on {device.type}; "
         f"{num_clips:,} clips of {length / 100:g} s, {values['num_masked_patches']} of "
         f"{num_patches(length)} patches masked; {steps:,} steps of {clips} clips "
-        f"({steps * clips / num_clips:.1f} passes); about {format_seconds(steps * per_step)}, "
+        f"({steps * clips / num_clips:.1f} passes); about {format_seconds(seconds)}, "
         f"{disk / 1e9:.2g} GB of disk"
     )
     return {
@@ -180,17 +226,23 @@ def _name_size(numbers: Mapping[str, Any]) -> str:
     return f"{numbers['embed_dim']} wide, {numbers['depth']} deep"
 
 
-def _seconds_per_clip(encoder: Any, batch: int, device: "torch.device") -> float:
-    """Times forward and backward passes of the encoder, which take nearly all of a step."""
+def _seconds_per_clip(encoder: Any, batch: int, device: "torch.device", precision: str) -> float:
+    """Times forward and backward passes of the encoder, which take nearly all of a step.
+
+    A GPU gets the whole batch, which keeps it busy; on a CPU four clips tell as much.
+    """
     import torch
 
-    spectrograms = torch.randn(batch, encoder.target_length, 128, device=device)
+    batch = batch if device.type == "cuda" else min(batch, 4)
+    spectrograms = torch.randn(batch, encoder.target_length, NUM_MEL_BINS, device=device)
     seconds = []
-    for _ in range(3):
+    for _ in range(4):  # the first warms up
         began = time.perf_counter()
-        encoder(spectrograms).patch_tokens.sum().backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            tokens = encoder(spectrograms).patch_tokens
+        tokens.sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - began)
     encoder.zero_grad()
-    return min(seconds) / batch
+    return min(seconds[1:]) / batch

@@ -10,7 +10,7 @@ from ssast_recipes.data.listing import walk_folders
 from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.resampling import SMALLEST_STEP
-from ssast_recipes.data.scanning import AudioInfo
+from ssast_recipes.data.scanning import AudioInfo, write_rejected
 from ssast_recipes.data.shards import UnreadableAudioError
 from ssast_recipes.data.statistics import spectrogram_statistics
 from ssast_recipes.features import LogMelFilterbank
@@ -22,10 +22,8 @@ def tell_audio(
     folder: Path,
     paths: Sequence[str],
     found: Mapping[str, AudioInfo],
-    rejected: Mapping[str, str],
-    rejected_file: Path,
 ) -> None:
-    """Prints how much audio a folder holds, of which kinds, and which files cannot be used.
+    """Prints how much audio a folder holds, and of which kinds.
 
     Arguments
     ---------
@@ -33,10 +31,8 @@ def tell_audio(
         The folder.
     paths : sequence of str
         The audio files in it and below it.
-    found, rejected : mapping
-        Which of them are good and which bad, from `scan_audio`.
-    rejected_file : Path
-        Where all the bad ones are listed, if they are too many to print.
+    found : mapping
+        Which of them are good, from `scan_audio`.
     """
     hours = sum(info.duration for info in found.values()) / 3600
     rates = Counter(f"{info.sample_rate / 1000:g} kHz" for info in found.values())
@@ -52,6 +48,20 @@ def tell_audio(
         f"  from {lengths[0]:.2f} to {lengths[-1]:.2f} s, half of them up to "
         f"{lengths[len(lengths) // 2]:.2f} s; {others:,} other file(s) passed over"
     )
+
+
+def tell_rejected(rejected: Mapping[str, str], rejected_file: Path) -> None:
+    """Prints which files cannot be used, and lists them in a file, if there are any.
+
+    Arguments
+    ---------
+    rejected : mapping
+        Path to the reason, from `scan_audio`.
+    rejected_file : Path
+        The CSV file to be written.
+    """
+    if rejected:
+        write_rejected(rejected_file, rejected)
     for reason in list(rejected.values())[:10]:
         print(f"  cannot be used: {reason}")
     if len(rejected) > 10:

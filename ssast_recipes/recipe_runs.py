@@ -1,16 +1,25 @@
 """A recipe's YAML file with other values, written to a folder and run from there."""
 
+import ctypes
 import json
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ssast_recipes.errors import RunError
-from ssast_recipes.files import write_text
+from ssast_recipes.files import file_digest, write_text
+from ssast_recipes.interruption import Interrupted
 from ssast_recipes.recipe_files import recipe_folder
+
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_SECONDS_TO_END = 2  # of what a signal has reached, too
+_REQUEST = "request.json"
+_MOST_TOLD = 100  # characters of a value
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None:
@@ -21,7 +30,8 @@ def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None
     source : Path
         A file in the recipe's `hparams`.
     target : Path
-        The copy, anywhere: files that it includes are named by their absolute paths.
+        The copy, anywhere; files that it includes are copied beside it, for a tag of YAML cannot
+        hold every path.
     values : mapping
         By key; plain ones, as JSON has them.
 
@@ -46,11 +56,10 @@ def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None
             raise KeyError(f"{source} has no line {key}: …")
         told = f"{key}: {json.dumps(value, ensure_ascii=False)}"
         text = line.sub(lambda found, told=told: told + (found["comment"] or ""), text, count=1)
-    text = re.sub(
-        r"(!include:)(\.\S+)",
-        lambda found: f"{found[1]}{(source.parent / found[2]).resolve()}",
-        text,
-    )
+    for included in re.findall(r"!include:(\.\S+)", text):
+        name = Path(included).name
+        write_text(target.parent / name, (source.parent / included).read_text(encoding="utf-8"))
+        text = text.replace(f"!include:{included}", f"!include:{name}")
     write_text(target, text)
 
 
@@ -74,61 +83,141 @@ def train_command(recipe: str, hparams_file: Path, device: str | None = None) ->
 def run_recipe(recipe: str, hparams_file: Path, device: str | None = None) -> None:
     """Runs a recipe's `train.py` on a YAML file; what it prints is seen as it comes.
 
+    A signal that asks this process to end is passed on, and the end of the other is waited for.
+
     Raises
     ------
     RunError
         If it fails; it has said why.
+    SystemExit
+        If it was interrupted, with its status; it has said what is saved.
+    Interrupted
+        If it was interrupted before it could say anything.
     """
     command = train_command(recipe, hparams_file, device)
-    status = subprocess.run(command, check=False).returncode
+    with subprocess.Popen(command, preexec_fn=_ending_with_parent()) as process:
+        try:
+            status = process.wait()
+        except Interrupted as interruption:
+            _end(process)
+            if process.returncode not in _INTERRUPTED:
+                raise
+            sys.exit(interruption.status)
+    if status in _INTERRUPTED:
+        sys.exit(status)
     if status:
-        raise RunError(f"train.py ended with status {status}; the same command goes on from there")
+        raise RunError(
+            f"train.py ended with status {status}; once that is mended, the same command goes on"
+        )
 
 
-def is_same_request(folder: Path, request: Mapping[str, Any]) -> bool:
-    """Tells whether a folder holds a run that was asked for before.
+def _end(process: subprocess.Popen) -> None:
+    """Ends a process in order, unless it does so itself: a terminal sends its Ctrl-C to both."""
+    try:
+        process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+
+
+def _ending_with_parent() -> Callable[[], None]:
+    """Makes what a new process does first: to be told when this one ends, even if it is killed.
+
+    Ctrl-C is ignored until train.py heeds it, lest there be a traceback of what it imports.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return begin
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run's folder holds a checkpoint.
+
+    Example
+    -------
+    >>> has_begun(getfixture("tmp_path"))
+    False
+    """
+    return any(folder.glob("save/CKPT*"))
+
+
+def is_planned(hparams_file: Path, request: Mapping[str, Any], files: str) -> bool:
+    """Tells whether a run is to go on with the YAML file that was written for it before.
+
+    It is to be written anew if something else is asked for, or of other files, as long as there is
+    no checkpoint and nobody has changed it by hand. After that other files are left to `train.py`
+    to judge.
 
     Arguments
     ---------
-    folder : Path
-        The run's folder, in which `keep_request` keeps `request.json`.
+    hparams_file : Path
+        The YAML file, in the run's folder, in which `keep_request` keeps `request.json`.
     request : mapping
-        What the user asks for, in plain values and paths.
+        What the user asks for, in plain values.
+    files : str
+        What tells one set of files from another.
 
     Returns
     -------
     bool
-        Whether the same was asked for before; False if nothing was.
+        False if there is no such file, or it is to be written anew.
 
     Raises
     ------
     ValueError
-        If something else was.
+        If something else was asked for, and there is a checkpoint or a change by hand.
 
     Example
     -------
-    >>> folder = getfixture("tmp_path")
-    >>> is_same_request(folder, {"size": "tiny"})
-    False
-    >>> keep_request(folder, {"size": "tiny"})
-    >>> is_same_request(folder, {"size": "tiny"})
+    >>> path = getfixture("tmp_path") / "mine.yaml"
+    >>> _ = path.write_text("size: tiny")
+    >>> keep_request(path, {"size": "tiny"}, files="400")
+    >>> is_planned(path, {"size": "tiny"}, "400"), is_planned(path, {"size": "base"}, "400")
+    (True, False)
+    >>> _ = path.write_text("size: tiny # by hand")
+    >>> is_planned(path, {"size": "tiny"}, "401")
     True
     """
-    path = folder / "request.json"
-    if not path.exists():
+    before = read_request(hparams_file)
+    if not before or not hparams_file.exists():
         return False
-    before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(_as_text(request))
-    changed = [key for key in now if before.get(key) != now[key]]
-    if changed:
-        told = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in changed)
-        raise ValueError(f"{folder} was begun with other options ({told}); choose another --output")
-    return True
+    begun = has_begun(hparams_file.parent)
+    by_hand = before.get("written") != file_digest(hparams_file)
+    changed = [key for key, value in request.items() if before.get(key) != value]
+    if not changed:
+        return begun or by_hand or before.get("files") == files
+    told = ", ".join(
+        f"{key} was {_cut(before.get(key))}, is {_cut(request[key])}" for key in changed
+    )
+    if begun:
+        raise ValueError(
+            f"{hparams_file.parent} was begun with other options ({told}); choose another --output"
+        )
+    if by_hand:
+        raise ValueError(
+            f"{hparams_file} was changed by hand, for other options ({told}); remove it to plan "
+            "anew, or choose another --output"
+        )
+    return False
 
 
-def keep_request(folder: Path, request: Mapping[str, Any]) -> None:
-    """Notes what was asked for, once all that it takes is there: see `is_same_request`."""
-    write_text(folder / "request.json", _as_text(request))
+def read_request(hparams_file: Path) -> dict[str, Any]:
+    """Reads what was asked for when a YAML file was written; empty if nothing was."""
+    path = hparams_file.with_name(_REQUEST)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _as_text(request: Mapping[str, Any]) -> str:
-    return json.dumps(request, indent=2, default=str) + "\n"
+def keep_request(hparams_file: Path, request: Mapping[str, Any], files: str) -> None:
+    """Notes what a YAML file was written for, once it is written: see `is_planned`."""
+    noted = {**request, "files": files, "written": file_digest(hparams_file)}
+    write_text(hparams_file.with_name(_REQUEST), json.dumps(noted, indent=2) + "\n")
+
+
+def _cut(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"

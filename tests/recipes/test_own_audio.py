@@ -173,7 +173,7 @@ def test_a_plan_runs_nothing(corpus, tmp_path, capsys):
     assert main(words) == 0
     assert f"train.py {tmp_path}/planned/pretrain.yaml" in capsys.readouterr().out
     files = sorted(path.name for path in (tmp_path / "planned").iterdir())
-    assert files == ["pretrain.yaml", "rejected.csv", "request.json"]
+    assert files == ["model.yaml", "pretrain.yaml", "rejected.csv", "request.json"]
     assert main(words) == 0  # and may be asked for again
 
 
@@ -182,7 +182,7 @@ def test_a_plan_runs_nothing(corpus, tmp_path, capsys):
     [
         (["pretrain", "NOWHERE"], "NOWHERE does not exist, or is not a folder"),
         (["pretrain", "EMPTY"], "EMPTY: there is no audio file in it or below it"),
-        (["finetune", "NOWHERE", "EMPTY"], "NOWHERE"),
+        (["finetune", "NOWHERE", "EMPTY"], "EMPTY: there are no folders named after classes"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, words, line):
