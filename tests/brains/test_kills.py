@@ -71,6 +71,7 @@ class Run:
 
     def start(self) -> subprocess.Popen:
         self.folder.mkdir(exist_ok=True)
+        self.left_over = self.partial()
         launch = []
         if self.processes > 1:
             with socket.socket() as free:
@@ -127,8 +128,12 @@ class Run:
     def last_step(self) -> int:
         return max((record["step"] for record in self.records()), default=0)
 
+    def partial(self) -> set[Path]:
+        return set((self.folder / "save").glob("partial-*"))
+
     def is_saving(self) -> bool:
-        return any((self.folder / "save").glob("partial-*"))
+        """Whether a checkpoint is being written, other than what was left of kills before."""
+        return bool(self.partial() - self.left_over)
 
     def exact(self) -> list[dict]:
         """What was written down, but for speed."""
@@ -202,8 +207,8 @@ def kill_thrice_and_finish(run: Run, seed: str, saving: bool, validating: bool) 
 
     moments = [reaches(4), reaches(12)]
     if saving:
-        # Twenty milliseconds at most: the last run may find it late, and is then killed later.
-        moments.append(lambda: run.last_step() >= 16 and run.is_saving())
+        # Twenty milliseconds at most, which may be missed: then at last before the end is near.
+        moments.append(lambda: (run.last_step() >= 16 and run.is_saving()) or run.last_step() >= 45)
     if validating:
         before = VALID_INTERVAL * 2
 
