@@ -9,6 +9,8 @@ import textwrap
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # torch hands on what a loader process raised with its traceback as text, in the same exception.
 _FROM_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback")
+# What torch says in the training process of a loader process that ended or hangs.
+_LOADER_GONE = re.compile(r"DataLoader (?:worker \(pid|timed out after)")
 _MAX_LENGTH = 600
 
 
@@ -48,6 +50,11 @@ def explain(error: BaseException) -> str | None:
         text = (
             f"{what}; halve batch_size and double grad_accumulation_factor, which gives the same "
             "result"
+        )
+    elif isinstance(error, RuntimeError) and _LOADER_GONE.match(str(error)):
+        text = (
+            f"{str(error).partition('. ')[0]}; the same command goes on from the last checkpoint; "
+            "if it happens again, try fewer num_workers, or 0"
         )
     elif not isinstance(error, ValueError | OSError | RunError):
         return None

@@ -24,6 +24,7 @@ from ssast_recipes.brains.window import LossWindow
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.sampling import EvaluationBatches, TrainingBatches
 
+_MOST_SECONDS_WITHOUT_DATA = 900
 # SpeechBrain's run options that belong to what is replaced here: better refused than ignored.
 _REFUSED_OPTIONS = {
     "ckpt_interval_minutes": "use checkpoint_interval, in steps",
@@ -158,6 +159,12 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         else:
             batches = EvaluationBatches(len(dataset), batch_size, **shared)
         options.setdefault("pin_memory", self.device_type == "cuda")
+        if options.get("num_workers"):
+            # Before 3.12, a fork of Python may hang for ever if another thread, of torch's
+            # collectives for instance, comes or goes at that moment: one fork, not one a pass, and
+            # an error in the end, from which the same command goes on.
+            options.setdefault("persistent_workers", True)
+            options.setdefault("timeout", _MOST_SECONDS_WITHOUT_DATA)
         together = partial(collate, least_samples=self._least_samples())
         return DataLoader(dataset, batch_sampler=batches, collate_fn=together, **options)
 

@@ -64,6 +64,8 @@ class Training:
             self._valid_loader = self.make_dataloader(
                 valid_set, Stage.VALID, **(valid_loader_kwargs or {})
             )
+            if self._valid_loader.persistent_workers:
+                iter(self._valid_loader)  # forks now, while no other thread is at work
         epochs = self._unless_finished([1] if self.continuous else epoch_counter)
         options = train_loader_kwargs or {}
         super().fit(epochs, train_set, None, progressbar, train_loader_kwargs=options)

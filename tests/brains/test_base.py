@@ -1,4 +1,6 @@
 import math
+import multiprocessing
+import time
 from functools import partial
 
 import pytest
@@ -8,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssast_recipes.augment import NoiseAndRoll, SpecAugment
 from ssast_recipes.brains.window import NonFiniteLossError
+from ssast_recipes.errors import explain
 from ssast_recipes.losses import masked_reconstruction_loss
 from ssast_recipes.masking import OfficialClusterMasker
 from ssast_recipes.metrics import mean_average_precision
@@ -34,6 +37,54 @@ def ready(brain, num_clips=8, batch_size=4, **clips):
     brain.modules.train()
     iterator = iter(loader)
     return [next(iterator) for _ in range(num_clips // batch_size)]
+
+
+# ---- loading
+
+
+@pytest.mark.parametrize("make", BRAINS)
+def test_loading_workers_are_forked_once_however_often_data_are_passed_over(
+    make, tmp_path, monkeypatch
+):
+    forks = []
+    start = multiprocessing.Process.start
+    monkeypatch.setattr(
+        multiprocessing.Process, "start", lambda self: (forks.append(self), start(self))
+    )
+    length = {"num_epochs": 3}
+    if make is pretraining_brain:
+        length = {"num_steps": 6, "valid_interval": 1}
+    brain = make(tmp_path, **length)
+    options = {"batch_size": 2, "num_workers": 1}
+    brain.fit(
+        getattr(brain.hparams, "epoch_counter", None),
+        *(Clips(4), Clips(6)),
+        train_loader_kwargs=options,
+        valid_loader_kwargs=options,
+    )
+    assert len(losses(brain, "valid")) >= 3 and len(forks) == 2
+    alone = fit(make(tmp_path / "alone", **length), Clips(4), Clips(6), batch_size=2)
+    assert losses(brain) == losses(alone) and losses(brain, "valid") == losses(alone, "valid")
+
+
+class Stuck(Clips):
+    """A worker that never gives its second clip."""
+
+    def __getitem__(self, key):
+        if key.index == 1:
+            time.sleep(600)
+        return super().__getitem__(key)
+
+
+def test_a_loading_worker_that_hangs_ends_the_run(tmp_path):
+    brain = pretraining_brain(tmp_path)
+    options = {"batch_size": 1, "num_workers": 1, "timeout": 1}
+    with pytest.raises(RuntimeError, match="timed out after 1 s") as raised:
+        brain.fit(None, Stuck(2), train_loader_kwargs=options)
+    assert explain(raised.value).startswith(
+        "DataLoader timed out after 1 seconds; the same command goes on from the last checkpoint"
+    )
+    assert brain.make_dataloader(Clips(2), Stage.VALID, num_workers=1).timeout > 0
 
 
 # ---- clipping

@@ -663,6 +663,11 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, error):
         (ModuleNotFoundError("no", name="ssast_recipes.nothing"), None),
         (ImportError("cannot import name"), None),
         (ValueError("word " * 500), "word " * 119 + "…"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            "DataLoader worker (pid 7) is killed by signal: Killed; the same command goes on from "
+            "the last checkpoint; if it happens again, try fewer num_workers, or 0",
+        ),
     ],
 )
 def test_explain(error, line):
