@@ -245,4 +245,8 @@ def _seconds_per_clip(encoder: Any, batch: int, device: "torch.device", precisio
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - began)
     encoder.zero_grad()
+    del spectrograms, tokens
+    if device.type == "cuda":
+        encoder.cpu()
+        torch.cuda.empty_cache()  # it is the training process that needs the memory
     return min(seconds[1:]) / batch

@@ -10,7 +10,7 @@ import yaml
 # What a fine-tuned run records of its pretraining.
 RUN_KEYS = (
     *("experiment", "dataset", "seed", "steps", "num_clips", "size", "geometry", "settings"),
-    "run_options",
+    *("run_options", "num_processes"),
 )
 # Of a model folder, ours or Hugging Face's: the one that is safe by its format first.
 _MODEL_FILES = ("model.safetensors", "pytorch_model.bin")

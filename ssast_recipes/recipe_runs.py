@@ -18,6 +18,7 @@ from ssast_recipes.recipe_files import recipe_folder
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _SECONDS_TO_END = 2  # of what a signal has reached, too
 _REQUEST = "request.json"
+_INCLUDED = "!include:"
 _MOST_TOLD = 100  # characters of a value
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
@@ -56,7 +57,7 @@ def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None
             raise KeyError(f"{source} has no line {key}: …")
         told = f"{key}: {json.dumps(value, ensure_ascii=False)}"
         text = line.sub(lambda found, told=told: told + (found["comment"] or ""), text, count=1)
-    for included in re.findall(r"!include:(\.\S+)", text):
+    for included in re.findall(rf"{_INCLUDED}(\.\S+)", text):
         name = Path(included).name
         write_text(target.parent / name, (source.parent / included).read_text(encoding="utf-8"))
         text = text.replace(f"!include:{included}", f"!include:{name}")
@@ -187,7 +188,7 @@ def is_planned(hparams_file: Path, request: Mapping[str, Any], files: str) -> bo
     if not before or not hparams_file.exists():
         return False
     begun = has_begun(hparams_file.parent)
-    by_hand = before.get("written") != file_digest(hparams_file)
+    by_hand = before.get("written") != _digest(hparams_file)
     changed = [key for key, value in request.items() if before.get(key) != value]
     if not changed:
         return begun or by_hand or before.get("files") == files
@@ -214,8 +215,15 @@ def read_request(hparams_file: Path) -> dict[str, Any]:
 
 def keep_request(hparams_file: Path, request: Mapping[str, Any], files: str) -> None:
     """Notes what a YAML file was written for, once it is written: see `is_planned`."""
-    noted = {**request, "files": files, "written": file_digest(hparams_file)}
+    noted = {**request, "files": files, "written": _digest(hparams_file)}
     write_text(hparams_file.with_name(_REQUEST), json.dumps(noted, indent=2) + "\n")
+
+
+def _digest(hparams_file: Path) -> str:
+    """A checksum of a YAML file and of those beside it that it includes."""
+    names = re.findall(rf"{_INCLUDED}(\S+)", hparams_file.read_text(encoding="utf-8"))
+    paths = [hparams_file, *(hparams_file.parent / name for name in names)]
+    return " ".join(file_digest(path) for path in paths if path.is_file())
 
 
 def _cut(value: Any) -> str:

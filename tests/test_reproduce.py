@@ -124,6 +124,18 @@ def reproduce(*words):
     return main(["reproduce", *map(str, words)])
 
 
+def test_other_seeds_begin_with_the_same_pretraining(places):
+    rows = {"rows": ["250 masked patches"], "tasks": ["KS2"]}
+    first, second = (plan(places, "table2", **rows, seeds=seeds).jobs for seeds in ([1], [2, 3]))
+    encoder = [job.folder for job in first if job.hparams_file.startswith("pretrain")][-1]
+    assert [
+        job.options["pretrained_encoder"] for job in second if "finetune" in job.hparams_file
+    ] == [
+        encoder,
+        encoder,
+    ]
+
+
 def test_missing_data_are_skipped_with_the_path(tmp_path, capsys):
     (tmp_path / "data" / "ESC-50").mkdir(parents=True)
     words = ["table1", "--data-root", tmp_path / "data", "--output", tmp_path / "out", "--dry-run"]
@@ -142,7 +154,7 @@ def test_commands_may_be_farmed_out(places, tmp_path, capsys):
     words = ["esc10", "--data-root", places.data_root, "--output", tmp_path / "out"]
     assert reproduce(*words, "--commands", tmp_path / "run.sh") == 0
     lines = (tmp_path / "run.sh").read_text().splitlines()
-    assert len(lines) == 120 and "120 runs, 0 of them finished; the others take about" in (
+    assert len(lines) == 140 and "140 runs, 0 of them finished; the others take about" in (
         capsys.readouterr().out
     )
     assert "--masker={cluster_factors: [1, 2]}" in shlex.split(lines[5])
@@ -188,7 +200,7 @@ def test_a_sample_runs_and_fills_what_it_is_of(tmp_path, capsys, quiet_logging):
     hparams = next(tmp_path.rglob("ESC50/finetune_patch*/**/hyperparams.yaml")).read_text()
     assert read_settings(hparams) == tuned["settings"]
     assert not set(tuned["settings"]) & set(FOLDER_KEYS)
-    assert text.count("not run") == 13
+    assert text.count("not run") == 17
     assert '"joint, 78 % masked",ESC10,,50.0000,,1,,"16 training clips, not 320; 4 test' in text
     before = {path: path.stat().st_mtime_ns for path in results}
     run_smoke(tmp_path, capsys, "esc10", "--rows", rows)  # nothing is left to do

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import pytest
 
@@ -152,7 +153,63 @@ def test_a_run_that_diverged_is_told():
     contents[1]["value"] = {"last": None}
     cell = cell_of(contents)
     assert len(cell.values) == 4
-    assert cell.remarks[1:] == ("1 without a number left out: training diverged",)
+    assert cell.remarks[1:] == ("1 without a number: training diverged",)
+    for content in contents:
+        content["value"] = {"last": None}
+    cells = fill_cells(TABLE2, [Record(REPOSITORY, content) for content in contents])
+    text = format_table(TABLE2, cells, "text")
+    assert " diverged [1] " in text and "[1] 5 without a number: training diverged" in text
+    row = '--rows "400 masked patches, joint, both corpora" --tasks AS,KS2,KS1,SID,ER'
+    assert f"    ssast reproduce table2 {row}" in text.splitlines()  # not what has been run
+
+
+def test_folds_that_depart_by_other_numbers_are_one_cell():
+    contents = folds()
+    for fold, content in enumerate(contents):
+        content["num_clips"] = {"train": 1000 + fold, "test": 300}
+    cell = cell_of(contents)
+    assert cell.mean == pytest.approx(84) and cell.count == "5"
+    assert cell.departures == (
+        "1,000 to 1,004 training clips, not 1,600",
+        "300 test clips, not 400",
+    )
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "processes", "said"),
+    [
+        (24, 2, 1, ()),
+        (24, 1, 2, ()),
+        (24, 1, 1, ("batch_size 24, not 48",)),
+        (48, 1, 2, ()),
+    ],
+)
+def test_how_a_step_is_cut_into_batches_is_no_departure(batch, accumulation, processes, said):
+    sizes = {"batch_size": batch, "grad_accumulation_factor": accumulation}
+    cell = cell_of(folds(tuning=sizes, num_processes=processes))
+    assert [text for text in cell.departures if text.startswith("batch_size")] == list(said)
+    assert not cell_of(folds(run_options={"compile": True})).departures
+
+
+def test_seeds_are_compared_one_by_one(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "title: Mine\nsource: nowhere\ntasks: [KS2]\nseeds: [1, 2, 3]\nrows:\n"
+        "  - {name: a, pretraining: null, tuning: {lr: 0.5}}\n"
+        "  - {name: b, pretraining: null}\n"
+        "comparisons: [{claim: a is better, higher: a, lower: b}]\n"
+    )
+    table = read_table(tmp_path / "mine.yaml")
+    contents = [
+        record(table, row, "KS2", value + seed / 100, seed=seed)
+        for row, value in zip(table.rows, (0.9, 0.5), strict=True)
+        for seed in (1, 2, 3)
+    ]
+    cells = fill_cells(table, [Record(REPOSITORY, content) for content in contents])
+    text = format_table(table, cells, "text")
+    assert (
+        "* a is better: so it is here, 92.0 against 52.0; seed by seed +40.0 ± 0.0, higher in 3 of "
+        "3." in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -394,6 +451,20 @@ def test_check_needs_its_evidence(ledger, capsys, name, change, said):
     lines = [line for line in text.splitlines() if line.startswith("wrong: ")]
     assert status == 1 and said in lines[0]
     assert "10 records; right: " in text  # the others are checked all the same
+
+
+def test_pretrained_weights_that_are_gone_are_passed_over(ledger, tmp_path, capsys):
+    weights = tmp_path / "pretrained"
+    checkpoint = weights / "save" / "CKPT+1"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.ckpt").write_bytes(b"weights")
+    (checkpoint / "CKPT.yaml").write_text("unixtime: 1.0")
+    folder = ledger / "joint" / "1"
+    (folder / "hyperparams.yaml").write_text(f"pretrained_encoder: {weights}")
+    status, text, _ = run(capsys, ledger, "--check")
+    assert status == 1 and "they were replaced since" in text  # of another checksum
+    shutil.rmtree(weights / "save")
+    assert run(capsys, ledger, "--check")[0] == 0
 
 
 def test_nothing_to_check_is_an_error(tmp_path, capsys):

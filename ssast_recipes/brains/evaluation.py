@@ -153,7 +153,7 @@ class Evaluation:
             valid = [record for record in self.log.read() if record["stage"] == "valid"]
             # A kill between log line and checkpoint leaves the line of a step twice.
             history = list({record["step"]: record for record in valid}.values())
-            details = {**details, "history": history}
+            details = {**details, "num_processes": self.world_size, "history": history}
             path = write_results(self.hparams, self.metric_name, values, details, self.device)
             told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             logger.info("%s of the weights: %s; written to %s", self.metric_name, told, path)

@@ -115,8 +115,9 @@ def _read_rows(table: Path, reader: csv.DictReader) -> list[LabelledFile]:
             f"{table}: the column(s) {', '.join(missing)} are missing, the first line is "
             f"{','.join(names)!r}"
         )
-    if len(set(names)) < len(names):
-        raise ValueError(f"{table}: a column is there twice: {', '.join(names)}")
+    for name in ("path", "label", "split"):
+        if names.count(name) > 1:
+            raise ValueError(f"{table}: the column {name} is there twice")
     files: dict[str, LabelledFile] = {}
     for row in reader:
         where = f"{table}, line {reader.line_num}"

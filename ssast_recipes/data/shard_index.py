@@ -103,16 +103,19 @@ def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
     """The clips of a shard, and what cannot be used of it, by ID."""
     shard, shard_name = named
     audio: dict[str, tuple[str, Member]] = {}
-    known: dict[str, dict[str, Any]] = {}
+    known: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)  # by key, with stems
+    takes: dict[str, set[str]] = defaultdict(set)  # the stems of all audio of a key
     rejected: dict[str, str] = {}
     try:
         with tarfile.open(shard, "r:") as tar:
             for info in tar:
                 folder, name = os.path.split(info.name)
                 key = os.path.join(folder, name.partition(".")[0])
+                stem = os.path.splitext(info.name)[0]
                 if not info.isfile():
                     continue
                 if is_audio_name(name):
+                    takes[key].add(stem)
                     first, _ = audio.get(key, (info.name, None))
                     if first == info.name:  # the later one of two takes the place of the first
                         member = Member(str(shard), info.offset_data, info.size)
@@ -123,15 +126,19 @@ def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
                             f"{first}: names are told apart up to their first dot; rename it"
                         )
                 elif name.endswith(".json"):
-                    known.setdefault(key, {}).update(_object(tar.extractfile(info).read()))
+                    known[key].append((stem, _object(tar.extractfile(info).read())))
                 elif name.endswith(".cls"):
                     label = tar.extractfile(info).read().decode(errors="replace").strip()
-                    known.setdefault(key, {}).setdefault("label", label)
+                    known[key].insert(0, (stem, {"label": label}))  # JSON says more
     except tarfile.TarError as error:
         rejected[f"{shard_name}{shard.suffix}"] = f"{shard}: not whole: {error}"
     clips = []
-    for key, (_, member) in audio.items():
-        about = known.get(key, {})
+    for key, (name, member) in audio.items():
+        others = takes[key] - {os.path.splitext(name)[0]}
+        about: dict[str, Any] = {}
+        for stem, said in known[key]:
+            if stem not in others:  # else it tells of audio that is not used
+                about.update(said)
         clip_id = f"{shard_name}/{key}" if about.get("id") in (None, "") else str(about["id"])
         try:
             clips.append(_clip(clip_id, member, about))

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssast_recipes.tables.departures import find_departures
+from ssast_recipes.tables.departures import Departure, find_departures, tell
 from ssast_recipes.tables.ledger import Record
 from ssast_recipes.tables.rows import Table, Task
+
+_Run = tuple[Record, list[Departure]]
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,15 @@ class Cell:
     count : str
         How many there are, in words.
     records : tuple of Record
-        The runs.
+        The runs; those that diverged, whose value is no number, have none.
     departures : tuple of str
         Where they differ from the row, in words.
     remarks : tuple of str
         What else is to be said of them.
-    folds : tuple of int
-        Whose values they are; none without folds.
+    unit : str
+        What the values are of, "fold" or "seed".
+    units : tuple of int
+        The number of the fold or seed of each value.
     """
 
     values: tuple[float, ...] = ()
@@ -37,7 +41,8 @@ class Cell:
     records: tuple[Record, ...] = ()
     departures: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    folds: tuple[int, ...] = ()
+    unit: str = "fold"
+    units: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -48,11 +53,6 @@ class Cell:
     def std(self) -> float | None:
         """Their standard deviation (of a sample); None of a single one."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    @property
-    def by_fold(self) -> dict[int, float]:
-        """The value of each fold."""
-        return dict(zip(self.folds, self.values, strict=True)) if self.folds else {}
 
     @property
     def note(self) -> str:
@@ -79,53 +79,65 @@ def fill_cells(table: Table, records: Sequence[Record]) -> dict[tuple[str, str],
     dict
         By row's name and task's key; what was not run is not there.
     """
-    found: dict[tuple[str, str], dict[tuple[str, ...], list[Record]]] = {}
+    found: dict[tuple[str, str], dict[tuple[str, ...], list[_Run]]] = {}
     for record in records:
         for task in table.tasks.values():
             fits = []
             for row in table.rows:
                 departures = find_departures(row, task, record)
                 if departures is not None:
-                    fits.append((len(departures), row.name, tuple(departures)))
+                    fits.append((len(departures), row.name, departures))
             if fits:
                 _, name, departures = min(fits, key=lambda fit: fit[0])
+                kinds = tuple(departure.said for departure in departures)
                 cell = found.setdefault((name, task.key), defaultdict(list))
-                cell[departures].append(record)
-    cells = {key: _cell(table.tasks[key[1]], those) for key, those in found.items()}
-    return {key: cell for key, cell in cells.items() if cell.values}
+                cell[kinds].append((record, departures))
+    return {key: _cell(table.tasks[key[1]], those) for key, those in found.items()}
 
 
-def _cell(task: Task, by_departures: Mapping[tuple[str, ...], list[Record]]) -> Cell:
-    departures, records = min(by_departures.items(), key=lambda item: len(item[0]))
-    others = sum(map(len, by_departures.values())) - len(records)
+def _cell(task: Task, by_departures: Mapping[tuple[str, ...], list[_Run]]) -> Cell:
+    alike = min(by_departures.items(), key=lambda item: len(item[0]))[1]
+    others = sum(map(len, by_departures.values())) - len(alike)
     runs: dict[tuple[Any, Any], Record] = {}
-    for record in records:
+    for record, _ in alike:
         runs.setdefault((record.content.get("fold"), record.content.get("seed")), record)
+    by_unit: dict[int, list[float]] = defaultdict(list)
+    diverged = 0
+    for (fold, seed), record in runs.items():
+        value = _value(task, record)
+        if math.isfinite(value):
+            by_unit[fold if task.folds else seed].append(value)
+        else:
+            diverged += 1
+    units = tuple(sorted(by_unit))
     remarks = []
+    if task.folds and set(units) != set(task.folds) and units:
+        told = ", ".join(map(str, units))
+        remarks.append(f"fold{'s' if len(units) > 1 else ''} {told} of {len(task.folds)}")
     if others:
         remarks.append(f"{others} run{'s' if others > 1 else ''} that depart more left out")
-    if len(records) > len(runs):
-        remarks.append(f"{len(records) - len(runs)} of the same fold and seed left out")
-    kept = {key: record for key, record in runs.items() if math.isfinite(_value(task, record))}
-    if len(kept) < len(runs):
-        remarks.append(f"{len(runs) - len(kept)} without a number left out: training diverged")
-    by_fold: dict[int | None, list[float]] = defaultdict(list)
-    for (fold, _), record in kept.items():
-        by_fold[fold].append(_value(task, record))
-    if not task.folds or not by_fold:
-        values = tuple(value for those in by_fold.values() for value in those)
-        everything = tuple(kept.values())
-        return Cell(values, f"{len(values)}", everything, departures, tuple(remarks))
-    folds = tuple(sorted(by_fold))
-    if set(folds) != set(task.folds):
-        told = ", ".join(map(str, folds))
-        remarks.insert(0, f"fold{'s' if len(folds) > 1 else ''} {told} of {len(task.folds)}")
-    seeds = {len(values) for values in by_fold.values()}
-    count = f"{len(folds)}" if seeds == {1} else f"{len(folds)} × {min(seeds)}"
-    if len(seeds) > 1:
-        count += f" to {max(seeds)}"
-    values = tuple(statistics.mean(by_fold[fold]) for fold in folds)
-    return Cell(values, count, tuple(kept.values()), departures, tuple(remarks), folds)
+    if len(alike) > len(runs):
+        remarks.append(f"{len(alike) - len(runs)} of the same fold and seed left out")
+    if diverged:
+        remarks.append(f"{diverged} without a number: training diverged")
+    return Cell(
+        tuple(statistics.mean(by_unit[unit]) for unit in units),
+        _count(by_unit),
+        tuple(runs.values()),
+        tell([departures for _, departures in alike]),
+        tuple(remarks),
+        "fold" if task.folds else "seed",
+        units,
+    )
+
+
+def _count(by_unit: Mapping[int, Sequence[float]]) -> str:
+    """How many units, and values of each if these are several."""
+    sizes = {len(values) for values in by_unit.values()}
+    if sizes <= {1}:
+        return f"{len(by_unit)}"
+    several = f"{min(sizes)}" if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
+    return f"{len(by_unit)} × {several}"
 
 
 def _value(task: Task, record: Record) -> float:

@@ -81,7 +81,10 @@ def _check_encoder(record: Record, right: list[str], wrong: list[str]) -> None:
     path = _read_key(file, "pretrained_encoder")
     if path is None or not Path(path).exists():
         return
-    weights = find_weights(Path(path))
+    try:
+        weights = find_weights(Path(path))
+    except FileNotFoundError:  # the folder is there, its weights are gone
+        return
     if source_name(weights) != source.get("name"):  # of a run, its checkpoints may be gone
         return
     digest = file_digest(weights)

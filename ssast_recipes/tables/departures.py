@@ -1,8 +1,8 @@
 """Whether a run is of a row, and where it departs from the row's protocol."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ssast_recipes.released_weights import released_weights
 from ssast_recipes.settings import differences
@@ -13,11 +13,52 @@ from ssast_recipes.tables.rows import Row, Task
 # What makes an encoder a row's: the others are how it was made.
 _SIZE = ("size", "embed_dim", "depth", "num_heads")
 _FREE = {"num_classes", "test_fold"}  # they follow from the data; folds are looked at by themselves
+# Options of the command line that decide speed and memory alone.
+_FREE_OPTIONS = re.compile(r"compile|jit|find_unused_parameters|ddp_|tqdm|data_parallel")
 _CLIPS_TOLERANCE = 0.05
 _ARGUMENT = re.compile(r"(\w+)=(\[[^\]]*\]|[^,()]*)")
 
 
-def find_departures(row: Row, task: Task, record: Record) -> list[str] | None:
+class Departure(NamedTuple):
+    """How a run departs from a row; of numbers of clips, which differ from fold to fold, what of.
+
+    Arguments
+    ---------
+    said : str
+        In words.
+    found, wanted : int, optional
+        How many clips there were, and should have been.
+    """
+
+    said: str
+    found: int | None = None
+    wanted: int | None = None
+
+
+def tell(departures: Sequence[Sequence[Departure]]) -> tuple[str, ...]:
+    """Words the departures of runs that depart alike.
+
+    Example
+    -------
+    >>> tell([[Departure("test clips", found, 80)] for found in (61, 65)])
+    ('61 to 65 test clips, not 80',)
+    """
+    words = []
+    for alike in zip(*departures, strict=True):
+        if alike[0].found is None:
+            words.append(alike[0].said)
+        else:
+            found, wanted = (_range([one[place] for one in alike]) for place in (1, 2))
+            words.append(f"{found} {alike[0].said}, not {wanted}")
+    return tuple(words)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def find_departures(row: Row, task: Task, record: Record) -> list[Departure] | None:
     """Tells where a run departs from a row's protocol on a task.
 
     Arguments
@@ -31,8 +72,8 @@ def find_departures(row: Row, task: Task, record: Record) -> list[str] | None:
 
     Returns
     -------
-    list of str or None
-        In words; None if it is of another row or task.
+    list of Departure or None
+        None if it is of another row or task.
     """
     content = record.content
     if content.get("experiment") != task.experiments[row.patches]:
@@ -46,18 +87,16 @@ def find_departures(row: Row, task: Task, record: Record) -> list[str] | None:
     before = _pretraining_departures(row, record)
     if before is None:
         return None
-    said = _worded(expected, tuned, "")
-    options = content.get("run_options") or {}
-    said += [f"run option {key} {_short(options[key])}" for key in options if key not in tuned]
+    said = _setting_departures(expected, content, "")
     fold, clips = content.get("fold"), record.num_clips
     said += _clips_departure(clips.get("train"), task.train_clips, "training clips")
     said += _clips_departure(clips.get("test"), task.test_clips_of(fold), "test clips")
     if task.selection not in content["value"]:
-        said.append(f"the last weights, not the {task.selection}")
+        said.append(Departure(f"the last weights, not the {task.selection}"))
     return said + before
 
 
-def _pretraining_departures(row: Row, record: Record) -> list[str] | None:
+def _pretraining_departures(row: Row, record: Record) -> list[Departure] | None:
     source = record.pretraining
     if row.pretraining is None and row.released is None:
         return [] if source is None else None
@@ -75,22 +114,16 @@ def _pretraining_departures(row: Row, record: Record) -> list[str] | None:
         return None
     if describe_pretraining(found) != describe_pretraining(expected):
         return None
-    said = _worded(expected, found, "pretraining ")
-    options = run.get("run_options") or {}
-    said += [
-        f"pretraining run option {key} {_short(options[key])}"
-        for key in options
-        if key not in found
-    ]
+    said = _setting_departures(expected, run, "pretraining ")
     clips = (run.get("num_clips") or {}).get("train")
-    said += _clips_departure(clips, row.pretraining.train_clips, "clips", "pretraining on ")
+    said += _clips_departure(clips, row.pretraining.train_clips, "clips of pretraining")
     left_out, tested = source.get("test_fold"), record.content.get("fold")
     if row.pretraining.folds == "same" and left_out != tested:
-        said.append("pretrained on audio of the test fold")
+        said.append(Departure("pretrained on audio of the test fold"))
     return said
 
 
-def _released_departures(row: Row, source: Mapping[str, Any]) -> list[str] | None:
+def _released_departures(row: Row, source: Mapping[str, Any]) -> list[Departure] | None:
     """Of the authors' weights, told by their file's name or as `ssast import` left them."""
     if row.released is None:
         return None
@@ -100,24 +133,43 @@ def _released_departures(row: Row, source: Mapping[str, Any]) -> list[str] | Non
     if source["name"] == known.file and known.sha256 not in (None, source.get("sha256")):
         return None
     said = [] if row.pretraining is None else ["the authors' weights"]
-    return said + ([] if row.released_differs is None else [row.released_differs])
+    said += [] if row.released_differs is None else [row.released_differs]
+    return [Departure(words) for words in said]
 
 
-def _clips_departure(
-    found: int | None, wanted: int | None, what: str, prefix: str = ""
-) -> list[str]:
+def _clips_departure(found: int | None, wanted: int | None, what: str) -> list[Departure]:
     if not found or not wanted or abs(found - wanted) <= _CLIPS_TOLERANCE * wanted:
         return []
-    return [f"{prefix}{found:,} {what}, not {wanted:,}"]
+    return [Departure(what, found, wanted)]
 
 
-def _worded(expected: Mapping[str, Any], found: Mapping[str, Any], prefix: str) -> list[str]:
+def _setting_departures(
+    expected: Mapping[str, Any], run: Mapping[str, Any], prefix: str
+) -> list[Departure]:
+    found, options = run.get("settings") or {}, run.get("run_options") or {}
     changed = {key: pair for key, pair in differences(expected, found).items() if key not in _FREE}
-    return [
+    if _global_batch(expected, 1) == _global_batch(found, run.get("num_processes") or 1):
+        for key in ("batch_size", "grad_accumulation_factor"):  # how a step is cut into batches
+            changed.pop(key, None)
+    words = [
         f"{prefix}{key} {_short(now)}, not {_short(wanted)}"
         for key, (wanted, now) in changed.items()
         if not _is_told(wanted, now, changed)
     ]
+    words += [
+        f"{prefix}run option {key} {_short(value)}"
+        for key, value in options.items()
+        if key not in found and not _FREE_OPTIONS.match(key)
+    ]
+    return [Departure(said) for said in words]
+
+
+def _global_batch(settings: Mapping[str, Any], processes: int) -> Any:
+    return (
+        (settings.get("batch_size") or 0)
+        * (settings.get("grad_accumulation_factor") or 1)
+        * processes
+    )
 
 
 def _is_told(wanted: Any, now: Any, changed: Mapping[str, Any]) -> bool:

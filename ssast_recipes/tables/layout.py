@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from ssast_recipes.tables.cells import Cell
 from ssast_recipes.tables.rows import Table
 
 FORMATS = ("text", "markdown", "csv")
-NOT_RUN = "not run"
+NOT_RUN, DIVERGED = "not run", "diverged"
 
 
 def format_table(table: Table, cells: Mapping[tuple[str, str], Cell], layout: str) -> str:
@@ -46,7 +47,7 @@ def format_table(table: Table, cells: Mapping[tuple[str, str], Cell], layout: st
     title = table.title + ("" if table.scale == "full" else f" (scale: {table.scale})")
     parts = [f"## {title}" if layout == "markdown" else title]
     scaled = "" if table.scale == "full" else f" --scale {table.scale}"
-    command = f"ssast tables {table.key} --format {layout}{scaled}"
+    command = f"ssast tables {shlex.quote(table.key)} --format {layout}{scaled}"
     parts.append(f"```bash\n{command}\n```" if layout == "markdown" else f"$ {command}")
     parts.append(f"Source: {table.source}. {_units(table)}")
     parts.append(format_lines(head, lines, layout))
@@ -123,14 +124,16 @@ def _rows(table: Table, cells: Mapping[tuple[str, str], Cell], notes: list[str])
 
 
 def _show(cell: Cell, notes: list[str]) -> str:
-    if not cell.values:
+    if not cell.records:
         return NOT_RUN
-    spread = "" if cell.std is None else f" ± {cell.std:.1f}"
     mark = ""
     if cell.note:
         if cell.note not in notes:
             notes.append(cell.note)
         mark = f" [{notes.index(cell.note) + 1}]"
+    if not cell.values:
+        return DIVERGED + mark
+    spread = "" if cell.std is None else f" ± {cell.std:.1f}"
     return f"{cell.mean:.1f}{spread} ({cell.count}){mark}"
 
 
@@ -169,20 +172,20 @@ def _csv(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
                 std = "" if cell.std is None else f"{cell.std:.4f}"
                 numbers = [f"{cell.mean:.4f}", std, len(cell.records), gap]
             told = "" if published is None else published
-            said = cell.note if cell.values else NOT_RUN
+            said = cell.note if cell.records else NOT_RUN
             lines.append([table.key, row.name, column, told, *numbers, said])
     return format_lines(head, lines, "csv")
 
 
 def _compared(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
-    """Whether what the paper finds is found here, fold by fold."""
+    """Whether what the paper finds is found here, fold by fold or seed by seed."""
     (key,) = table.tasks if table.comparisons else ("",)
     lines = []
     for one in table.comparisons:
         higher, lower = (cells.get((one[side], key), Cell()) for side in ("higher", "lower"))
         if not higher.values or not lower.values:
             told = f"{NOT_RUN} here"
-        elif (higher.departures, higher.folds) != (lower.departures, lower.folds):
+        elif (higher.departures, higher.units) != (lower.departures, lower.units):
             told = "not run alike here"
         else:
             told = _verdict(higher, lower)
@@ -197,7 +200,7 @@ def _compared(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
 
 
 def _verdict(higher: Cell, lower: Cell) -> str:
-    gaps = [value - lower.by_fold[fold] for fold, value in higher.by_fold.items()]
+    gaps = [first - second for first, second in zip(higher.values, lower.values, strict=True)]
     mean, wins = higher.mean - lower.mean, sum(gap > 0 for gap in gaps)
     spread, told = "", "undecided"
     if len(gaps) > 1:
@@ -206,7 +209,7 @@ def _verdict(higher: Cell, lower: Cell) -> str:
         if abs(mean) > 2 * deviation / math.sqrt(len(gaps)):
             told = "so it is here" if mean > 0 else "not so here"
     return (
-        f"{told}, {higher.mean:.1f} against {lower.mean:.1f}; fold by fold "
+        f"{told}, {higher.mean:.1f} against {lower.mean:.1f}; {higher.unit} by {higher.unit} "
         f"{_signed(mean)}{spread}, higher in {wins} of {len(gaps)}"
     )
 
@@ -225,7 +228,7 @@ def _missing(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
                 folds = ",".join(map(str, lacking)) if len(lacking) < len(task.folds) else ""
                 tasks.setdefault(folds, []).append(key)
         for folds, keys in tasks.items():
-            words = f'    ssast reproduce {table.key}{scaled} --rows "{row.name}"'
+            words = f'    ssast reproduce {shlex.quote(table.key)}{scaled} --rows "{row.name}"'
             words += "" if len(keys) == len(table.tasks) else f" --tasks {','.join(keys)}"
             lines.append(words + (f" --folds {folds}" if folds else ""))
     return "What was not run, and the commands that would:\n\n" + "\n".join(lines) if lines else ""

@@ -86,7 +86,7 @@ def make_plan(
     rows, tasks : sequence of str, optional
         Names of the rows, keys of the tasks; by default all.
     seeds : sequence of int, optional
-        Of fine-tuning; by default a table's. An encoder is pretrained once, with the first.
+        Of fine-tuning; by default a table's. An encoder is pretrained once, with a table's first.
     folds : sequence of int, optional
         Of tasks that have any; by default all.
     released : bool
@@ -116,6 +116,7 @@ def make_plan(
     planner = _Planner(places, folds, released)
     for table in tables:
         planner.seeds, planner.is_smoke = seeds or table.seeds, table.scale == SMOKE
+        planner.pretraining_seed = table.seeds[0]
         for row in table.rows:
             for key, task in table.tasks.items():
                 if (rows is None or row.name in rows) and (tasks is None or key in tasks):
@@ -134,6 +135,7 @@ class _Planner:
     def __init__(self, places: Places, folds: Sequence[int] | None, released: bool):
         self.places, self.folds, self.released = places, folds, released
         self.seeds: Sequence[int] = (1,)
+        self.pretraining_seed = 1
         self.is_smoke = False
         self.plan, self._jobs = Plan(), {}
         self._tuned: set[str] = set()
@@ -198,7 +200,13 @@ class _Planner:
         fold = fold if pretraining.folds == "same" else None
         name = f"pretraining {pretraining.experiment}"
         job = self._run(
-            pretraining.experiment, pretraining.data, options, fold, self.seeds[0], before, name
+            pretraining.experiment,
+            pretraining.data,
+            options,
+            fold,
+            self.pretraining_seed,
+            before,
+            name,
         )
         self.plan.train_clips[job.folder] = pretraining.train_clips
         return job

@@ -122,7 +122,7 @@ def test_results_are_written_once_and_agree(pretrained):
     for selection in ("last", "best"):
         assert_close(one["metrics"][selection], two["metrics"][selection])
     assert two["steps"] == one["steps"]
-    assert len((pretrained[2] / "metrics.jsonl").read_text().splitlines()) == 9
+    assert len((pretrained[2] / "metrics.jsonl").read_text().splitlines()) == 11
     assert len(list((pretrained[2] / "tensorboard").iterdir())) == 1
     saved = sorted(path.name for path in (pretrained[2] / "save").iterdir())
     assert saved and not any(name.startswith("partial") for name in saved)

@@ -84,7 +84,10 @@ def rejected(folder):
 
 
 def test_of_audio_with_one_name_up_to_the_first_dot_the_first_is_used_and_the_others_told(tmp_path):
-    takes = {f"speaker1.take{take}.wav": audio(take / 4, "WAV") for take in (1, 2, 3)}
+    takes = {}
+    for take in (1, 2, 3):
+        takes[f"speaker1.take{take}.wav"] = audio(take / 4, "WAV")
+        takes[f"speaker1.take{take}.json"] = json.dumps({"label": f"word{take}"}).encode()
     shard = write_tar(tmp_path / "s.tar", takes)
     with pytest.raises(
         ValueError, match="2 of 3 audio files cannot be used.*speaker1.take2.wav is"
@@ -93,7 +96,7 @@ def test_of_audio_with_one_name_up_to_the_first_dot_the_first_is_used_and_the_ot
     assert index_shards([shard], tmp_path / "train.csv", max_rejected=0.7) == (1, 2)
     (clip,) = read_manifest(tmp_path / "train.csv")
     samples = WaveformReader()(clip.path, 0.0, 0.1, 0, clip.id)
-    assert clip.id == "s/speaker1" and samples[0] == 2**13
+    assert clip.id == "s/speaker1" and samples[0] == 2**13 and clip.labels == ("word1",)
     assert list(rejected(tmp_path)) == ["s/speaker1.take2.wav", "s/speaker1.take3.wav"]
     assert "after speaker1.take1.wav: " in rejected(tmp_path)["s/speaker1.take3.wav"]
 

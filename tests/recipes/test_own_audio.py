@@ -404,7 +404,7 @@ def test_splits_are_drawn_from_each_class_and_given_ones_kept(labels):
         ("path,label\na.wav,x\n", "the only class is x"),
         ("path,label\n", "there are no rows below the line path,label"),
         ("path;label\na;b\n", "the column.s. path, label are missing, the first line is 'path;lab"),
-        ("path,Path,label\na,b,c\n", "a column is there twice: path, path, label"),
+        ("path,Path,label\na,b,c\n", "the column path is there twice"),
         ("path,label\na.wav,$x\n", r"line 2: '\$x' holds a '\$name', rename it"),
         ("path,label\nTöne.wav,dog\n".encode("latin-1"), "labels.csv is not UTF-8 .*save it as UT"),
         ("path,label\nx,dog\n".encode("utf-16"), "labels.csv is not UTF-8 text .*save it as UTF-8"),
@@ -430,7 +430,8 @@ def test_capitals_in_tables_mean_nothing(tmp_path):
         f"{n}.wav,{'ab'[n % 2]},{split}\n"
         for n, split in enumerate(("Train", "TEST", "valid", " train"))
     )
-    (tmp_path / "labels.csv").write_text(f"Path, Label,SPLIT\n{rows}")
+    rows = rows.replace("\n", ",,\n")  # empty columns, as spreadsheets leave them
+    (tmp_path / "labels.csv").write_text(f"Path, Label,SPLIT,,\n{rows}")
     files = read_labelled_files(tmp_path / "labels.csv")
     assert [file.split for file in files] == ["train", "test", "valid", "train"]
     assert [file.labels for file in files] == [("a",), ("b",), ("a",), ("b",)]

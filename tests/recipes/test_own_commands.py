@@ -208,6 +208,17 @@ def test_what_was_changed_by_hand_stays(labelled, tmp_path, capsys):
     assert "num_classes: 3" in hparams_file.read_text()
 
 
+def test_what_was_changed_by_hand_in_an_included_file_stays(write_sounds, tmp_path):
+    words = [write_sounds(tmp_path / "sounds"), "--output", tmp_path / "run"]
+    assert plan("pretrain", *words, "--steps", 2) == 0
+    included = tmp_path / "run" / "model.yaml"
+    text = included.read_text() + "# by hand\n"
+    included.write_text(text)
+    write_sounds(tmp_path / "sounds" / "more", 5)
+    assert plan("pretrain", *words, "--steps", 2) == 0 and included.read_text() == text
+    assert plan("pretrain", *words, "--steps", 3) == 1 and included.read_text() == text
+
+
 def test_more_audio_is_planned_anew(write_sounds, tmp_path, capsys):
     words = [write_sounds(tmp_path / "sounds"), "--output", tmp_path / "run"]
     assert plan("pretrain", *words, "--steps", 2) == 0
