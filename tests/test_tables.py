@@ -316,6 +316,9 @@ def test_a_table_of_ones_own(tmp_path, capsys):
     assert status == 0 and "50.0 ± 0.0 (2)" in text
     command = f'    ssast reproduce {tmp_path}/mine.yaml --rows "a slower one" --tasks ESC'
     assert command in text.splitlines()
+    shutil.rmtree(tmp_path / "runs" / "2")  # one of two seeds
+    _, text, _ = run(capsys, tmp_path / "mine.yaml", tmp_path / "runs")
+    assert command.partition(" --tasks")[0] in text.splitlines()
 
 
 # ---- the command
