@@ -1,6 +1,7 @@
 """How a Brain keeps its place in training, and finds it again."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from speechbrain.utils.checkpoints import (
 )
 
 from ssast_recipes.brains.window import NonFiniteLossError
+
+_END = "...\n"  # of a YAML document
 
 
 @register_checkpoint_hooks
@@ -96,12 +99,14 @@ class Resumption:
             "rejected": self.rejected.state_dict(),
         }
         with open(path, "w", encoding="utf-8") as file:
-            yaml.safe_dump(state, file)
+            yaml.safe_dump(state, file, explicit_end=True)
 
     @mark_as_loader
     def _recover(self, path: str, end_of_epoch: bool) -> None:
-        with open(path, encoding="utf-8") as file:
-            state = yaml.safe_load(file)
+        text = Path(path).read_text(encoding="utf-8")
+        if not text.endswith(_END):  # half of a YAML text may be YAML, too
+            raise EOFError(f"{path} is cut off")
+        state = yaml.safe_load(text)
         units = self._units()
         for key, value in units.items():
             before = state["units"].get(key, value)

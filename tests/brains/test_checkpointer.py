@@ -144,6 +144,20 @@ def empty(path):
     path.write_bytes(b"")
 
 
+def cut_lines(path):
+    """What is left of the Brain's state is YAML, too."""
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-2]))
+
+
+def test_a_state_that_lacks_its_end_is_broken(tmp_path):
+    newest, _ = brain_with_two_checkpoints(tmp_path)
+    cut_lines(newest.path / "brain.ckpt")
+    brain = classification_brain(tmp_path, num_epochs=1)
+    brain.on_fit_start()
+    assert brain.optimizer_step == 2
+
+
 @pytest.mark.parametrize("damage", [truncate, corrupt, empty, os.remove])
 @pytest.mark.parametrize("name", ["model", "optimizer", "brain", "epoch_counter", "CKPT"])
 def test_a_broken_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog, name, damage):
