@@ -1,6 +1,7 @@
 """`ssast export`: a model for Hugging Face's transformers, or as a program of `torch.export`."""
 
 import argparse
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -76,7 +77,10 @@ def export_huggingface(source: str | Path, folder: str | Path) -> list[str]:
         (folder / "preprocessor_config.json").unlink(missing_ok=True)
     else:
         _write_json(folder / "preprocessor_config.json", preprocessor)
-    card = model_card(config, read_results(source), "transformers", left_out)
+    results = read_results(source)
+    if config.kind == "classifier" and not labels:  # the encoder alone went: its card, no results
+        config, results = dataclasses.replace(config, kind="encoder", labels=()), None
+    card = model_card(config, results, "transformers", left_out)
     write_text(folder / "README.md", card)
     _write_json(folder / CONFIG_FILE, settings)
     return left_out

@@ -118,6 +118,9 @@ def test_a_classifier_that_theirs_is_not_stays_behind(tmp_path, name, how):
     source, folder = save(tmp_path / "ours", make_model(name)), tmp_path / "theirs"
     _, sentence = export_huggingface(source, folder)
     assert how in sentence and "the encoder alone went" in sentence and "\n" not in sentence
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: feature-extraction" in card and "# Audio encoder: " in card
+    assert "ASTForAudioClassification.from" not in card and "## Classes" not in card
     assert sentence in (folder / "README.md").read_text()
     settings = json.loads((folder / "config.json").read_text())
     assert settings["architectures"] == ["ASTModel"] and "id2label" not in settings
