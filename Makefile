@@ -36,11 +36,12 @@ test: $(INSTALLED)  ## run the quick tests and doctests (WORKERS=2 in parallel)
 test-all: $(INSTALLED)  ## run the slow tests too
 	$(PYTEST) $(ARGS)
 
-lint: $(INSTALLED)  ## check style, formatting, YAML and spelling
+lint: $(INSTALLED)  ## check style, formatting, YAML, spelling and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/yamllint --strict .
 	$(BIN)/codespell
+	$(BIN)/lint-imports --no-cache --no-logo
 
 reference: $(if $(CASES),$(INSTALLED))  ## compare with the reference cases in CASES=FILE.json
 	@test -n "$(CASES)" || { echo "name the reference cases: make reference CASES=FILE.json" >&2; exit 2; }

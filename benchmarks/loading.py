@@ -25,12 +25,12 @@ from torch.utils.data import DataLoader
 
 from ssast_recipes.data.batches import as_float, collate
 from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
-from ssast_recipes.data.packing import Packing, pack
 from ssast_recipes.data.pipelines import WaveformReader, make_dataset
+from ssast_recipes.data.preparation.packing import Packing, pack
 from ssast_recipes.data.sampling import TrainingBatches
-from ssast_recipes.features import LogMelFilterbank
-from ssast_recipes.files import write_text
-from ssast_recipes.results import device_kind
+from ssast_recipes.model.features import LogMelFilterbank
+from ssast_recipes.records.results import device_kind
+from ssast_recipes.system.files import write_text
 
 RATE = 16000
 ROUNDS = 3

@@ -19,10 +19,10 @@ import torch
 from step_bench import DTYPES, STAGES, Bench, load
 from step_comparison import AGAINST, compare
 
-from ssast_recipes.builders import SIZES
-from ssast_recipes.files import write_text
-from ssast_recipes.flops import pretraining_flops
-from ssast_recipes.results import device_kind
+from ssast_recipes.model.builders import SIZES
+from ssast_recipes.records.results import device_kind
+from ssast_recipes.reporting.tables.costs import pretraining_flops
+from ssast_recipes.system.files import write_text
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssast_recipes.encoder import NUM_PREFIX_TOKENS
-from ssast_recipes.patches import patchify
-from ssast_recipes.pretraining import MaskedPatchModel
-from ssast_recipes.transformer import TransformerBlock
+from ssast_recipes.model.encoder import NUM_PREFIX_TOKENS
+from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.model.patches import patchify
+from ssast_recipes.model.transformer import TransformerBlock
 
 
 def draw_cluster_mask(

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ssast_recipes.builders import ast_encoder
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.pipelines import WaveformReader, make_dataset
 from ssast_recipes.data.sampling import ClipKey, TrainingBatches
-from ssast_recipes.features import LogMelFilterbank, SpectrogramFrontEnd
-from ssast_recipes.heads import PatchPredictionHead
-from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
-from ssast_recipes.masking import OfficialClusterMasker
-from ssast_recipes.metrics import masked_patch_accuracy
-from ssast_recipes.patches import patchify, select_patches
-from ssast_recipes.pretraining import MaskedPatchModel
-from ssast_recipes.randomness import ClipGenerator
+from ssast_recipes.model.builders import ast_encoder
+from ssast_recipes.model.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.model.heads import PatchPredictionHead
+from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.model.masking import OfficialClusterMasker
+from ssast_recipes.model.patches import patchify, select_patches
+from ssast_recipes.model.randomness import ClipGenerator
+from ssast_recipes.objectives.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.objectives.metrics import masked_patch_accuracy
 
 KEYS = ("id", "index", "place", "waveform")
 STAGES = ("copy", "features", "masks and targets", "forward", "losses", "backward", "optimiser")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ssast_recipes.data.batches import ClipBatch
-from ssast_recipes.randomness import ClipGenerator
+from ssast_recipes.model.randomness import ClipGenerator
 
 AGAINST = (
     *("released", "two-passes", "explicit-attention", "python-masks", "unfused-adam", "eager"),

@@ -67,7 +67,7 @@ def ssast(installed: Path) -> Callable[..., subprocess.CompletedProcess]:
     """`ssast("demo", …, cwd=folder)` runs the command of the installed package."""
 
     def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "ssast_recipes.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "ssast_recipes.commands.main", *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": str(installed)}
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 

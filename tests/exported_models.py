@@ -6,13 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssast_recipes.classification import ClassificationModel
-from ssast_recipes.encoder import AudioSpectrogramTransformer
-from ssast_recipes.heads import ClassificationHead, PatchPredictionHead, ProjectionHead
-from ssast_recipes.model_config import FrontEndConfig
-from ssast_recipes.model_folder import save_model
-from ssast_recipes.pretraining import MaskedPatchModel
-from ssast_recipes.weighted_sum import WeightedSumModel
+from ssast_recipes.model.classifiers import ClassificationModel, WeightedSumModel
+from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.heads import ClassificationHead, PatchPredictionHead, ProjectionHead
+from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.weights.formats.config import FrontEndConfig
+from ssast_recipes.weights.formats.folder import save_model
 
 LABELS = ("dog", "rain", "a|b <i>")
 FRONT_END = {

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from ssast_recipes.results import write_predictions
-from ssast_recipes.tables.experiments import expected_settings
-from ssast_recipes.tables.rows import Row, Table
+from ssast_recipes.records.results import write_predictions
+from ssast_recipes.reporting.tables.experiments import expected_settings
+from ssast_recipes.reporting.tables.rows import Row, Table
 
 CLASSES = ["dog", "rain"]
 

@@ -11,13 +11,13 @@ import torch
 from speechbrain import Stage
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssast_recipes.builders import ast_encoder
-from ssast_recipes.flops import encoder_flops, head_flops, pretraining_flops
-from ssast_recipes.heads import PatchPredictionHead
-from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
-from ssast_recipes.masking import OfficialClusterMasker
-from ssast_recipes.patches import patchify, select_patches
-from ssast_recipes.pretraining import MaskedPatchModel
+from ssast_recipes.model.builders import ast_encoder
+from ssast_recipes.model.heads import PatchPredictionHead
+from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.model.masking import OfficialClusterMasker
+from ssast_recipes.model.patches import patchify, select_patches
+from ssast_recipes.objectives.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.reporting.tables.costs import encoder_flops, head_flops, pretraining_flops
 from tests.brains.tiny import fit, losses, pretraining_brain
 from tests.conftest import REPOSITORY
 

@@ -1,12 +1,11 @@
 import argparse
-import importlib
 import re
 import shlex
 
 import pytest
 
-from ssast_recipes.cli import COMMANDS
-from ssast_recipes.demo import COMMON, CORPUS, PRETRAINING, TRAINING
+from ssast_recipes.commands.demo import COMMON, CORPUS, PRETRAINING, TRAINING
+from ssast_recipes.commands.main import COMMANDS, import_command
 from tests.conftest import REPOSITORY
 
 PAGES = sorted(
@@ -55,9 +54,9 @@ def test_commands_are_as_they_are_written(page, words):
     command, *rest = words
     if ">" in rest:
         rest = rest[: rest.index(">")]
-    module, _ = COMMANDS[command]
+    assert command in COMMANDS
     parser = argparse.ArgumentParser()
-    importlib.import_module(module).add_arguments(parser)
+    import_command(command).add_arguments(parser)
     parser.parse_args(rest)
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from audioset_prepare import CLASS_LIST, read_classes
 
 from ssast_recipes.data.manifest import read_manifest, write_manifest
-from ssast_recipes.errors import explain
+from ssast_recipes.system.errors import explain
 
 ONTOLOGY = "ontology.json"
 FIRST_SCORE = 4  # behind selection, id, label, predicted

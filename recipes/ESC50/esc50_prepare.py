@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ssast_recipes.data.archives import Archive, fetch
-from ssast_recipes.data.listing import is_audio_name
-from ssast_recipes.data.preparation import Entry, prepare_manifests
-from ssast_recipes.data.report import Published
-from ssast_recipes.data.resampling import resample_clip
-from ssast_recipes.data.scanning import scan_audio
-from ssast_recipes.files import file_digest
+from ssast_recipes.data.preparation.archives import Archive, fetch
+from ssast_recipes.data.preparation.counts import Published
+from ssast_recipes.data.preparation.listing import is_audio_name
+from ssast_recipes.data.preparation.manifests import Entry, prepare_manifests
+from ssast_recipes.data.preparation.resampling import resample_clip
+from ssast_recipes.data.preparation.scanning import scan_audio
+from ssast_recipes.system.files import file_digest
 
 URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
 ARCHIVE_FOLDER = "ESC-50-master"

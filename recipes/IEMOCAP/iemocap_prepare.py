@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssast_recipes.data.listing import audio_files
-from ssast_recipes.data.preparation import Entry, prepare_manifests
-from ssast_recipes.data.report import Published
+from ssast_recipes.data.preparation.counts import Published
+from ssast_recipes.data.preparation.listing import audio_files
+from ssast_recipes.data.preparation.manifests import Entry, prepare_manifests
 
 logger = logging.getLogger(__name__)
 

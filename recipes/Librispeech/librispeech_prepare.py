@@ -13,10 +13,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from ssast_recipes.data.archives import Archive, fetch
-from ssast_recipes.data.listing import audio_files
-from ssast_recipes.data.preparation import Entry, prepare_manifests
-from ssast_recipes.data.report import Published
+from ssast_recipes.data.preparation.archives import Archive, fetch
+from ssast_recipes.data.preparation.counts import Published
+from ssast_recipes.data.preparation.listing import audio_files
+from ssast_recipes.data.preparation.manifests import Entry, prepare_manifests
 
 logger = logging.getLogger(__name__)
 

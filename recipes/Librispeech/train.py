@@ -13,9 +13,9 @@ from librispeech_prepare import prepare_librispeech
 from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.run_opts import RunOptions
 
-from ssast_recipes.experiment import read_experiment, run_experiment
-from ssast_recipes.recipe import load_pretrained, make_datasets, train_and_evaluate
-from ssast_recipes.run_folder import run_folder
+from ssast_recipes.runs.command_line import read_experiment, run_experiment
+from ssast_recipes.runs.folder import run_folder
+from ssast_recipes.runs.steps import load_pretrained, make_datasets, train_and_evaluate
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
-from ssast_recipes.data.preparation import Entry
-from ssast_recipes.data.scanning import audio_info
+from ssast_recipes.data.headers import audio_info
+from ssast_recipes.data.preparation.manifests import Entry
 
 KEYWORDS = "yes no up down left right on off stop go".split()
 UNKNOWN, SILENCE, NOISE = "_unknown_", "_silence_", "_background_noise_"

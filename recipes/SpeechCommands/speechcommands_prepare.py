@@ -12,10 +12,10 @@ from pathlib import Path
 
 from keyword_spotting import CLASSES, KEYWORDS, NOISE, keyword_entries
 
-from ssast_recipes.data.archives import Archive, fetch
-from ssast_recipes.data.listing import audio_files
-from ssast_recipes.data.preparation import Entry, prepare_manifests
-from ssast_recipes.data.report import Published
+from ssast_recipes.data.preparation.archives import Archive, fetch
+from ssast_recipes.data.preparation.counts import Published
+from ssast_recipes.data.preparation.listing import audio_files
+from ssast_recipes.data.preparation.manifests import Entry, prepare_manifests
 
 URL = "http://download.tensorflow.org/data"
 V1, V1_TEST, V2 = "speech_commands_v0.01", "speech_commands_test_set_v0.01", "speech_commands_v0.02"

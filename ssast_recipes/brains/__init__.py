@@ -1,6 +1,6 @@
-"""SpeechBrain `Brain` classes: the training loops."""
+"""SpeechBrain Brains: the loop, evaluation, resuming, the tasks."""
 
-from ssast_recipes.brains.classification import ClassificationBrain
-from ssast_recipes.brains.pretraining import PretrainingBrain
+import lazy_loader
 
-__all__ = ["ClassificationBrain", "PretrainingBrain"]
+# The names, in __init__.pyi, are imported when they are first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

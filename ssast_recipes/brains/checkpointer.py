@@ -15,7 +15,7 @@ from speechbrain.utils.distributed import (
     is_distributed_initialized,
 )
 
-from ssast_recipes.errors import RunError
+from ssast_recipes.system.errors import RunError
 
 logger = logging.getLogger(__name__)
 

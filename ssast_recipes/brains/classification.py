@@ -11,13 +11,13 @@ from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ssast_recipes.brains.base import BaseBrain
+from ssast_recipes.brains.brain import BaseBrain
 from ssast_recipes.data.batches import ClipBatch
-from ssast_recipes.data.weights import balanced_class_weights
-from ssast_recipes.metrics import recalls
-from ssast_recipes.randomness import ClipGenerator
-from ssast_recipes.ranking import multi_hot
-from ssast_recipes.results import write_per_class, write_predictions
+from ssast_recipes.data.class_weights import balanced_class_weights
+from ssast_recipes.model.randomness import ClipGenerator
+from ssast_recipes.objectives.metrics import recalls
+from ssast_recipes.objectives.ranking import multi_hot
+from ssast_recipes.records.results import write_per_class, write_predictions
 
 logger = logging.getLogger(__name__)
 

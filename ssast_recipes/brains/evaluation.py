@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssast_recipes.brains.leaving import leave_model
-from ssast_recipes.brains.window import NonFiniteLossError
+from ssast_recipes.brains.logs import NonFiniteLossError
 from ssast_recipes.data.batches import ClipBatch
-from ssast_recipes.results import write_results
+from ssast_recipes.records.results import write_results
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ssast_recipes import __version__
-from ssast_recipes.features import SpectrogramFrontEnd
-from ssast_recipes.model_description import describe_front_end
-from ssast_recipes.model_folder import save_model
+from ssast_recipes.model.features import SpectrogramFrontEnd
+from ssast_recipes.weights.formats.description import describe_front_end
+from ssast_recipes.weights.formats.folder import save_model
 
 logger = logging.getLogger(__name__)
 

@@ -2,18 +2,24 @@
 
 import json
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import speechbrain as sb
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from speechbrain.utils.distributed import if_main_process
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from ssast_recipes.files import beside, write_text
+from ssast_recipes.records.results import device_kind
+from ssast_recipes.system.errors import RunError
+from ssast_recipes.system.files import beside, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -126,3 +132,113 @@ def _short(value: Any) -> str:
     if isinstance(value, list):
         return f"[{' '.join(map(_short, value))}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class NonFiniteLossError(RunError):
+    """The loss, or what it did to the weights, became infinite or not a number."""
+
+
+class LossWindow:
+    """Metrics of the batches since the last log line, read from the device all at once.
+
+    Each batch weighs as many clips as it has, as it does in the gradient.
+
+    Arguments
+    ---------
+    world_size : int
+        Number of processes to average over.
+
+    Example
+    -------
+    >>> window = LossWindow()
+    >>> window.add({"loss": torch.tensor(3.0)}, step=1, num_clips=8)
+    >>> window.add({"loss": torch.tensor(1.0)}, step=2, num_clips=24)
+    >>> window.read()["loss"]
+    1.5
+    """
+
+    def __init__(self, world_size: int = 1):
+        self.world_size = world_size
+        self.start()
+
+    def start(self) -> None:
+        """Empties the window and starts its clock."""
+        self.names: list[str] = []
+        self.rows: list[Tensor] = []
+        self.steps: list[int] = []
+        self.num_clips: list[int] = []
+        self.began = time.perf_counter()
+
+    def add(self, metrics: Mapping[str, Tensor], step: int, num_clips: int) -> None:
+        """Adds a batch: scalar tensors, `loss` first, its step and this process's clips."""
+        self.names = list(metrics)
+        self.rows.append(torch.stack([value.detach().float() for value in metrics.values()]))
+        self.steps.append(step)
+        self.num_clips.append(num_clips)
+
+    def read(self) -> dict[str, float]:
+        """Returns the means over clips and processes, and clips a second; then starts anew.
+
+        Raises
+        ------
+        NonFiniteLossError
+            If a loss is not finite, naming the steps.
+        """
+        rows = torch.stack(self.rows)  # [batches, metrics]
+        if self.world_size > 1:
+            torch.distributed.all_reduce(rows)
+            rows /= self.world_size
+        rows = rows.cpu()
+        finite = zip(self.steps, rows[:, 0].isfinite().tolist(), strict=True)
+        bad = sorted({step for step, is_finite in finite if not is_finite})
+        if bad:
+            raise NonFiniteLossError(
+                f"the loss is not finite at step {', '.join(map(str, bad[:5]))}; lower the "
+                "learning rate, set max_grad_norm, or check the data"
+            )
+        clips = torch.tensor(self.num_clips, dtype=torch.float64)  # all processes have as many
+        values = clips @ rows.double() / clips.sum()
+        means = dict(zip(self.names, values.tolist(), strict=True))
+        num_clips = self.world_size * sum(self.num_clips)
+        means["clips_per_second"] = num_clips / (time.perf_counter() - self.began)
+        self.start()
+        return means
+
+
+def tell_start(brain: sb.Brain, num_steps: int | None, num_valid_clips: int | None = None) -> None:
+    """Logs device, parameters, clips and steps, in three lines.
+
+    Arguments
+    ---------
+    brain : Brain
+        One of ours, after `on_fit_start`.
+    num_steps : int, optional
+        Steps of the whole run; None where epochs are counted.
+    num_valid_clips : int, optional
+        How many clips validation has.
+    """
+    batches, modules = brain.train_sampler, brain.modules
+    parameters = [(one.numel(), one.requires_grad) for one in modules.parameters()]
+    total = sum(count for count, _ in parameters)
+    trained = sum(count for count, is_trained in parameters if is_trained)
+    logger.info(
+        "%s%s, %s; %s parameters%s",
+        device_kind(brain.device),
+        f", {batches.world_size} processes" if batches.world_size > 1 else "",
+        brain.precision,
+        f"{total:,}",
+        "" if trained == total else f", {trained:,} of them trained",
+    )
+    length = f"{-(-batches.num_clips // batches.clips_per_step):,} steps an epoch"
+    if num_steps is not None:
+        epochs = num_steps * batches.clips_per_step / batches.num_clips
+        length = f"{num_steps:,} steps ({epochs:.3g} epochs)"
+    logger.info(
+        "%s clips%s; %s of %d clips%s",
+        f"{batches.num_clips:,}",
+        "" if num_valid_clips is None else f", {num_valid_clips:,} to validate on",
+        length,
+        batches.clips_per_step,
+        f", going on after step {brain.optimizer_step:,}" if brain.optimizer_step else "",
+    )
+    logger.info("Output folder: %s", brain.hparams.output_folder)

@@ -10,18 +10,17 @@ from speechbrain import Stage
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
-from ssast_recipes.brains.base import BaseBrain
-from ssast_recipes.brains.probe import LabelledProbe
-from ssast_recipes.brains.watching import watch
+from ssast_recipes.brains.brain import BaseBrain
+from ssast_recipes.brains.monitoring import LabelledProbe, watch
+from ssast_recipes.brains.pictures import draw_reconstructions
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.pipelines import WaveformReader
-from ssast_recipes.losses import constant_patches
-from ssast_recipes.masking import Masker, find_mask_fault
-from ssast_recipes.metrics import found_patches, masked_patch_accuracy
-from ssast_recipes.patches import count_by_row, patchify, select_patches
-from ssast_recipes.pictures import draw_reconstructions
-from ssast_recipes.pretraining import MaskedPatchPredictions
-from ssast_recipes.randomness import ClipGenerator
+from ssast_recipes.model.masked_patches import MaskedPatchPredictions
+from ssast_recipes.model.masking import Masker, find_mask_fault
+from ssast_recipes.model.patches import count_by_row, patchify, select_patches
+from ssast_recipes.model.randomness import ClipGenerator
+from ssast_recipes.objectives.losses import constant_patches
+from ssast_recipes.objectives.metrics import found_patches, masked_patch_accuracy
 
 logger = logging.getLogger(__name__)
 

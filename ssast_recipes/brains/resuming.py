@@ -12,7 +12,7 @@ from speechbrain.utils.checkpoints import (
     register_checkpoint_hooks,
 )
 
-from ssast_recipes.brains.window import NonFiniteLossError
+from ssast_recipes.brains.logs import NonFiniteLossError
 
 _END = "...\n"  # of a YAML document
 

@@ -1,1 +1,6 @@
-"""From audio files on disk to batches: manifests, downloads, statistics and fabricated corpora."""
+"""From manifests to batches."""
+
+import lazy_loader
+
+# The names, in __init__.pyi, are imported when they are first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,9 +11,9 @@ from speechbrain.utils.data_pipeline import DataPipeline
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ssast_recipes.augment import Mixup
 from ssast_recipes.data.batches import as_float
 from ssast_recipes.data.manifest import iterate_manifests
+from ssast_recipes.data.mixup import Mixup
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.data.shards import UnreadableAudioError
 from ssast_recipes.data.table import ClipTable

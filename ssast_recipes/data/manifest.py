@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from ssast_recipes.files import write_csv
+from ssast_recipes.system.files import write_csv
 
 COLUMNS = ("ID", "path", "start", "duration", "sample_rate", "labels")
 

@@ -11,8 +11,8 @@ from soundfile import LibsndfileError, SoundFile
 from torch import Tensor
 from torchaudio.transforms import Resample
 
-from ssast_recipes.augment import Mixup
 from ssast_recipes.data.dataset import ClipDataset
+from ssast_recipes.data.mixup import Mixup
 from ssast_recipes.data.shards import UnreadableAudioError, open_audio
 
 # How much shorter than its manifest says a clip may be, in seconds, or as a share of it if that is

@@ -12,13 +12,13 @@ import torch
 from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.run_opts import RunOptions
 
-from ssast_recipes.augment import NoiseAndRoll
 from ssast_recipes.brains.checkpointer import AtomicCheckpointer
-from ssast_recipes.brains.window import NonFiniteLossError
-from ssast_recipes.data.weights import class_balanced_weights
-from ssast_recipes.experiment import leave_together
-from ssast_recipes.metrics import d_prime, mean_average_precision
-from ssast_recipes.schedules import EpochDecay
+from ssast_recipes.brains.logs import NonFiniteLossError
+from ssast_recipes.data.class_weights import class_balanced_weights
+from ssast_recipes.model.augment import NoiseAndRoll
+from ssast_recipes.objectives.metrics import d_prime, mean_average_precision
+from ssast_recipes.objectives.schedules import EpochDecay
+from ssast_recipes.runs.command_line import leave_together
 from tests.brains.tiny import Clips, classification_brain, fit, pretraining_brain, weights
 
 GLOBAL_BATCH_SIZE = 4

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from ssast_recipes.brains.averaging import WeightAverage
+from ssast_recipes.brains.selection import WeightAverage
 
 from .tiny import Clips, Killed, classification_brain, fit, kill_at, weights
 

@@ -8,13 +8,13 @@ import torch
 from speechbrain import Stage
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssast_recipes.augment import NoiseAndRoll, SpecAugment
-from ssast_recipes.brains.window import NonFiniteLossError
-from ssast_recipes.errors import explain
-from ssast_recipes.losses import masked_reconstruction_loss
-from ssast_recipes.masking import OfficialClusterMasker
-from ssast_recipes.metrics import mean_average_precision
-from ssast_recipes.schedules import EpochDecay, WarmupCosine
+from ssast_recipes.brains.logs import NonFiniteLossError
+from ssast_recipes.model.augment import NoiseAndRoll, SpecAugment
+from ssast_recipes.model.masking import OfficialClusterMasker
+from ssast_recipes.objectives.losses import masked_reconstruction_loss
+from ssast_recipes.objectives.metrics import mean_average_precision
+from ssast_recipes.objectives.schedules import EpochDecay, WarmupCosine
+from ssast_recipes.system.errors import explain
 
 from .tiny import (
     Clips,

@@ -8,12 +8,12 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from speechbrain import Stage
 
-from ssast_recipes.augment import NoiseAndRoll, SpecAugment
-from ssast_recipes.metrics import accuracy, d_prime, mean_average_precision, mean_roc_auc
-from ssast_recipes.randomness import ClipGenerator
-from ssast_recipes.ranking import average_precisions, roc_aucs
-from ssast_recipes.results import read_predictions
-from ssast_recipes.schedules import WarmupCosine
+from ssast_recipes.model.augment import NoiseAndRoll, SpecAugment
+from ssast_recipes.model.randomness import ClipGenerator
+from ssast_recipes.objectives.metrics import accuracy, d_prime, mean_average_precision, mean_roc_auc
+from ssast_recipes.objectives.ranking import average_precisions, roc_aucs
+from ssast_recipes.objectives.schedules import WarmupCosine
+from ssast_recipes.records.results import read_predictions
 
 from .tiny import NUM_CLASSES, Clips, Killed, classification_brain, fit, kill_at, losses, weights
 

@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 import torch
 
-from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
-from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker, RandomMasker
-from ssast_recipes.metrics import masked_patch_accuracy
-from ssast_recipes.patches import patchify, select_patches
-from ssast_recipes.randomness import ClipGenerator
+from ssast_recipes.model.masking import ClusterMasker, OfficialClusterMasker, RandomMasker
+from ssast_recipes.model.patches import patchify, select_patches
+from ssast_recipes.model.randomness import ClipGenerator
+from ssast_recipes.objectives.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.objectives.metrics import masked_patch_accuracy
 
 from .tiny import Clips, classification_brain, fit, losses, pretraining_brain
 

@@ -17,7 +17,7 @@ import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
 from ssast_recipes.data.manifest import read_manifest
-from ssast_recipes.data.packing import Packing, pack
+from ssast_recipes.data.preparation.packing import Packing, pack
 from ssast_recipes.data.synthetic import make_esc50
 
 REPOSITORY = Path(__file__).parents[2]

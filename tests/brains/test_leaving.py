@@ -9,7 +9,7 @@ import torch
 
 from ssast_recipes import AudioClassifier
 from ssast_recipes.data.sampling import ClipKey
-from ssast_recipes.model_folder import find_model_folder, load_model
+from ssast_recipes.weights.formats.folder import find_model_folder, load_model
 from tests.brains.tiny import NUM_CLASSES, Clips, classification_brain, fit, pretraining_brain
 
 

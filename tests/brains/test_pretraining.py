@@ -10,11 +10,11 @@ from speechbrain import Stage
 from ssast_recipes.brains import pretraining
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.sampling import ClipKey
-from ssast_recipes.losses import constant_patches, info_nce_loss
-from ssast_recipes.masking import RandomMasker
-from ssast_recipes.metrics import masked_patch_accuracy
-from ssast_recipes.patches import patchify, select_patches
-from ssast_recipes.schedules import WarmupPlateau
+from ssast_recipes.model.masking import RandomMasker
+from ssast_recipes.model.patches import patchify, select_patches
+from ssast_recipes.objectives.losses import constant_patches, info_nce_loss
+from ssast_recipes.objectives.metrics import masked_patch_accuracy
+from ssast_recipes.objectives.schedules import WarmupPlateau
 
 from . import tiny
 from .tiny import TARGET_LENGTH, Clips, fit, losses, pretraining_brain

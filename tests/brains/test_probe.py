@@ -5,9 +5,13 @@ import pytest
 import soundfile
 import torch
 
-from ssast_recipes.brains import probe as probe_module
-from ssast_recipes.brains.probe import LabelledProbe, embed
-from ssast_recipes.brains.watching import warn_of_collapse, warn_of_flat_loss
+from ssast_recipes.brains import monitoring as probe_module
+from ssast_recipes.brains.monitoring import (
+    LabelledProbe,
+    embed,
+    warn_of_collapse,
+    warn_of_flat_loss,
+)
 from ssast_recipes.data.batches import collate
 from ssast_recipes.data.pipelines import WaveformReader
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
-from ssast_recipes.augment import NoiseAndRoll, SpecAugment
-from ssast_recipes.schedules import EpochDecay, WarmupPlateau
+from ssast_recipes.model.augment import NoiseAndRoll, SpecAugment
+from ssast_recipes.objectives.schedules import EpochDecay, WarmupPlateau
 
 from .tiny import Clips, Killed, classification_brain, fit, kill_at, pretraining_brain, weights
 

@@ -4,10 +4,10 @@ from functools import partial
 import pytest
 import torch
 
-from ssast_recipes.brains.stopping import EarlyStopping
+from ssast_recipes.brains.selection import EarlyStopping
+from ssast_recipes.data.class_weights import class_balanced_weights
 from ssast_recipes.data.orders import epoch_draws
-from ssast_recipes.data.weights import class_balanced_weights
-from ssast_recipes.schedules import WarmupPlateau
+from ssast_recipes.objectives.schedules import WarmupPlateau
 
 from .test_resume import assert_same, killed
 from .tiny import Clips, classification_brain, fit, losses, pretraining_brain

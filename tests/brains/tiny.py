@@ -13,16 +13,16 @@ from torch.utils.data import Dataset
 from ssast_recipes.brains import ClassificationBrain, PretrainingBrain
 from ssast_recipes.brains.checkpointer import AtomicCheckpointer
 from ssast_recipes.brains.logs import TrainingLog
-from ssast_recipes.classification import ClassificationModel
 from ssast_recipes.data.sampling import ClipKey
-from ssast_recipes.encoder import AudioSpectrogramTransformer
-from ssast_recipes.features import LogMelFilterbank, SpectrogramFrontEnd
-from ssast_recipes.heads import ClassificationHead, PatchPredictionHead
-from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
-from ssast_recipes.masking import RandomMasker
-from ssast_recipes.metrics import accuracy
-from ssast_recipes.pretraining import MaskedPatchModel
-from ssast_recipes.schedules import EpochDecay, WarmupPlateau
+from ssast_recipes.model.classifiers import ClassificationModel
+from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.model.heads import ClassificationHead, PatchPredictionHead
+from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.model.masking import RandomMasker
+from ssast_recipes.objectives.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.objectives.metrics import accuracy
+from ssast_recipes.objectives.schedules import EpochDecay, WarmupPlateau
 
 NUM_CLASSES = 3
 DEVICE = "cpu"  # the command line's --device, which conftest.py puts here

@@ -8,11 +8,11 @@ import soundfile
 import torch
 from torch.utils.data import DataLoader
 
-from ssast_recipes.augment import Mixup
 from ssast_recipes.data.batches import collate
 from ssast_recipes.data.manifest import Clip, write_manifest
-from ssast_recipes.data.packing import Packing, pack
+from ssast_recipes.data.mixup import Mixup
 from ssast_recipes.data.pipelines import WaveformReader, make_dataset
+from ssast_recipes.data.preparation.packing import Packing, pack
 from ssast_recipes.data.sampling import ClipKey, TrainingBatches
 from ssast_recipes.data.shards import UnreadableAudioError
 

@@ -7,10 +7,10 @@ import torch
 import torchaudio
 from torch.utils.data import DataLoader
 
-from ssast_recipes.augment import Mixup, mix_waveforms
 from ssast_recipes.data.batches import ClipBatch, as_float, collate
 from ssast_recipes.data.labels import ClassEncoder, MultiHotEncoder
 from ssast_recipes.data.manifest import Clip, write_manifest
+from ssast_recipes.data.mixup import Mixup, mix_waveforms
 from ssast_recipes.data.pipelines import ClipDataset, WaveformReader, make_dataset
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.data.shards import UnreadableAudioError

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssast_recipes.brains import ClassificationBrain, PretrainingBrain
-from ssast_recipes.brains.base import BaseBrain
+from ssast_recipes.brains.brain import BaseBrain
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.synthetic import make_esc50
 from tests.conftest import REPOSITORY

@@ -21,9 +21,9 @@ from speechbrain import Stage
 
 from ssast_recipes.brains import ClassificationBrain, PretrainingBrain
 from ssast_recipes.data.synthetic import make_esc50
-from ssast_recipes.errors import RunError, explain
-from ssast_recipes.experiment import read_experiment, run_experiment
-from ssast_recipes.run_folder import run_folder
+from ssast_recipes.runs.command_line import read_experiment, run_experiment
+from ssast_recipes.runs.folder import run_folder
+from ssast_recipes.system.errors import RunError, explain
 from tests.recipes.conftest import RECIPES
 
 HPARAMS = RECIPES / "ESC50" / "hparams"

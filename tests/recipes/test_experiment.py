@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ssast_recipes import experiment
-from ssast_recipes.experiment import read_experiment
-from ssast_recipes.experiment_help import describe_usage
+from ssast_recipes.runs import command_line as experiment
+from ssast_recipes.runs.command_line import read_experiment
+from ssast_recipes.runs.command_line_help import describe_usage
 from tests.recipes.conftest import RECIPES
 
 TRAIN = RECIPES / "ESC50" / "train.py"
@@ -39,7 +39,7 @@ def test_help_lists_the_keys_of_the_yaml_file(monkeypatch, capsys, word):
     assert "  --data_folder (to be given)             e.g. /data/ESC-50-master" in lines
     assert "  --num_masked_patches 200                of 256" in lines
     assert lines[lines.index("Front end") + 1] == "  --sample_rate 16000"
-    assert "  --masker !new:ssast_recipes.masking.OfficialClusterMasker" in lines
+    assert "  --masker !new:ssast_recipes.model.OfficialClusterMasker" in lines
     assert any(line.startswith("  --precision fp32") for line in lines)
     keys = [key for key in PRETRAIN.read_text().splitlines() if key[:1].isalpha()]
     assert sum(line.startswith("  --") for line in lines) == len(keys) + 11

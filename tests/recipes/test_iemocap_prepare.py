@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssast_recipes.data import preparation
 from ssast_recipes.data.manifest import read_manifest
+from ssast_recipes.data.preparation.manifests import manifests as preparation
 from ssast_recipes.data.synthetic import make_iemocap
 from tests.recipes.conftest import RECIPES
 

@@ -11,7 +11,7 @@ import soundfile
 import torch
 from speechbrain import Stage
 
-from ssast_recipes import cli
+from ssast_recipes.commands import main as cli
 from ssast_recipes.data.synthetic import make_iemocap
 from ssast_recipes.data.synthetic.iemocap import EMOTIONS
 from tests.recipes.conftest import RECIPES

@@ -12,14 +12,19 @@ import soundfile
 import torch
 
 from ssast_recipes import AudioClassifier, AudioEncoder
-from ssast_recipes.cli import main
-from ssast_recipes.data import own_audio
-from ssast_recipes.data.labelled_files import SPLITS, LabelledFile, read_labelled_files, split_files
+from ssast_recipes.commands.main import main
+from ssast_recipes.data.headers import AudioInfo
 from ssast_recipes.data.manifest import read_manifest
-from ssast_recipes.data.own_audio import prepare_labelled, prepare_unlabelled
-from ssast_recipes.data.scanning import AudioInfo
+from ssast_recipes.data.preparation.labelled_files import (
+    SPLITS,
+    LabelledFile,
+    read_labelled_files,
+    split_files,
+)
+from ssast_recipes.data.preparation.manifests import own_audio
+from ssast_recipes.data.preparation.own_audio import prepare_labelled, prepare_unlabelled
 from ssast_recipes.data.synthetic.sounds import FAMILIES, make_sound
-from ssast_recipes.own_plans import choose_batch, choose_steps, choose_target_length
+from ssast_recipes.runs.own.plans import choose_batch, choose_steps, choose_target_length
 from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES
 

@@ -14,13 +14,13 @@ import soundfile
 import torch
 from hyperpyyaml import resolve_references
 
-from ssast_recipes.cli import main
-from ssast_recipes.machine import control_group_memory, free_memory
-from ssast_recipes.overrides import check_overrides
-from ssast_recipes.own_pretraining import _seconds_per_clip
-from ssast_recipes.recipe_runs import write_hparams
+from ssast_recipes.commands.main import main
+from ssast_recipes.records.overrides import check_overrides
+from ssast_recipes.runs.own.pretraining import _seconds_per_clip
+from ssast_recipes.runs.recipe_runs import write_hparams
+from ssast_recipes.system.machine import control_group_memory, free_memory
 from tests.recipes.conftest import RECIPES
-from tests.test_model_folder import save
+from tests.weights.formats.test_folder import save
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_memory_is_what_control_groups_leave(tmp_path, line, base, names):
 
 
 def test_free_memory_minds_control_groups(monkeypatch):
-    monkeypatch.setattr("ssast_recipes.machine.control_group_memory", lambda: 5.0)
+    monkeypatch.setattr("ssast_recipes.system.machine.control_group_memory", lambda: 5.0)
     assert free_memory(torch.device("cpu")) == 5.0
 
 
@@ -122,7 +122,7 @@ def test_time_is_planned_for_what_is_not_training(write_sounds, tmp_path, monkey
     """A step of 20 clips; of the one held out a validation and two evaluations; six probes."""
     for name in ("dog", "rain"):
         write_sounds(tmp_path / "sounds" / name)
-    monkeypatch.setattr("ssast_recipes.own_pretraining._seconds_per_clip", lambda *_: 1.0)
+    monkeypatch.setattr("ssast_recipes.runs.own.pretraining._seconds_per_clip", lambda *_: 1.0)
     sounds = tmp_path / "sounds"
     assert plan("pretrain", sounds, "--output", tmp_path / "a", "--steps", 1) == 0
     assert "about 21 s" in capsys.readouterr().out
@@ -268,7 +268,7 @@ def test_files_that_cannot_be_read_are_told_of_labels(labelled, tmp_path, capsys
 
 
 def test_other_values_need_another_folder(write_sounds, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ssast_recipes.own_pretraining.run_recipe", lambda *_: None)
+    monkeypatch.setattr("ssast_recipes.runs.own.pretraining.run_recipe", lambda *_: None)
     folder = write_sounds(tmp_path / "sounds")
     assert main(["pretrain", str(folder), "--output", str(tmp_path / "run"), "--steps", "2"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
@@ -297,7 +297,7 @@ def test_recipes_may_lie_anywhere(tmp_path, place):
 # As a train.py that imports for a while, then says when it heeds signals and trains.
 TRAIN = """
 import time
-from ssast_recipes.experiment import run_experiment
+from ssast_recipes.runs.command_line import run_experiment
 
 def main(arguments):
     print("training", flush=True)
@@ -310,7 +310,8 @@ COMMAND = """
 import sys
 from pathlib import Path
 from unittest import mock
-from ssast_recipes import cli, recipe_runs
+from ssast_recipes.commands import main as cli
+from ssast_recipes.runs import recipe_runs
 
 class Command:
     add_arguments = staticmethod(lambda parser: None)
@@ -318,7 +319,7 @@ class Command:
 
 command = [sys.executable, {train!r}]
 with mock.patch.object(recipe_runs, "train_command", lambda *arguments: command):
-    with mock.patch.object(cli.importlib, "import_module", lambda name: Command):
+    with mock.patch.object(cli, "import_command", lambda name: Command):
         print("begun", flush=True)
         sys.exit(cli.main(["pretrain"]))
 """

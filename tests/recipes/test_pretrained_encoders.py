@@ -7,11 +7,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from ssast_recipes.encoder import AudioSpectrogramTransformer
-from ssast_recipes.huggingface import ours_to_huggingface
-from ssast_recipes.importing import import_model
-from ssast_recipes.positions import adapt_positions
-from ssast_recipes.released import released_to_ours
+from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.grid import adapt_positions
+from ssast_recipes.weights.formats.huggingface import ours_to_huggingface
+from ssast_recipes.weights.formats.ssast import released_to_ours
+from ssast_recipes.weights.importing import import_model
 from tests.recipes.conftest import RECIPES
 from tests.reference import formulas
 

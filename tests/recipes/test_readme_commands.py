@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ssast_recipes.experiment import read_experiment
+from ssast_recipes.runs.command_line import read_experiment
 from tests.recipes.conftest import RECIPES
 
 WITH_VALUE_LEFT_OUT = ("--pretrained_encoder",)  # a file that need not be there

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssast_recipes.data import preparation
 from ssast_recipes.data.manifest import read_manifest
-from ssast_recipes.data.preparation import Entry
+from ssast_recipes.data.preparation.manifests import Entry
+from ssast_recipes.data.preparation.manifests import manifests as preparation
 from ssast_recipes.data.synthetic import make_speechcommands
 from ssast_recipes.data.synthetic.speechcommands import NOISES, SPEAKERS
 from tests.recipes.conftest import RECIPES

@@ -11,7 +11,7 @@ from speechbrain import Stage
 
 from ssast_recipes.data.synthetic import make_speechcommands
 from ssast_recipes.data.synthetic.speechcommands import NOISES, SPEAKERS
-from ssast_recipes.recipe import make_datasets
+from ssast_recipes.runs.steps import make_datasets
 from tests.recipes.conftest import RECIPES
 
 HPARAMS = RECIPES / "SpeechCommands" / "hparams"

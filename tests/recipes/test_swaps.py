@@ -17,14 +17,18 @@ from speechbrain.utils.run_opts import RunOptions
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 from ssast_recipes.brains import ClassificationBrain
-from ssast_recipes.losses import constant_patches, info_nce_loss, masked_reconstruction_loss
-from ssast_recipes.masking import ClusterMasker, OfficialClusterMasker
-from ssast_recipes.metrics import mean_average_precision
-from ssast_recipes.positions import adapt_positions
-from ssast_recipes.randomness import ClipGenerator
-from ssast_recipes.released import ours_to_released
-from ssast_recipes.results import read_predictions
-from ssast_recipes.weighted_sum import WeightedSumModel
+from ssast_recipes.model.classifiers import WeightedSumModel
+from ssast_recipes.model.grid import adapt_positions
+from ssast_recipes.model.masking import ClusterMasker, OfficialClusterMasker
+from ssast_recipes.model.randomness import ClipGenerator
+from ssast_recipes.objectives.losses import (
+    constant_patches,
+    info_nce_loss,
+    masked_reconstruction_loss,
+)
+from ssast_recipes.objectives.metrics import mean_average_precision
+from ssast_recipes.records.results import read_predictions
+from ssast_recipes.weights.formats.ssast import ours_to_released
 from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES, Run
 
@@ -197,10 +201,10 @@ def test_the_command_line_changes_a_plain_value_and_an_argument_of_a_part(run):
 
 
 def test_the_command_line_refuses_to_name_another_object(run):
-    masker = "!new:ssast_recipes.masking.RandomMasker {num_masked_patches: 20}"
+    masker = "!new:ssast_recipes.model.RandomMasker {num_masked_patches: 20}"
     with pytest.raises(ValueError, match=r"--masker !new:.*RandomMasker.*write it into a copy of"):
         run("pretrain_patch.yaml", masker=masker)
-    same_object = "!new:ssast_recipes.masking.OfficialClusterMasker {cluster_factors: [2]}"
+    same_object = "!new:ssast_recipes.model.OfficialClusterMasker {cluster_factors: [2]}"
     assert run("pretrain_patch.yaml", masker=same_object).brain.hparams.masker == (
         OfficialClusterMasker(20, [2])
     )

@@ -9,7 +9,7 @@ import torch
 from speechbrain import Stage
 
 from ssast_recipes.data.synthetic import make_voxceleb
-from ssast_recipes.recipe import make_datasets
+from ssast_recipes.runs.steps import make_datasets
 from tests.recipes.conftest import RECIPES
 
 HPARAMS = RECIPES / "VoxCeleb" / "hparams"

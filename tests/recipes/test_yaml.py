@@ -18,7 +18,7 @@ from speechbrain.utils.run_opts import RunOptions
 from torch import nn
 
 import ssast_recipes
-from ssast_recipes.experiment import read_experiment
+from ssast_recipes.runs.command_line import read_experiment
 from tests.recipes.conftest import RECIPES
 
 PACKAGE = Path(ssast_recipes.__file__).parent
@@ -53,18 +53,18 @@ batch_size: 48
 num_classes: 50
 freeze_encoder: False
 head_lr_factor: 1
-spec_augment: !new:ssast_recipes.augment.SpecAugment
+spec_augment: !new:ssast_recipes.model.SpecAugment
     max_mel_bins: 24
     max_frames: 96
-noise_and_roll: !new:ssast_recipes.augment.NoiseAndRoll
+noise_and_roll: !new:ssast_recipes.model.NoiseAndRoll
 loss: !name:torch.nn.functional.cross_entropy
-metric: !name:ssast_recipes.metrics.accuracy
-schedule: !new:ssast_recipes.schedules.EpochDecay
+metric: !name:ssast_recipes.objectives.accuracy
+schedule: !new:ssast_recipes.objectives.EpochDecay
     decay: 0.85
     first_epoch: 6
-model: !new:ssast_recipes.classification.ClassificationModel
+model: !new:ssast_recipes.model.ClassificationModel
     encoder: !ref <encoder>
-    classifier: !new:ssast_recipes.heads.ClassificationHead
+    classifier: !new:ssast_recipes.model.ClassificationHead
         embed_dim: !ref <model_parts[encoder].embed_dim>
         num_classes: !ref <num_classes>
     pooling: mean
@@ -77,14 +77,14 @@ batch_size: 24
 softmax_over: predictions
 exclude_constant_patches: False
 reconstruction_weight: 10
-contrastive_loss: !name:ssast_recipes.losses.info_nce_loss
-reconstruction_loss: !name:ssast_recipes.losses.masked_reconstruction_loss
+contrastive_loss: !name:ssast_recipes.objectives.info_nce_loss
+reconstruction_loss: !name:ssast_recipes.objectives.masked_reconstruction_loss
 warmup_steps: 1000
-schedule: !new:ssast_recipes.schedules.WarmupPlateau
+schedule: !new:ssast_recipes.objectives.WarmupPlateau
     warmup_steps: !ref <warmup_steps>
 """
 OFFICIAL_MASKER = """
-masker: !new:ssast_recipes.masking.OfficialClusterMasker
+masker: !new:ssast_recipes.model.OfficialClusterMasker
     num_masked_patches: !ref <num_masked_patches>
 """
 RANDOM_MASKER = OFFICIAL_MASKER.replace("OfficialClusterMasker", "RandomMasker")
@@ -107,13 +107,13 @@ precision: fp32
 spec_augment: null
 noise_and_roll: null
 loss: !name:torch.nn.functional.cross_entropy
-metric: !name:ssast_recipes.metrics.accuracy
+metric: !name:ssast_recipes.objectives.accuracy
 opt_class: !name:torch.optim.Adam
     lr: !ref <lr>
-schedule: !new:ssast_recipes.schedules.Constant
-model: !new:ssast_recipes.weighted_sum.WeightedSumModel
+schedule: !new:ssast_recipes.objectives.Constant
+model: !new:ssast_recipes.model.WeightedSumModel
     encoder: !ref <encoder>
-    classifier: !new:ssast_recipes.heads.ProjectionHead
+    classifier: !new:ssast_recipes.model.ProjectionHead
         embed_dim: !ref <model_parts[encoder].embed_dim>
         num_classes: !ref <num_classes>
         hidden_dim: 256
@@ -157,23 +157,23 @@ head_lr_factor: 1
 mixup_rate: 0.5
 max_grad_norm: 0
 precision: fp32
-mixup: !new:ssast_recipes.augment.Mixup
+mixup: !new:ssast_recipes.data.Mixup
     rate: !ref <mixup_rate>
     seed: !ref <seed>
-spec_augment: !new:ssast_recipes.augment.SpecAugment
+spec_augment: !new:ssast_recipes.model.SpecAugment
     max_mel_bins: 48
     max_frames: 192
 noise_and_roll: null
 loss: !name:torch.nn.functional.binary_cross_entropy_with_logits
-metric: !name:ssast_recipes.metrics.mean_average_precision
-label_encoder: !name:ssast_recipes.data.labels.MultiHotEncoder.from_file
+metric: !name:ssast_recipes.objectives.mean_average_precision
+label_encoder: !name:ssast_recipes.data.MultiHotEncoder.from_file
 opt_class: !name:torch.optim.Adam
     lr: !ref <lr>
     betas: [0.95, 0.999]
     weight_decay: 5.0e-7
-model: !new:ssast_recipes.classification.ClassificationModel
+model: !new:ssast_recipes.model.ClassificationModel
     encoder: !ref <encoder>
-    classifier: !new:ssast_recipes.heads.ClassificationHead
+    classifier: !new:ssast_recipes.model.ClassificationHead
         embed_dim: !ref <model_parts[encoder].embed_dim>
         num_classes: !ref <num_classes>
     pooling: mean
@@ -185,7 +185,7 @@ lr: 5.0e-5
 number_of_epochs: 25
 average_epochs: [6, 25]
 sample_weights: null
-schedule: !new:ssast_recipes.schedules.EpochDecay
+schedule: !new:ssast_recipes.objectives.EpochDecay
     decay: 0.5
     first_epoch: 10
     every: 5
@@ -197,8 +197,8 @@ train_manifests:
 lr: 1.0e-5
 number_of_epochs: 5
 average_epochs: [1, 5]
-sample_weights: !name:ssast_recipes.data.weights.multi_label_weights
-schedule: !new:ssast_recipes.schedules.EpochDecay
+sample_weights: !name:ssast_recipes.data.multi_label_weights
+schedule: !new:ssast_recipes.objectives.EpochDecay
     decay: 0.5
     first_epoch: 2
     warmup_steps: !ref <warmup_steps>
@@ -215,7 +215,7 @@ valid_interval: !apply:operator.getitem [[500, 4000], !ref <freeze_encoder>]
 crop_duration: 1
 validation: drawn
 valid_manifests: [!ref <manifest_folder>/valid_<validation>.csv]
-sample_weights: !name:ssast_recipes.data.weights.class_balanced_weights
+sample_weights: !name:ssast_recipes.data.class_balanced_weights
 """
 SPEECHCOMMANDS_V2 = """
 version: v2
@@ -239,27 +239,27 @@ head_lr_factor: 1
 mixup_rate: 0.6
 max_grad_norm: 0
 precision: fp32
-label_encoder: !name:ssast_recipes.data.labels.MultiHotEncoder.from_file
-mixup: !new:ssast_recipes.augment.Mixup
+label_encoder: !name:ssast_recipes.data.MultiHotEncoder.from_file
+mixup: !new:ssast_recipes.data.Mixup
     rate: !ref <mixup_rate>
     seed: !ref <seed>
-spec_augment: !new:ssast_recipes.augment.SpecAugment
+spec_augment: !new:ssast_recipes.model.SpecAugment
     max_mel_bins: 48
     max_frames: 48
-noise_and_roll: !new:ssast_recipes.augment.NoiseAndRoll
+noise_and_roll: !new:ssast_recipes.model.NoiseAndRoll
 loss: !name:torch.nn.functional.binary_cross_entropy_with_logits
-metric: !name:ssast_recipes.metrics.accuracy
+metric: !name:ssast_recipes.objectives.accuracy
 opt_class: !name:torch.optim.Adam
     lr: !ref <lr>
     betas: [0.95, 0.999]
     weight_decay: 5.0e-7
-schedule: !new:ssast_recipes.schedules.EpochDecay
+schedule: !new:ssast_recipes.objectives.EpochDecay
     decay: 0.85
     first_epoch: 5
     warmup_steps: !ref <warmup_steps>
-model: !new:ssast_recipes.classification.ClassificationModel
+model: !new:ssast_recipes.model.ClassificationModel
     encoder: !ref <encoder>
-    classifier: !new:ssast_recipes.heads.ClassificationHead
+    classifier: !new:ssast_recipes.model.ClassificationHead
         embed_dim: !ref <model_parts[encoder].embed_dim>
         num_classes: !ref <num_classes>
     pooling: mean
@@ -310,14 +310,14 @@ size: base
 lr: 1.0e-4
 patch_stride: [10, 10]
 loss: !name:torch.nn.functional.cross_entropy
-metric: !name:ssast_recipes.metrics.accuracy
+metric: !name:ssast_recipes.objectives.accuracy
 """
 OWN_FINETUNE_MULTI = """
 size: base
 lr: 1.0e-4
 patch_stride: [10, 10]
 loss: !name:torch.nn.functional.binary_cross_entropy_with_logits
-metric: !name:ssast_recipes.metrics.mean_average_precision
+metric: !name:ssast_recipes.objectives.mean_average_precision
 """
 # Ours, as ESC-50's: the share that is masked is the paper's.
 SPEECHCOMMANDS_PRETRAIN = with_values(ESC50_PRETRAIN, "-6.845978", "5.5654526", "96", "37", "128")

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssast_recipes.augment import mix_waveforms
-from ssast_recipes.features import LogMelFilterbank, SpectrogramFrontEnd
-from ssast_recipes.masking import OfficialClusterMasker, RandomMasker
-from ssast_recipes.randomness import ClipGenerator
+from ssast_recipes.data.mixup import mix_waveforms
+from ssast_recipes.model.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.model.masking import OfficialClusterMasker, RandomMasker
+from ssast_recipes.model.randomness import ClipGenerator
 from tests.reference import formulas
 from tests.reference.comparisons import Comparison, NothingToMatch, absolute, exact, parse, within
 from tests.reference.mask_statistics import mask_statistics

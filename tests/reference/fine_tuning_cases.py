@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssast_recipes.builders import ast_encoder
-from ssast_recipes.checkpoints import load_pretrained_encoder
-from ssast_recipes.classification import ClassificationModel
-from ssast_recipes.encoder import AudioSpectrogramTransformer
-from ssast_recipes.heads import ClassificationHead
-from ssast_recipes.released import released_to_ours
+from ssast_recipes.model.builders import ast_encoder
+from ssast_recipes.model.classifiers import ClassificationModel
+from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.heads import ClassificationHead
+from ssast_recipes.weights.formats.ssast import released_to_ours
+from ssast_recipes.weights.loading import load_pretrained_encoder
 from tests.reference import formulas
 from tests.reference.comparisons import Comparison, NothingToMatch, exact, parse, relative
 from tests.reference.tensors import MODEL, MODEL_FORM, compare_gradients

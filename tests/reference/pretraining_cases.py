@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssast_recipes.builders import ast_encoder
-from ssast_recipes.heads import PatchPredictionHead
-from ssast_recipes.losses import info_nce_loss, masked_reconstruction_loss
-from ssast_recipes.metrics import masked_patch_accuracy
-from ssast_recipes.patches import patchify, select_patches
-from ssast_recipes.pretraining import MaskedPatchModel
-from ssast_recipes.released import released_to_ours
+from ssast_recipes.model.builders import ast_encoder
+from ssast_recipes.model.heads import PatchPredictionHead
+from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.model.patches import patchify, select_patches
+from ssast_recipes.objectives.losses import info_nce_loss, masked_reconstruction_loss
+from ssast_recipes.objectives.metrics import masked_patch_accuracy
+from ssast_recipes.weights.formats.ssast import released_to_ours
 from tests.reference import formulas
 from tests.reference.comparisons import Comparison, exact, parse, relative
 from tests.reference.tensors import (

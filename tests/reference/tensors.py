@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ssast_recipes.builders import SIZES
-from ssast_recipes.released import ours_to_released
+from ssast_recipes.model.builders import SIZES
+from ssast_recipes.weights.formats.ssast import ours_to_released
 from tests.reference.comparisons import Comparison, exact, relative
 
 # How a key names the weights and the model, for `parse` and for people.

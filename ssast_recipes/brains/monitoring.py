@@ -1,0 +1,263 @@
+"""What a pretraining learns that classifiers can use, measured while it runs."""
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import speechbrain as sb
+import torch
+from speechbrain.utils.distributed import if_main_process
+from torch import Tensor, nn
+
+from ssast_recipes.data.batches import ClipBatch, collate
+from ssast_recipes.data.labels import MultiHotEncoder
+from ssast_recipes.data.preparation.labelled_files import (
+    LabelledFile,
+    read_labelled_files,
+    split_files,
+)
+from ssast_recipes.data.preparation.manifests import HEADER_THREADS
+from ssast_recipes.data.preparation.scanning import scan_audio
+from ssast_recipes.data.shards import UnreadableAudioError
+from ssast_recipes.model.grid import mean_within, patches_within
+from ssast_recipes.objectives.metrics import accuracy, mean_average_precision
+from ssast_recipes.objectives.probing import (
+    effective_rank,
+    embedding_spread,
+    linear_scores,
+    nearest_neighbour_scores,
+)
+
+logger = logging.getLogger(__name__)
+
+MOST_CLIPS = 1000  # that are drawn from a larger set; they stay in memory
+_BATCH = 16
+
+
+class LabelledProbe:
+    """A small labelled set, on whose embeddings two classifiers are tried that train in a moment.
+
+    Its files are read once and stay in memory, as 16-bit or 32-bit samples. Nothing is learnt by
+    the encoder, and no random number is drawn: a probed training is the same as another.
+
+    Arguments
+    ---------
+    source : str or path
+        A folder of class folders or a CSV file `path,label[,split]`, as `read_labelled_files`
+        takes. Without splits, a fifth of each class is measured on; the rest is known.
+    read_waveform : callable
+        (path, start, duration, epoch, id) to samples, such as a `WaveformReader`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the set is not there, is wrong, or none of its known or of its other files can be read.
+    """
+
+    def __init__(self, source: str | Path, read_waveform: Callable[..., Tensor]):
+        chosen = read_labelled_files(source)
+        if len(chosen) > MOST_CLIPS:
+            chosen = sorted(random.Random(0).sample(chosen, MOST_CLIPS))
+        asked = set(split_files(chosen)[0]["test"])
+        found, rejected = scan_audio([file.path for file in chosen], HEADER_THREADS, progress=False)
+        waveforms: dict[LabelledFile, Tensor] = {}
+        for file in chosen:
+            if file.path in found:
+                try:
+                    info = found[file.path]
+                    waveforms[file] = read_waveform(file.path, 0.0, info.duration, 0, file.path)
+                except UnreadableAudioError as error:
+                    rejected[file.path] = str(error)
+        for reason in rejected.values():
+            logger.warning("Warning: probe_data: %s; it is left out", reason)
+        kept = list(waveforms)
+        self.is_asked = torch.tensor([file in asked for file in kept], dtype=torch.bool)
+        if not 0 < int(self.is_asked.sum()) < len(kept):
+            raise ValueError(
+                f"probe_data {source}: {len(kept)} of {len(chosen)} files can be read; there have "
+                "to be some to train on and some to test on"
+            )
+        classes = sorted({label for file in kept for label in file.labels})
+        self.is_multi = any(len(file.labels) > 1 for file in kept)
+        encode = MultiHotEncoder(classes)
+        self.targets = torch.stack([encode(file.labels) for file in kept])
+        clips = [
+            {"id": file.path, "index": number, "place": number, "waveform": waveforms[file]}
+            for number, file in enumerate(kept)
+        ]
+        self.batches = [
+            collate(clips[first : first + _BATCH]) for first in range(0, len(clips), _BATCH)
+        ]
+        logger.info(
+            "Probing on %d clips of %d classes, knowing %d others: %s",
+            *(int(self.is_asked.sum()), len(classes), int((~self.is_asked).sum()), source),
+        )
+
+    @torch.no_grad()
+    def measure(self, encoder: nn.Module, front_end: nn.Module) -> dict[str, float]:
+        """Embeds all clips and tries both classifiers.
+
+        Arguments
+        ---------
+        encoder : nn.Module
+            An `AudioSpectrogramTransformer`, in evaluation mode.
+        front_end : nn.Module
+            A `SpectrogramFrontEnd`, on the same device.
+
+        Returns
+        -------
+        dict[str, float]
+            `knn_accuracy` and `linear_accuracy` or, where clips have several labels, `knn_mAP` and
+            `linear_mAP`.
+        """
+        device = next(encoder.parameters()).device
+        parts = [embed(encoder, front_end, batch.to(device)).cpu() for batch in self.batches]
+        embeddings = torch.cat(parts)  # [clips, width]
+        asked, known = embeddings[self.is_asked], embeddings[~self.is_asked]
+        targets = self.targets[~self.is_asked]
+        scores = {
+            "knn": nearest_neighbour_scores(known, targets, asked),
+            "linear": linear_scores(known, targets, asked),
+        }
+        truth = self.targets[self.is_asked]
+        if self.is_multi:
+            measured = {f"{n}_mAP": mean_average_precision(s, truth) for n, s in scores.items()}
+        else:
+            truth = truth.argmax(dim=1)
+            measured = {f"{n}_accuracy": accuracy(s, truth) for n, s in scores.items()}
+        return {name: float(value) for name, value in measured.items()}
+
+
+def embed(encoder: nn.Module, front_end: nn.Module, batch: ClipBatch) -> Tensor:
+    """Embeds a batch of clips: of each, the mean token of the patches that hold it, unmasked.
+
+    Returns [batch, width].
+    """
+    spectrograms = front_end(batch.waveforms, batch.num_samples)
+    frames = front_end.filterbank.num_frames(batch.num_samples)
+    within = patches_within(frames, encoder.grid_size, encoder.patch_stride)
+    return mean_within(encoder(spectrograms).patch_tokens, within)
+
+
+# An encoder with random weights has a spread of 0.8 and a rank of 5 to 7 on 24 clips of ESC-10.
+LEAST_SPREAD = 0.005
+LEAST_RANK = 1.5
+LEAST_CLIPS = 4  # of which anything can be said
+FLAT_VALIDATIONS = 5
+FLAT_SHARE = 0.001
+
+
+def watch(brain: sb.Brain, batch: ClipBatch) -> None:
+    """Logs how much embeddings differ; warns if they hardly do, and of a flat loss.
+
+    Arguments
+    ---------
+    brain : Brain
+        A `PretrainingBrain` that has just validated.
+    batch : ClipBatch
+        A batch of its validation set, on its device.
+    """
+    if not if_main_process():
+        return
+    brain.modules.eval()
+    with torch.no_grad(), brain.evaluation_ctx:
+        embeddings = embed(brain.model.encoder, brain.front_end, batch)
+    brain.modules.train()
+    measured = measure_embeddings(embeddings)
+    brain.log.write("embeddings", {"step": brain.optimizer_step, **measured})
+    warm = getattr(brain.schedule, "warmup_steps", 0)
+    records = [r for r in brain.log.read() if r["stage"] == "valid" and r["step"] > warm]
+    for warning in (warn_of_collapse(measured, len(batch)), warn_of_flat_loss(records)):
+        if warning:
+            logger.warning("Warning: %s", warning)
+
+
+def measure_embeddings(embeddings: Tensor) -> dict[str, float]:
+    """Measures how much the embeddings of a few clips differ.
+
+    Arguments
+    ---------
+    embeddings : Tensor
+        [clips, width].
+
+    Returns
+    -------
+    dict[str, float]
+        `spread` and `rank`: see `embedding_spread` and `effective_rank`.
+    """
+    return {
+        "spread": float(embedding_spread(embeddings)),
+        "rank": float(effective_rank(embeddings)),
+    }
+
+
+def warn_of_collapse(measured: Mapping[str, float], num_clips: int) -> str | None:
+    """Says that embeddings are nearly the same whatever is heard, if they are.
+
+    Arguments
+    ---------
+    measured : mapping
+        From `measure_embeddings`.
+    num_clips : int
+        Of how many clips.
+
+    Returns
+    -------
+    str or None
+        The warning.
+
+    Example
+    -------
+    >>> warn_of_collapse({"spread": 0.9, "rank": 7.0}, num_clips=24)
+    >>> warn_of_collapse({"spread": 0.001, "rank": 7.0}, num_clips=24)
+    'the embeddings of 24 clips are nearly alike (spread 0.001, effective rank 7.0); ...
+    """
+    if num_clips < LEAST_CLIPS:
+        return None
+    if measured["spread"] >= LEAST_SPREAD and measured["rank"] >= LEAST_RANK:
+        return None
+    return (
+        f"the embeddings of {num_clips} clips are nearly alike (spread {measured['spread']:.2g}, "
+        f"effective rank {measured['rank']:.1f}); if the clips are not, the representation has "
+        "collapsed: begin again with a lower learning rate or a longer warm-up"
+    )
+
+
+def warn_of_flat_loss(records: Sequence[Mapping[str, Any]]) -> str | None:
+    """Says that the validation loss has not fallen for long, if it has not.
+
+    Arguments
+    ---------
+    records : sequence of mapping
+        What was logged of the validations after the warm-up, oldest first: `step` and `loss`.
+
+    Returns
+    -------
+    str or None
+        The warning, once in `FLAT_VALIDATIONS` validations.
+
+    Example
+    -------
+    >>> losses = [5.0, 4.0, 4.1, 3.999, 4.0, 4.2, 4.0]
+    >>> records = [{"step": 10 * n, "loss": loss} for n, loss in enumerate(losses)]
+    >>> warn_of_flat_loss(records[:6])
+    >>> warn_of_flat_loss(records)
+    'the validation loss has not fallen by 0.1 % in 5 validations: 4 at step 10, since then ...
+    """
+    best, since = None, 0
+    for record in records:
+        loss = float(record["loss"])
+        if best is None or loss < best["loss"] - FLAT_SHARE * abs(best["loss"]):
+            best, since = record, 0
+        else:
+            since += 1
+    if best is None or since == 0 or since % FLAT_VALIDATIONS:
+        return None
+    least = min(float(record["loss"]) for record in records[-since:])
+    return (
+        f"the validation loss has not fallen by {100 * FLAT_SHARE:g} % in {since} validations: "
+        f"{best['loss']:.4g} at step {best['step']}, since then {least:.4g} at best; lower the "
+        "learning rate, give more audio, or stop here"
+    )

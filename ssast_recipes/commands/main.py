@@ -1,0 +1,116 @@
+"""The command line: `ssast COMMAND …`.
+
+A command is a module with two functions, `add_arguments(parser)` and `run(arguments)`. It is
+imported only when it was chosen, so that `ssast --help` need not wait for torch.
+"""
+
+import argparse
+import importlib
+import keyword
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from ssast_recipes import __version__
+from ssast_recipes.system.errors import explain
+from ssast_recipes.system.interruption import Interrupted, raising_interrupts
+
+COMMANDS = {  # with help in one line
+    "pretrain": "an encoder of a folder of your own audio",
+    "finetune": "a classifier of an encoder and your own labels",
+    "demo": "see what pretraining gains, in minutes, without any data",
+    "recipes": "list the recipes, or copy them to a folder",
+    "statistics": "mean and deviation of your own spectrograms",
+    "pack": "put the clips of a manifest into shards: fewer, larger files",
+    "index": "make a manifest of shards that are there already",
+    "classify": "what is heard in audio files",
+    "embed": "embeddings of audio files, as .npz or .parquet",
+    "show": "a picture of what a model makes of masked patches",
+    "report": "what a run did, on one page to look at",
+    "import": "make a model folder of released or foreign weights",
+    "export": "a model for transformers, or as a torch program",
+    "push": "upload a model to the Hugging Face Hub",
+    "tables": "published numbers beside those of runs",
+    "reproduce": "the runs that fill a table of the paper",
+    "crossval": "train and test every fold of a recipe, and average",
+}
+
+
+def import_command(name: str) -> ModuleType:
+    """Imports a command's module.
+
+    Example
+    -------
+    >>> import_command("import").__name__
+    'ssast_recipes.commands.import_'
+    """
+    module = f"{name}_" if keyword.iskeyword(name) else name
+    return importlib.import_module(f"ssast_recipes.commands.{module}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    What the user can mend (a value, a file, the state of the machine) is told in one line. Any
+    other exception is a mistake of ours and keeps its traceback.
+
+    Arguments
+    ---------
+    argv : Sequence[str] | None
+        The arguments after `ssast`; None takes those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: what the command returned (None is 0), 1 after an error, 130 after Ctrl-C
+        and 143 after SIGTERM.
+
+    Raises
+    ------
+    SystemExit
+        After `--help` and `--version`, and with status 2 where the arguments are wrong.
+
+    Example
+    -------
+    >>> main(["--version"])
+    Traceback (most recent call last):
+    SystemExit: 0
+    """
+    parser = argparse.ArgumentParser(
+        prog="ssast",
+        description="Self-supervised audio spectrogram transformers on SpeechBrain.",
+        epilog="\n  ".join(
+            ["commands:", *(f"{name:<10}  {text}" for name, text in COMMANDS.items())]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show an error's traceback")
+    parser.add_argument(
+        "command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below"
+    )
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="see ssast COMMAND --help")
+    chosen = parser.parse_args(argv)
+
+    with raising_interrupts():
+        try:
+            command = import_command(chosen.command)
+            prog = f"ssast {chosen.command}"
+            command_parser = argparse.ArgumentParser(
+                prog=prog, description=COMMANDS[chosen.command]
+            )
+            command.add_arguments(command_parser)
+            return command.run(command_parser.parse_args(chosen.rest)) or 0
+        except Interrupted as interruption:
+            print(f"ssast: {interruption}", file=sys.stderr)
+            return interruption.status
+        except Exception as error:
+            line = explain(error)
+            if line is None or chosen.debug:
+                raise
+            print(f"ssast: error: {line}", file=sys.stderr)
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""`ssast pretrain`: from a folder of audio to an encoder."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssast_recipes.runs.own.plans import (
+    name_after,
+    positive_integer,
+)
+from ssast_recipes.runs.own.pretraining import lengthen, plan_pretraining
+from ssast_recipes.runs.recipe_runs import (
+    is_planned,
+    keep_request,
+    run_recipe,
+    train_command,
+    write_hparams,
+)
+from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.machine import check_device
+
+if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
+    pass
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line; see `ssast_recipes.commands.main`."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="audio, in folders as you like")
+    parser.add_argument(
+        "--size", choices=["tiny", "small", "base"], help="default: base on a GPU, tiny without"
+    )
+    parser.add_argument(
+        "--steps", type=positive_integer, help="default: a hundred passes, if time allows"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="default: results/pretrain/NAME, after the folder"
+    )
+    parser.add_argument("--init-from", metavar="WEIGHTS", help="go on from an encoder, of any kind")
+    parser.add_argument(
+        "--probe-data",
+        metavar="LABELS",
+        help="class folders or a CSV path,label: what is learnt is tried on them meanwhile",
+    )
+    parser.add_argument("--device", help="cpu, cuda; default: a GPU if there is one")
+    parser.add_argument("--plan", action="store_true", help="write the YAML file and stop there")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Looks through the audio, writes `pretrain.yaml` and trains."""
+    from ssast_recipes.data.preparation.own_audio import find_audio
+
+    check_device(arguments.device)
+    folder = arguments.folder.absolute()
+    output = (arguments.output or Path("results/pretrain") / name_after(folder)).absolute()
+    request = {"folder": str(folder), **{key: vars(arguments)[key] for key in ("size", "steps")}}
+    for key in ("init_from", "probe_data"):
+        given = vars(arguments)[key]
+        request[key] = given and str(Path(given).absolute())
+    hparams_file = output / "pretrain.yaml"
+    paths = find_audio(folder)
+    lengthen(hparams_file, request)
+    if is_planned(hparams_file, request, str(len(paths))):
+        print(f"Going on with {hparams_file}, as it stands", flush=True)
+    else:
+        values = plan_pretraining(folder, paths, output, request, arguments.device)
+        source = recipe_folder("OwnAudio") / "hparams" / "pretrain.yaml"
+        write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
+        keep_request(hparams_file, request, str(len(paths)))
+        print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
+    command = shlex.join(train_command("OwnAudio", hparams_file, arguments.device))
+    if arguments.plan:
+        print(f"To run it: {command}")
+        return
+    run_recipe("OwnAudio", hparams_file, arguments.device)
+    print(
+        f"The encoder: {output / 'model'}. Next, with labels (a folder of class folders, or a CSV "
+        f"file path,label):\nssast finetune {output} LABELS\n"
+        f"To try other values: {command} --output_folder ANOTHER --lr 1e-4"
+    )

@@ -1,0 +1,31 @@
+"""`ssast recipes`: where the recipes are, in the repository or in an installed package."""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from ssast_recipes.runs.recipes import recipe_folder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line; see `ssast_recipes.commands.main`."""
+    parser.add_argument(
+        "--copy-to", type=Path, metavar="FOLDER", help="copy them to a new folder, to change them"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints each recipe's title and folder, or copies all of them."""
+    recipes, target = recipe_folder(), arguments.copy_to
+    if target is not None:
+        if target.exists():
+            raise FileExistsError(f"{target} is there already; name a new folder")
+        part = target.with_name(f"{target.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of an attempt that was killed
+        shutil.copytree(recipes, part, ignore=shutil.ignore_patterns("results", "__pycache__"))
+        os.replace(part, target)
+        recipes = target
+    for train in sorted(recipes.glob("*/train.py")):
+        title = (train.parent / "README.md").read_text(encoding="utf-8").partition("\n")[0]
+        print(f"{title.lstrip('# ')}\n    {train.parent}")

@@ -1,0 +1,135 @@
+"""`ssast show`: a picture of what a pretrained model makes of the masked patches of a file."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from ssast_recipes.model.masked_patches import MaskedPatchModel
+
+_MASK_RATIO = 0.78  # 400 of 512 patches, as in the paper
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line; see `ssast_recipes.commands.main`."""
+    parser.add_argument("model", metavar="MODEL", help="model folder or run folder of pretraining")
+    parser.add_argument("file", metavar="FILE", help="an audio file; its beginning is shown")
+    parser.add_argument("--output", type=Path, help="the PNG; default: FILE's name with .png, here")
+    parser.add_argument(
+        "--mask-ratio", type=float, default=_MASK_RATIO, help="of the patches; default: 0.78"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the mask; default: 0")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Draws the picture.
+
+    Raises
+    ------
+    ValueError
+        If the model has no prediction heads, the ratio is none of masking, or the output no PNG.
+    """
+    ratio = arguments.mask_ratio
+    if not 0 < ratio < 1:
+        raise ValueError(
+            f"--mask-ratio is a share of the patches, above 0 and below 1, not {ratio:g}"
+        )
+    output = arguments.output or Path(Path(arguments.file).stem + ".png")
+    if output.suffix.lower() != ".png":
+        raise ValueError(f"--output {output}: the picture is a PNG; give a name that ends in .png")
+
+    import torch
+
+    from ssast_recipes.inference.audio_model import AudioModel, read_audio
+    from ssast_recipes.model.masking import OfficialClusterMasker, RandomMasker
+    from ssast_recipes.model.randomness import ClipGenerator
+    from ssast_recipes.system.files import beside
+
+    waveform, sample_rate = read_audio(arguments.file)
+    reader = AudioModel.from_pretrained(arguments.model, device="cpu")
+    model, config = reader.model, reader.config
+    if config.kind != "pretraining":
+        raise ValueError(
+            f"{arguments.model} holds a model of kind {config.kind}, without the heads that "
+            "predict masked patches; give a pretraining run's"
+        )
+    encoder = model.encoder
+    count = round(ratio * encoder.num_patches)
+    # As pretrained: clusters of patches, but single columns where there is one row.
+    masker = (OfficialClusterMasker if encoder.grid_size[0] > 1 else RandomMasker)(count)
+    masked = masker(ClipGenerator(arguments.seed, 0, torch.arange(1)), encoder.grid_size)
+    (windows,) = reader.apply_to_windows(
+        [waveform], sample_rate, lambda spectrograms, _: spectrograms
+    )
+    figure = draw_predictions(model, windows.outputs[:1], masked)
+    with beside(output) as part:
+        figure.savefig(part, format="png", dpi=120)
+    print(output)
+
+
+def draw_predictions(
+    model: "MaskedPatchModel", spectrograms: "Tensor", masked_indices: "Tensor"
+) -> "Figure":
+    """Draws a spectrogram, what the encoder sees of it, and what the heads make of the rest.
+
+    Arguments
+    ---------
+    model : MaskedPatchModel
+        Any heads.
+    spectrograms : Tensor
+        One standardised spectrogram, [1, frames, mel bins].
+    masked_indices : Tensor
+        Patches to hide, [1, masked] int64.
+
+    Returns
+    -------
+    Figure
+        Below each other: the spectrogram, the visible patches, the reconstruction (if there is
+        such a head), and where the contrastive head found the masked patch among the others (if
+        there is such a head), green, or did not, red.
+    """
+    import torch
+    from matplotlib.figure import Figure
+
+    from ssast_recipes.brains.pictures import FOUND_COLOURS
+    from ssast_recipes.model.patches import patchify, unpatchify
+    from ssast_recipes.objectives.metrics import found_patches
+
+    encoder = model.encoder
+    size, grid = encoder.patch_size, encoder.grid_size
+    patches = patchify(spectrograms, size)  # [1, patches, patch area]
+    where = masked_indices.unsqueeze(2).expand(-1, -1, patches.shape[2])
+    with torch.no_grad():
+        predictions = model(spectrograms, masked_indices)
+    rows = {
+        "spectrogram": patches,
+        "as the encoder sees it": patches.scatter(1, where, float("nan")),
+    }
+    if predictions.reconstruction is not None:
+        rows["reconstruction"] = patches.scatter(1, where, predictions.reconstruction)
+    found = None
+    if predictions.contrastive is not None:
+        found = found_patches(predictions.contrastive, patches.gather(1, where))  # [1, masked]
+        marks = torch.full(patches.shape[:2], float("nan"))
+        marks = marks.scatter(1, masked_indices, found.float())  # [1, patches]
+        share = f"{int(found.sum())} of {found.numel()} masked patches"
+        rows[f"found by the contrastive head: {share} (green)"] = marks.unsqueeze(2).expand_as(
+            patches
+        )
+    figure = Figure(figsize=(10, 2.2 * len(rows)), layout="constrained")
+    low, high = patches.min().item(), patches.max().item()
+    axes = figure.subplots(len(rows), squeeze=False, sharex=True, sharey=True)[:, 0]
+    for axis, (title, values) in zip(axes, rows.items(), strict=True):
+        picture = unpatchify(values, size, grid)[0].T.numpy()  # [mel bins, frames]
+        colours = {"vmin": low, "vmax": high, "cmap": "magma"}
+        if title.startswith("found"):
+            colours = {"vmin": 0, "vmax": 1, "cmap": FOUND_COLOURS}
+        axis.imshow(picture, origin="lower", aspect="auto", interpolation="nearest", **colours)
+        axis.set_facecolor("lightgrey")
+        axis.set_title(title, loc="left")
+        axis.set_ylabel("mel bin")
+    axes[-1].set_xlabel("frame")
+    return figure

@@ -1,0 +1,171 @@
+"""Manifests of shards that are there already, such as those that WebDataset wrote."""
+
+import json
+import os
+import tarfile
+from collections import defaultdict
+from collections.abc import Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ssast_recipes.data.manifest import Clip, printable, write_manifest
+from ssast_recipes.data.preparation.listing import is_audio_name
+from ssast_recipes.data.preparation.scanning import check_rejected
+from ssast_recipes.data.shards import Member, open_audio
+from ssast_recipes.system.files import write_csv
+
+
+def index_shards(
+    shards: Sequence[str | os.PathLike],
+    manifest: str | os.PathLike,
+    num_workers: int = 1,
+    max_rejected: float = 0.01,
+) -> tuple[int, int]:
+    """Writes a manifest of the audio in tar files, which stay as they are.
+
+    Members of a clip share a name up to its first dot, as WebDataset has it: an audio file in any
+    format that soundfile reads and, optionally, `.json` with `id` and `labels` (a list, or `label`)
+    or `.cls` with one label. Clips without `id` get that of the shard's name and their own; of
+    shards with the same name, in different folders, the folders are put before. What cannot be used
+    is listed in `<manifest>_rejected.csv`, such as a second audio file of the same name up to its
+    first dot; of a tar file that was cut off, what is whole is used.
+
+    Arguments
+    ---------
+    shards : sequence of paths
+        Uncompressed tar files.
+    manifest : path
+        The CSV file to write.
+    num_workers : int
+        Threads that read.
+    max_rejected : float
+        The share of clips that may be unusable.
+
+    Returns
+    -------
+    tuple[int, int]
+        How many clips there are, and how many were rejected.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a tar file is not there.
+    ValueError
+        If there is no audio, two clips have the same ID, or too many are unusable.
+
+    Example
+    -------
+    >>> import io, soundfile
+    >>> folder, wav = getfixture("tmp_path"), io.BytesIO()
+    >>> soundfile.write(wav, [0.0] * 8000, 16000, format="WAV")
+    >>> with tarfile.open(folder / "a.tar", "w") as tar:
+    ...     info = tarfile.TarInfo("dog.wav")
+    ...     info.size = wav.tell()
+    ...     tar.addfile(info, io.BytesIO(wav.getvalue()))
+    >>> index_shards([folder / "a.tar"], folder / "train.csv")
+    (1, 0)
+    """
+    paths = list(dict.fromkeys(Path(shard).absolute() for shard in shards))
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not there, or not a file")
+    clips: list[Clip] = []
+    rejected: dict[str, str] = {}
+    with ThreadPool(num_workers) as pool:
+        scanned = pool.imap(_scan, _named(paths))
+        for good, bad in tqdm(scanned, total=len(paths), desc="shards"):
+            clips += good
+            rejected |= bad
+    manifest = Path(manifest)
+    listed_in = manifest.with_name(f"{manifest.stem}_rejected.csv")
+    rows = ((printable(name), printable(reason)) for name, reason in sorted(rejected.items()))
+    write_csv(listed_in, ["ID", "reason"], rows)
+    if not clips and not rejected:
+        raise ValueError(f"there is no audio in {len(paths)} tar file(s), such as {paths[0]}")
+    check_rejected(rejected, len(clips) + len(rejected), max_rejected, listed_in)
+    write_manifest(manifest, clips)
+    return len(clips), len(rejected)
+
+
+def _named(shards: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Shards, and what the IDs of their clips begin with: a name that no other one has."""
+    parents: dict[str, list[Path]] = defaultdict(list)
+    for shard in shards:
+        parents[shard.stem].append(shard.parent)
+    above = {stem: os.path.commonpath(folders) for stem, folders in parents.items()}
+    return [(shard, os.path.relpath(shard.with_suffix(""), above[shard.stem])) for shard in shards]
+
+
+def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
+    """The clips of a shard, and what cannot be used of it, by ID."""
+    shard, shard_name = named
+    audio: dict[str, tuple[str, Member]] = {}
+    known: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)  # by key, with stems
+    takes: dict[str, set[str]] = defaultdict(set)  # the stems of all audio of a key
+    rejected: dict[str, str] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for info in tar:
+                folder, name = os.path.split(info.name)
+                key = os.path.join(folder, name.partition(".")[0])
+                stem = os.path.splitext(info.name)[0]
+                if not info.isfile():
+                    continue
+                if is_audio_name(name):
+                    takes[key].add(stem)
+                    first, _ = audio.get(key, (info.name, None))
+                    if first == info.name:  # the later one of two takes the place of the first
+                        member = Member(str(shard), info.offset_data, info.size)
+                        audio[key] = (info.name, member)
+                    else:
+                        rejected[f"{shard_name}/{info.name}"] = (
+                            f"{shard}: {info.name} is another audio file of the clip {key}, after "
+                            f"{first}: names are told apart up to their first dot; rename it"
+                        )
+                elif name.endswith(".json"):
+                    known[key].append((stem, _object(tar.extractfile(info).read())))
+                elif name.endswith(".cls"):
+                    label = tar.extractfile(info).read().decode(errors="replace").strip()
+                    known[key].insert(0, (stem, {"label": label}))  # JSON says more
+    except tarfile.TarError as error:
+        rejected[f"{shard_name}{shard.suffix}"] = f"{shard}: not whole: {error}"
+    clips = []
+    for key, (name, member) in audio.items():
+        others = takes[key] - {os.path.splitext(name)[0]}
+        about: dict[str, Any] = {}
+        for stem, said in known[key]:
+            if stem not in others:  # else it tells of audio that is not used
+                about.update(said)
+        clip_id = f"{shard_name}/{key}" if about.get("id") in (None, "") else str(about["id"])
+        try:
+            clips.append(_clip(clip_id, member, about))
+        except ValueError as error:
+            rejected[clip_id] = str(error)
+    return clips, rejected
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _clip(clip_id: str, member: Member, known: dict[str, Any]) -> Clip:
+    with open_audio(member.location) as audio:
+        num_samples, rate = audio.frames, audio.samplerate
+    labels = known.get("labels")
+    labels = known.get("label") if labels is None else labels
+    labels = labels if isinstance(labels, list) else [labels]
+    return Clip(
+        id=clip_id,
+        path=member.location,
+        start=0.0,
+        duration=num_samples / rate,
+        sample_rate=rate,
+        labels=tuple(str(label) for label in labels if label is not None),
+    )

@@ -1,0 +1,235 @@
+"""The Audio Spectrogram Transformer (Gong et al., Interspeech 2021), shaped like ViT and DeiT."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.utils.checkpoint import checkpoint
+
+from ssast_recipes.model.patches import PatchEmbedding, compute_grid_size
+from ssast_recipes.model.transformer import TransformerBlock
+
+# The class token and DeiT's distillation token, which AST keeps.
+NUM_PREFIX_TOKENS = 2
+
+
+class EncoderOutput(NamedTuple):
+    """What the encoder makes of a batch of spectrograms.
+
+    `patch_tokens` [batch, patches, width] and `prefix_tokens` [batch, 2, width] come after the
+    final norm; `hidden_states`, one [batch, 2 + patches, width] a block, come before it and are
+    empty unless asked for.
+    """
+
+    patch_tokens: Tensor
+    prefix_tokens: Tensor
+    hidden_states: tuple[Tensor, ...] = ()
+
+
+class AudioSpectrogramTransformer(nn.Module):
+    """Encodes spectrograms as one token a patch, some of them masked if so told.
+
+    Arguments
+    ---------
+    embed_dim : int
+        Width of a token.
+    depth : int
+        Number of transformer blocks.
+    num_heads : int
+        Number of attention heads; divides `embed_dim`.
+    num_mel_bins : int
+        Height of the spectrograms in mel bins.
+    target_length : int
+        Length of the spectrograms in frames.
+    patch_size : tuple[int, int]
+        Height (mel bins) and length (frames) of a patch.
+    patch_stride : tuple[int, int], optional
+        Mel bins and frames from one patch to the next; by default the patch size. Patches
+        overlap in fine-tuning only: overlap would leak masked values into their neighbours.
+    mlp_ratio : float
+        Width of the feed-forward networks over the width of a token.
+    activation_checkpointing : bool
+        Recompute each block's activations in the backward pass: less memory, a third more time.
+
+    Raises
+    ------
+    ValueError
+        If `num_heads` does not divide `embed_dim`, or a patch does not fit the spectrogram.
+
+    Example
+    -------
+    >>> encoder = AudioSpectrogramTransformer(192, depth=2, num_heads=3, target_length=512)
+    >>> encoder(torch.zeros(2, 512, 128)).patch_tokens.shape
+    torch.Size([2, 256, 192])
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        depth: int,
+        num_heads: int,
+        num_mel_bins: int = 128,
+        target_length: int = 1024,
+        patch_size: tuple[int, int] = (16, 16),
+        patch_stride: tuple[int, int] | None = None,
+        mlp_ratio: float = 4.0,
+        activation_checkpointing: bool = False,
+    ):
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim {embed_dim} cannot be shared by {num_heads} heads")
+        self.embed_dim, self.num_heads = embed_dim, num_heads
+        self.num_mel_bins, self.target_length = num_mel_bins, target_length
+        self.patch_size = tuple(patch_size)
+        self.patch_stride = tuple(patch_stride or patch_size)
+        self.grid_size = compute_grid_size(
+            num_mel_bins, target_length, self.patch_size, self.patch_stride
+        )
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
+        self.patch_area = self.patch_size[0] * self.patch_size[1]
+        self.activation_checkpointing = activation_checkpointing
+
+        self.patch_embedding = PatchEmbedding(embed_dim, self.patch_size, self.patch_stride)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.distillation_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.position_embedding = nn.Parameter(
+            torch.zeros(1, NUM_PREFIX_TOKENS + self.num_patches, embed_dim)
+        )
+        self.blocks = nn.ModuleList(
+            TransformerBlock(embed_dim, num_heads, mlp_ratio) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draws fresh weights.
+
+        Tokens, positions and linear weights come from a normal distribution of deviation 0.02,
+        truncated at 2; linear biases are zero; the patch projection is as torch makes it.
+        """
+        for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        for parameter in (
+            self.class_token,
+            self.distillation_token,
+            self.mask_token,
+            self.position_embedding,
+        ):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(
+        self,
+        spectrograms: Tensor,
+        masked_indices: Tensor | None = None,
+        return_hidden_states: bool = False,
+        visible_patches: Tensor | None = None,
+    ) -> EncoderOutput:
+        """Encodes a batch of spectrograms.
+
+        Arguments
+        ---------
+        spectrograms : Tensor
+            Standardised spectrograms, [batch, frames, mel bins].
+        masked_indices : Tensor, optional
+            Patches to hide behind the mask token, [batch, masked], int64.
+        return_hidden_states : bool
+            Whether to keep what each block puts out.
+        visible_patches : Tensor, optional
+            Which patches are attended to, [batch, patches] bool, such as `patches_within` a clip;
+            by default all, with faster kernels. The tokens of the others are of no use.
+
+        Returns
+        -------
+        EncoderOutput
+            Patch tokens [batch, patches, width], prefix tokens [batch, 2, width], hidden states.
+
+        Raises
+        ------
+        ValueError
+            If the spectrograms are not of the size that the encoder was built for.
+        """
+        if spectrograms.shape[1:] != (self.target_length, self.num_mel_bins):
+            raise ValueError(
+                f"spectrograms of shape {tuple(spectrograms.shape)} given to an encoder for "
+                f"[batch, {self.target_length} frames, {self.num_mel_bins} mel bins]"
+            )
+        tokens = self.patch_embedding(spectrograms)  # [batch, patches, width]
+        if masked_indices is not None:
+            tokens = self._mask(tokens, masked_indices)
+        prefix = torch.cat([self.class_token, self.distillation_token], dim=1)
+        tokens = torch.cat([prefix.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = tokens + self.position_embedding  # [batch, 2 + patches, width]
+        visible = visible_patches
+        if visible is not None:  # the prefix tokens always are: [batch, 2 + patches]
+            visible = pad(visible, (NUM_PREFIX_TOKENS, 0), value=True)
+
+        hidden_states = []
+        for block in self.blocks:
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, visible, use_reentrant=False)
+            else:
+                tokens = block(tokens, visible)
+            if return_hidden_states:
+                hidden_states.append(tokens)
+        tokens = self.norm(tokens)
+        return EncoderOutput(
+            patch_tokens=tokens[:, NUM_PREFIX_TOKENS:],
+            prefix_tokens=tokens[:, :NUM_PREFIX_TOKENS],
+            hidden_states=tuple(hidden_states),
+        )
+
+    def _mask(self, tokens: Tensor, masked_indices: Tensor) -> Tensor:
+        is_masked = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        is_masked = is_masked.scatter(1, masked_indices, True)
+        return torch.where(is_masked.unsqueeze(2), self.mask_token.to(tokens.dtype), tokens)
+
+    def geometry(self) -> dict[str, Any]:
+        """Returns what weights must agree on to fit this encoder, in plain Python."""
+        return {
+            "embed_dim": self.embed_dim,
+            "depth": len(self.blocks),
+            "num_heads": self.num_heads,
+            "patch_size": list(self.patch_size),
+            "grid_size": list(self.grid_size),
+        }
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Puts the geometry into the state dict: shapes alone tell neither heads nor grid."""
+        return self.geometry()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Raises a ValueError if weights of another geometry are being loaded."""
+        check_geometry(state, self.geometry())
+
+
+def check_geometry(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raises a ValueError that names every difference between two geometries.
+
+    Arguments
+    ---------
+    found : dict
+        The geometry of the weights, as of `AudioSpectrogramTransformer.geometry`.
+    wanted : dict
+        The geometry of the encoder that they are for; only what both tell is compared.
+
+    Raises
+    ------
+    ValueError
+        If a value differs.
+
+    Example
+    -------
+    >>> check_geometry({"embed_dim": 768, "depth": 12}, {"embed_dim": 192})
+    Traceback (most recent call last):
+    ValueError: weights of another geometry: embed_dim is 768 there, 192 here
+    """
+    differences = [
+        f"{key} is {found[key]} there, {value} here"
+        for key, value in wanted.items()
+        if found.get(key, value) != value
+    ]
+    if differences:
+        raise ValueError(f"weights of another geometry: {', '.join(differences)}")

@@ -1,0 +1,101 @@
+"""Masked spectrogram patch modeling: encoder and both heads behind one forward."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.patches import select_patches
+
+
+class MaskedPatchPredictions(NamedTuple):
+    """Predicted patches, [batch, masked, patch area], by objective; None without its head."""
+
+    contrastive: Tensor | None
+    reconstruction: Tensor | None
+
+
+class MaskedPatchModel(nn.Module):
+    """Predicts masked patches from the rest of the spectrogram.
+
+    One module, so that it is one DistributedDataParallel unit and one compiled graph. Leaving a
+    head out leaves its objective out.
+
+    Arguments
+    ---------
+    encoder : AudioSpectrogramTransformer
+        The encoder, built without overlap between patches.
+    contrastive_head : nn.Module, optional
+        Tokens to the predictions that find each masked patch among the others.
+    reconstruction_head : nn.Module, optional
+        Tokens to the predictions that redraw each masked patch.
+
+    Raises
+    ------
+    ValueError
+        If patches overlap, or no head is given.
+
+    Example
+    -------
+    >>> import torch
+    >>> from ssast_recipes.model.builders import ast_encoder
+    >>> from ssast_recipes.model.heads import PatchPredictionHead
+    >>> encoder = ast_encoder("tiny", depth=1, target_length=128)
+    >>> model = MaskedPatchModel(encoder, reconstruction_head=PatchPredictionHead(192, 256))
+    >>> predictions = model(torch.zeros(2, 128, 128), torch.tensor([[0, 5], [1, 2]]))
+    >>> predictions.contrastive, predictions.reconstruction.shape
+    (None, torch.Size([2, 2, 256]))
+    """
+
+    def __init__(
+        self,
+        encoder: AudioSpectrogramTransformer,
+        contrastive_head: nn.Module | None = None,
+        reconstruction_head: nn.Module | None = None,
+    ):
+        super().__init__()
+        if encoder.patch_stride != encoder.patch_size:
+            raise ValueError(
+                f"pretraining needs patches without overlap, not patch_size {encoder.patch_size} "
+                f"with patch_stride {encoder.patch_stride}: overlap leaks masked values"
+            )
+        if contrastive_head is None and reconstruction_head is None:
+            raise ValueError("pretraining needs a contrastive_head, a reconstruction_head or both")
+        self.encoder = encoder
+        self.contrastive_head = contrastive_head
+        self.reconstruction_head = reconstruction_head
+
+    def forward(
+        self,
+        spectrograms: Tensor,
+        masked_indices: Tensor,
+        reconstruction_indices: Tensor | None = None,
+    ) -> MaskedPatchPredictions:
+        """Predicts the masked patches.
+
+        Arguments
+        ---------
+        spectrograms : Tensor
+            Standardised spectrograms, [batch, frames, mel bins].
+        masked_indices : Tensor
+            Patches to hide and predict, [batch, masked], int64.
+        reconstruction_indices : Tensor, optional
+            Other patches to hide for the reconstruction objective, [batch, masked]: then the
+            encoder runs twice, once for each objective, as in the released training code.
+
+        Returns
+        -------
+        MaskedPatchPredictions
+            For each head, its predictions in the order of the indices.
+        """
+        tokens = self._masked_tokens(spectrograms, masked_indices)  # [batch, masked, width]
+        contrastive = None if self.contrastive_head is None else self.contrastive_head(tokens)
+        if reconstruction_indices is not None:
+            tokens = self._masked_tokens(spectrograms, reconstruction_indices)
+        reconstruction = (
+            None if self.reconstruction_head is None else self.reconstruction_head(tokens)
+        )
+        return MaskedPatchPredictions(contrastive, reconstruction)
+
+    def _masked_tokens(self, spectrograms: Tensor, indices: Tensor) -> Tensor:
+        return select_patches(self.encoder(spectrograms, indices).patch_tokens, indices)

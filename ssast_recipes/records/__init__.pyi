@@ -1,0 +1,16 @@
+from .configuration import changed_keys as changed_keys
+from .configuration import configuration_sha256 as configuration_sha256
+from .overrides import check_overrides as check_overrides
+from .results import device_kind as device_kind
+from .results import read_predictions as read_predictions
+from .results import write_per_class as write_per_class
+from .results import write_predictions as write_predictions
+from .results import write_results as write_results
+from .run import Predictions as Predictions
+from .run import RunFolder as RunFolder
+from .run import describe as describe
+from .run import is_number as is_number
+from .run import read_run as read_run
+from .settings import differences as differences
+from .settings import name_experiment as name_experiment
+from .settings import read_settings as read_settings

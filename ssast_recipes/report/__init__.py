@@ -1,1 +1,0 @@
-"""`ssast report`: what a run did, on one page that needs nothing beside it."""

@@ -1,0 +1,1 @@
+"""The page of `ssast report`, and the demo's."""

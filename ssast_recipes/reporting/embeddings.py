@@ -1,0 +1,133 @@
+"""The page's map of the test clips: their embeddings, projected to two dimensions."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ssast_recipes.data.batches import as_float
+from ssast_recipes.data.manifest import Clip
+from ssast_recipes.data.pipelines import WaveformReader
+from ssast_recipes.data.shards import UnreadableAudioError
+from ssast_recipes.inference.models import AudioEncoder
+from ssast_recipes.reporting.charts import NUM_COLOURS, legend, scatter_chart
+from ssast_recipes.reporting.markup import Html, figure, join, tag
+
+
+def embeddings_section(folder: Path, clips: Sequence[Clip], count: int, device: str | None) -> Html:
+    """Embeds clips with the run's model, and draws them where their two main components put them.
+
+    Arguments
+    ---------
+    folder : Path
+        The run's folder, with a `model`.
+    clips : sequence of Clip
+        Of the test set.
+    count : int
+        How many to embed at most, evenly from the sequence.
+    device : str, optional
+        Where to compute.
+
+    Returns
+    -------
+    Html
+        The map.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the run left no model, or it is not readable, or fewer than three clips are.
+    """
+    encoder = AudioEncoder.from_pretrained(folder, device=device)
+    chosen = [clips[i] for i in spread(len(clips), count)]
+    embedded, vectors = [], []
+    filterbank, length = encoder.front_end.filterbank, encoder.front_end.target_length
+    samples = (length - 1) * filterbank.samples_per_shift + filterbank.samples_per_frame
+    reader = WaveformReader(encoder.sample_rate, max_duration=samples / encoder.sample_rate)
+    for first in tqdm(range(0, len(chosen), encoder.batch_size), desc="embedding", disable=None):
+        waveforms = []
+        for clip in chosen[first : first + encoder.batch_size]:
+            try:
+                waveform = reader(clip.path, clip.start, clip.duration, epoch=0, clip_id=clip.id)
+            except UnreadableAudioError:  # it is no longer at hand
+                continue
+            waveforms.append(as_float(waveform))
+            embedded.append(clip)
+        if waveforms:
+            vectors.append(encoder.encode_batch(waveforms, encoder.sample_rate))
+    if len(embedded) < 3:
+        raise ValueError(f"the audio of {len(embedded)} test clips is at hand, too few for a map")
+    whole = torch.cat(vectors)
+    if not whole.isfinite().all():
+        raise ValueError("the model's embeddings are not finite numbers: training diverged")
+    return _draw(embedded, whole, len(clips))
+
+
+def _draw(clips: Sequence[Clip], vectors: Tensor, total: int) -> Html:
+    points, shares = principal_components(vectors)
+    labels = [clip.labels[0] if clip.labels else "" for clip in clips]
+    common = [name for name, _ in Counter(filter(None, labels)).most_common(NUM_COLOURS)]
+    numbers = {name: number for number, name in enumerate(sorted(common))}
+    names = [f"{clip.id}: {', '.join(clip.labels) or 'no label'}" for clip in clips]
+    first, second = (
+        f"component {i + 1} ({100 * share:.0f} % of the variance)" for i, share in enumerate(shares)
+    )
+    drawn = scatter_chart(
+        points.tolist(), [numbers.get(label) for label in labels], names, first, second
+    )
+    keys: dict[str, int | None] = dict(numbers)
+    if any(label not in numbers for label in labels):
+        keys["others"] = None
+    several = any(len(clip.labels) > 1 for clip in clips)
+    told = (
+        f"Embeddings of {len(clips)} of {total} test clips on their two principal components, by "
+        f"{'first ' if several else ''}label. Two components show little of what many dimensions "
+        "hold apart."
+    )
+    caption = join(legend(list(keys), list(keys.values())), tag("span", told, class_="quiet"))
+    return figure(drawn, caption, class_="chart wide")
+
+
+def principal_components(vectors: Tensor) -> tuple[Tensor, list[float]]:
+    """Projects vectors to the two directions in which they vary most.
+
+    Arguments
+    ---------
+    vectors : Tensor
+        [clips, width], at least two of each.
+
+    Returns
+    -------
+    points : Tensor
+        [clips, 2]; of each direction's two signs, the one with the larger positive end.
+    shares : list[float]
+        Of the variance, by direction.
+
+    Example
+    -------
+    >>> points, shares = principal_components(torch.tensor([[0.0, 1.0], [1.0, 1.0], [8.0, 1.0]]))
+    >>> points[:, 0].tolist(), [round(share, 3) for share in shares]
+    ([-3.0, -2.0, 5.0], [1.0, 0.0])
+    """
+    centred = (vectors - vectors.mean(dim=0)).double()
+    _, sizes, directions = torch.linalg.svd(centred, full_matrices=False)
+    points = centred @ directions[:2].T  # [clips, 2]
+    flipped = points.amax(dim=0) < -points.amin(dim=0)
+    points = torch.where(flipped, -points, points)
+    variances = sizes.square()
+    return points.float(), (variances[:2] / variances.sum().clamp(min=1e-12)).tolist()
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Chooses so many places, evenly.
+
+    Example
+    -------
+    >>> spread(10, 4), spread(2, 4)
+    ([0, 2, 5, 7], [0, 1])
+    """
+    count = min(total, count)
+    return [place * total // count for place in range(count)]

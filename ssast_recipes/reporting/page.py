@@ -1,0 +1,146 @@
+"""The page itself: its sections, in order, and its looks."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from string import Template
+from typing import TypeVar
+
+from ssast_recipes import __version__
+from ssast_recipes.records.run import RunFolder, read_run
+from ssast_recipes.reporting.classes import confusion_section, per_class_section
+from ssast_recipes.reporting.clips import clips_section, worst_clips
+from ssast_recipes.reporting.curves import curves_section
+from ssast_recipes.reporting.embeddings import embeddings_section
+from ssast_recipes.reporting.markup import Html, join, tag
+from ssast_recipes.reporting.masking import frequencies_section, pictures_section
+from ssast_recipes.reporting.overview import configuration_section, results_section, title_of
+from ssast_recipes.reporting.style import STYLE
+from ssast_recipes.system.errors import explain
+from ssast_recipes.weights.formats.config import ModelConfig, read_config
+from ssast_recipes.weights.formats.folder import find_model_folder
+
+_Made = TypeVar("_Made")
+
+# The policy lets a browser fetch and execute nothing, whatever the page may hold.
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
+media-src data:; style-src 'unsafe-inline'">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body>
+$body
+</body>
+</html>
+""")
+
+
+def make_page(
+    folder: Path, num_clips: int = 8, num_points: int = 400, device: str | None = None
+) -> str:
+    """Makes the page of a run.
+
+    Arguments
+    ---------
+    folder : Path
+        The run's output folder.
+    num_clips : int
+        How many of the worst clips to show.
+    num_points : int
+        How many test clips to embed at most.
+    device : str, optional
+        Where to compute embeddings; by default a GPU if there is one.
+
+    Returns
+    -------
+    str
+        HTML.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is no run's.
+    """
+    run = read_run(folder)
+    sections = {
+        "Results": results_section(run),
+        "Configuration": configuration_section(run),
+        "Curves": curves_section(run),
+        "Masked, redrawn, found": pictures_section(run),
+        "Masked by frequency": frequencies_section(run),
+        **_test_sections(run, num_clips, num_points, device),
+    }
+    if run.notes:
+        sections["Left out"] = tag("ul", *(tag("li", note) for note in run.notes))
+    return _lay_out(run, {name: made for name, made in sections.items() if made is not None})
+
+
+def _test_sections(
+    run: RunFolder, num_clips: int, num_points: int, device: str | None
+) -> dict[str, Html | None]:
+    """What is told of single test clips, as far as the run left them and they are at hand."""
+    if not run.results:
+        return {}
+    config: ModelConfig | None = _attempt(
+        run, "The model", lambda: read_config(find_model_folder(run.path))
+    )
+    selection = str(config.provenance.get("weights")) if config else None
+    sections: dict[str, Html | None] = {}
+    clips = _attempt(run, "Test clips", run.test_clips) or {}
+    if not run.is_pretraining:
+        predictions = _attempt(run, "Predictions", lambda: run.predictions(selection))
+        if predictions is not None:
+            sections["Confusions"] = confusion_section(predictions)
+        sections["Classes"] = _attempt(run, "Classes", lambda: per_class_section(run, selection))
+        if predictions is not None and num_clips:
+            kind = config.label_kind if config else None
+            kind = kind or ("single" if predictions.targets.ndim == 1 else "multi")
+            bad = worst_clips(predictions, kind, num_clips)
+            sections["Worst clips"] = join(
+                tag(
+                    "p",
+                    f"Test clips of the highest loss, by {predictions.weights}.",
+                    class_="quiet",
+                ),
+                clips_section(bad, clips),
+            )
+    if config is not None and clips and num_points:
+        sections["Embeddings"] = _attempt(
+            run,
+            "Embeddings",
+            lambda: embeddings_section(run.path, list(clips.values()), num_points, device),
+        )
+    return sections
+
+
+def _attempt(run: RunFolder, name: str, make: Callable[[], _Made]) -> _Made | None:
+    """Makes something or, if what the run left does not do for it, notes why not."""
+    try:
+        return make()
+    except (OSError, ValueError) as error:
+        run.notes.append(f"{name}: {explain(error)}")
+        return None
+
+
+def _lay_out(run: RunFolder, sections: dict[str, Html]) -> str:
+    title = title_of(run)
+    anchors = {name: name.lower().replace(", ", "-").replace(" ", "-") for name in sections}
+    links = (tag("a", name, href=f"#{anchor}") for name, anchor in anchors.items())
+    parts: Sequence[Html] = [
+        tag("header", tag("p", str(run.path), class_="quiet"), tag("h1", title)),
+        tag("nav", *links, aria_label="Sections"),
+        tag(
+            "main",
+            *(
+                tag("section", tag("h2", name, id=anchors[name]), content)
+                for name, content in sections.items()
+            ),
+        ),
+        tag("footer", f"Made by ssast report, ssast-recipes {__version__}"),
+    ]
+    return _PAGE.substitute(title=join(title), style=STYLE, body="\n".join(parts))

@@ -1,0 +1,1 @@
+"""Published tables, filled from the records of runs."""

@@ -1,0 +1,171 @@
+"""A run's output folder: for one run at a time, and as it was if a run fails at once."""
+
+import errno
+import fcntl
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
+
+from ssast_recipes.records.configuration import changed_keys
+from ssast_recipes.system.errors import DISK_FULL, RunError
+from ssast_recipes.system.files import beside
+
+logger = logging.getLogger(__name__)
+
+# What SpeechBrain writes anew at the beginning of every run.
+_RECORD = ("hyperparams.yaml", "train.py", "env.log")
+_LEAST_FREE = 2**20  # bytes: enough for these, so that they are not lost to a full disk
+
+
+@contextmanager
+def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
+    """Makes a run's output folder and keeps it from other runs until this one ends.
+
+    `hyperparams.yaml` and its like tell how the checkpoints beside them were made. So if a run ends
+    by an error before it saved a checkpoint of its own, they are put back as they were; and if it
+    made the folder and trained nothing, the folder is removed.
+
+    Arguments
+    ---------
+    folder : str or Path
+        The output folder.
+    configuration : str
+        The run's resolved YAML text. If the folder has checkpoints of a run with another one, that
+        run cannot go on as this one.
+
+    Returns
+    -------
+    context manager
+        Of several processes, the main one alone does anything.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    RunError
+        If another run is writing to it.
+    ValueError
+        If it holds checkpoints of a run with other values.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path") / "run"
+    >>> with run_folder(folder):
+    ...     folder.is_dir()
+    True
+    """
+    if not if_main_process():
+        yield
+        return
+    folder = Path(folder)
+    missing = _missing(folder)
+    with _locked(folder):
+        checkpoints = set(folder.glob("save/CKPT*"))
+        paths = [folder / name for name in _RECORD if checkpoints]
+        before = {path: path.read_bytes() for path in paths if path.is_file()}
+        earlier = before.get(folder / "hyperparams.yaml")
+        if earlier and configuration:
+            changed = changed_keys(earlier.decode("utf-8"), configuration)
+            if changed:
+                raise ValueError(
+                    f"output_folder {folder} holds a run with another {', '.join(changed[:6])}; "
+                    "choose another with --output_folder, or give the same values to go on"
+                )
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                error.filename = error.filename or str(folder)
+            if set(folder.glob("save/CKPT*")) == checkpoints:
+                for path, content in before.items():
+                    with beside(path) as part:
+                        part.write_bytes(content)
+            trained = (folder / "metrics.jsonl").exists() or any(folder.glob("save/CKPT*"))
+            if missing and not trained:
+                shutil.rmtree(folder, ignore_errors=True)
+                _remove_empty(missing)
+            raise
+
+
+@contextmanager
+def leaving_no_folder(configuration: str) -> Iterator[None]:
+    """Removes the empty folders that the objects of a YAML file make for a run that may never be.
+
+    `run_folder` makes them when the run begins. Several processes wait for each other, so that none
+    takes for its own what another has made or makes again what is removed.
+
+    Arguments
+    ---------
+    configuration : str
+        The resolved YAML text, with its `output_folder`.
+
+    Returns
+    -------
+    context manager
+    """
+    values = {key.value: value.value for key, value in yaml.compose(configuration).value}
+    missing: list[Path] = []
+    if "output_folder" in values:
+        missing = _missing(Path(values["output_folder"], "save"))
+    ddp_barrier()
+    try:
+        yield
+    finally:
+        ddp_barrier()
+        if if_main_process():
+            _remove_empty(missing)
+
+
+def _missing(folder: Path) -> list[Path]:
+    """A folder and those it lies in, the innermost first, as far as they are not there."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for path in folders:
+        with suppress(OSError):  # it is not there, or holds something
+            path.rmdir()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds `<folder>/.lock`; the kernel gives it back when the process ends, however it ends."""
+    try:
+        (folder / "save").mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+b", buffering=0)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    with file:
+        try:
+            # flock's would be inherited by loader processes, which outlive a killed run by seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise RunError(
+                f"another run ({file.read().decode().strip()}) is writing to output_folder "
+                f"{folder}; wait for its end, or choose another with --output_folder"
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            logger.warning("%s cannot be locked (%s)", folder, error.strerror)
+        try:
+            if shutil.disk_usage(folder).free < _LEAST_FREE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+        yield
+
+
+def _cannot_write(folder: Path, error: OSError) -> OSError:
+    return OSError(
+        f"output_folder {folder} cannot be written ({error.strerror}); choose another with "
+        "--output_folder"
+    )

@@ -1,0 +1,1 @@
+"""Plans for one's own audio: `ssast pretrain` and `ssast finetune`."""

@@ -1,0 +1,148 @@
+"""Looking at a folder of one's own audio: what there is, how loud it is, what cannot be used."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ssast_recipes.data.batches import as_float
+from ssast_recipes.data.headers import AudioInfo
+from ssast_recipes.data.manifest import Clip
+from ssast_recipes.data.pipelines import WaveformReader
+from ssast_recipes.data.preparation.listing import walk_folders
+from ssast_recipes.data.preparation.resampling import SMALLEST_STEP
+from ssast_recipes.data.preparation.scanning import write_rejected
+from ssast_recipes.data.shards import UnreadableAudioError
+from ssast_recipes.model.features import LogMelFilterbank
+from ssast_recipes.runs.own.statistics import spectrogram_statistics
+
+SAMPLE = 200  # clips that are read to measure their level and silence
+
+
+def tell_audio(
+    folder: Path,
+    paths: Sequence[str],
+    found: Mapping[str, AudioInfo],
+) -> None:
+    """Prints how much audio a folder holds, and of which kinds.
+
+    Arguments
+    ---------
+    folder : Path
+        The folder.
+    paths : sequence of str
+        The audio files in it and below it.
+    found : mapping
+        Which of them are good, from `scan_audio`.
+    """
+    hours = sum(info.duration for info in found.values()) / 3600
+    rates = Counter(f"{info.sample_rate / 1000:g} kHz" for info in found.values())
+    formats = Counter(Path(path).suffix.lower().lstrip(".") for path in found)
+    others = sum(len(names) for _, names in walk_folders(folder)) - len(paths)
+    told = [
+        ", ".join(f"{count:,} {name}" for name, count in counter.most_common(4))
+        for counter in (formats, rates)
+    ]
+    lengths = sorted(info.duration for info in found.values()) or [0.0]
+    print(f"{folder}: {len(found):,} audio files, {hours:.2f} hours ({'; '.join(told)})")
+    print(
+        f"  from {lengths[0]:.2f} to {lengths[-1]:.2f} s, half of them up to "
+        f"{lengths[len(lengths) // 2]:.2f} s; {others:,} other file(s) passed over"
+    )
+
+
+def tell_rejected(rejected: Mapping[str, str], rejected_file: Path) -> None:
+    """Prints which files cannot be used, and lists them in a file, if there are any.
+
+    Arguments
+    ---------
+    rejected : mapping
+        Path to the reason, from `scan_audio`.
+    rejected_file : Path
+        The CSV file to be written.
+    """
+    if rejected:
+        write_rejected(rejected_file, rejected)
+    for reason in list(rejected.values())[:10]:
+        print(f"  cannot be used: {reason}")
+    if len(rejected) > 10:
+        print(f"  and {len(rejected) - 10:,} more, see {rejected_file}")
+
+
+def draw_windows(found: Mapping[str, AudioInfo], counts: Sequence[int]) -> list[Clip]:
+    """Draws windows of recordings, evenly over all audio.
+
+    Arguments
+    ---------
+    found : mapping
+        Paths of recordings, and what their headers say.
+    counts : sequence of int
+        How many windows each is cut into.
+
+    Returns
+    -------
+    list of Clip
+        `SAMPLE` at most, one of a recording.
+
+    Example
+    -------
+    >>> [(clip.start, clip.duration) for clip in draw_windows({"/a": AudioInfo(800, 100, 1)}, [1])]
+    [(0.0, 8.0)]
+    """
+    draws = random.Random(0)
+    infos = list(found.items())
+    chosen = draws.choices(range(len(infos)), counts, k=SAMPLE)
+    clips = []
+    for index in sorted(set(chosen)):
+        path, info = infos[index]
+        length = info.duration / counts[index]
+        start = draws.randrange(counts[index]) * length
+        clips.append(Clip(str(index), path, start, length, info.sample_rate))
+    return clips
+
+
+def measure_sample(sample: Sequence[Clip]) -> tuple[float, float]:
+    """Measures log-mel spectrograms; prints how much of the sample is silent, and what is damaged.
+
+    Arguments
+    ---------
+    sample : sequence of Clip
+        From `draw_windows`.
+
+    Returns
+    -------
+    tuple[float, float]
+        Mean and standard deviation.
+
+    Raises
+    ------
+    ValueError
+        If all of it is silent, or shorter than a frame.
+    """
+    read = WaveformReader()
+    waveforms = {}
+    for clip in sample:
+        try:
+            waveform = as_float(read(clip.path, clip.start, clip.duration, 0, clip.id))
+        except UnreadableAudioError as error:
+            print(f"  cannot be used: {error}")
+        else:
+            waveforms[clip] = waveform
+    silent = sum(waveform.abs().max() < SMALLEST_STEP for waveform in waveforms.values())
+    if waveforms and silent == len(waveforms):
+        raise ValueError(
+            f"all of {len(waveforms)} clips drawn from the audio are silent from end to end; there "
+            "is nothing to learn"
+        )
+    by_id = {clip.id: waveform for clip, waveform in waveforms.items()}
+    mean, std = spectrogram_statistics(
+        list(waveforms),
+        lambda path, start, duration, epoch, clip_id: by_id[clip_id],
+        LogMelFilterbank(),
+    )
+    print(
+        f"  of {len(waveforms)} clips {silent / max(1, len(waveforms)):.0%} are silent; log-mel "
+        f"mean {mean:.2f}, deviation {std:.2f}",
+        flush=True,
+    )
+    return mean, std

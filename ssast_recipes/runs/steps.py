@@ -1,0 +1,161 @@
+"""Steps that every `train.py` takes, between what its YAML file names and what its data set needs.
+
+Code of the experiments: unlike the parts, it reads `hparams`.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.run_opts import RunOptions
+
+from ssast_recipes.data.pipelines import ClipDataset, make_dataset
+from ssast_recipes.weights.finding import find_run, find_weights
+from ssast_recipes.weights.loading import load_pretrained_encoder, load_pretrained_heads
+
+logger = logging.getLogger(__name__)
+
+
+def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
+    """Makes the train, valid and test sets, once preparation has written their manifests.
+
+    Ends the run here if that is all that was asked for (`prepare_only`).
+
+    Notes the numbers of clips in the run's record and, if labels are read, the `classes`.
+
+    Arguments
+    ---------
+    hparams : dict
+        `{train,valid,test}_manifests`, lists of files; `read_waveform`, or for one split
+        `{train,valid,test}_read_waveform`; `output_keys`, `seed`, `record`. If `target` is among
+        the output keys, `label_encoder`, a callable (classes_file, num_classes) to an object with
+        `classes` that turns labels into a tensor, and its `classes_file` and `num_classes`.
+        Optionally `clips_per_class` and `mixup`, of training; `prepare_only`.
+
+    Returns
+    -------
+    dict of str to ClipDataset
+        By split.
+
+    Raises
+    ------
+    ValueError
+        If the manifests or the classes are not what they should be.
+    SystemExit
+        With status 0, if the data were to be prepared and nothing else.
+    """
+    if hparams.get("prepare_only"):
+        logger.info("The data are prepared; nothing is trained (--prepare_only)")
+        raise SystemExit(0)
+    encode_labels = None
+    if "target" in hparams["output_keys"]:
+        encode_labels = hparams["label_encoder"](hparams["classes_file"], hparams["num_classes"])
+        hparams["classes"] = encode_labels.classes
+    datasets = {
+        split: make_dataset(
+            hparams[f"{split}_manifests"],
+            hparams.get(f"{split}_read_waveform", hparams["read_waveform"]),
+            encode_labels,
+            hparams["output_keys"],
+            hparams.get("clips_per_class") if split == "train" else None,
+            hparams["seed"],
+            hparams.get("mixup") if split == "train" else None,
+        )
+        for split in ("train", "valid", "test")
+    }
+    for split, clips in datasets.items():
+        # A clip that is scored is not replaced: its prediction would be another's.
+        clips.substitutes = split == "train" or encode_labels is None
+    hparams["record"]["num_clips"] = {split: len(clips) for split, clips in datasets.items()}
+    return datasets
+
+
+def load_pretrained(hparams: dict[str, Any]) -> None:
+    """Fills the encoder with the pretrained weights that the YAML file names, if it names some.
+
+    For pretraining, the heads are filled too, as far as the weights have them. Warns if the weights
+    have heard the audio of the `test_fold`.
+
+    Arguments
+    ---------
+    hparams : dict
+        `encoder`, in pretraining `contrastive_head` and `reconstruction_head`, `record` and,
+        optionally, `pretrained_encoder`: a path or nothing; `test_fold`. The record, which holds
+        the `dataset`, gets `pretrained_from`: name and checksum of the weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no such weights.
+    ValueError
+        If they do not fit the encoder.
+    """
+    if hparams.get("pretrained_encoder"):
+        path = hparams["pretrained_encoder"]
+        source = load_pretrained_encoder(hparams["encoder"], path)
+        heads = {
+            "contrastive_head": hparams.get("contrastive_head"),
+            "reconstruction_head": hparams.get("reconstruction_head"),
+        }
+        heads = {name: head for name, head in heads.items() if head is not None}
+        if heads:
+            source = {**source, "heads": load_pretrained_heads(heads, path)}
+        run = find_run(find_weights(Path(path)))
+        hparams["record"]["pretrained_from"] = {**source, "run": run} if run else source
+        logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
+        if if_main_process():
+            _warn_of_heard_fold(hparams, path, source.get("test_fold"), run.get("dataset"))
+
+
+def train_and_evaluate(
+    hparams: dict[str, Any], run_options: RunOptions, datasets: dict[str, ClipDataset]
+) -> dict[str, float]:
+    """Makes the Brain that the YAML file names, trains it and measures it on the test set.
+
+    Arguments
+    ---------
+    hparams : dict
+        `brain_class`, `modules`, `opt_class`, `checkpointer`, `epoch_counter`,
+        `{train,valid,test}_dataloader_opts`, and what the Brain needs.
+    run_options : RunOptions
+        SpeechBrain's.
+    datasets : dict of str to ClipDataset
+        As from `make_datasets`.
+
+    Returns
+    -------
+    dict[str, float]
+        The metric by selection; see the Brain's `evaluate`.
+    """
+    brain = hparams["brain_class"](
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_options,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
+    )
+    return brain.evaluate(datasets["test"], test_loader_kwargs=hparams["test_dataloader_opts"])
+
+
+def _warn_of_heard_fold(
+    hparams: dict[str, Any], path: str, left_out: int | None, dataset: str | None
+) -> None:
+    test_fold = hparams.get("test_fold")
+    if None in (left_out, test_fold) or left_out == test_fold:
+        return
+    datasets = {dataset, hparams["record"].get("dataset")} - {None}
+    if len({name.partition("-")[0] for name in datasets}) > 1:  # ESC-10's folds are ESC-50's
+        return
+    logger.warning(
+        "Warning: %s was pretrained with test_fold %d, so on the audio of fold %d, which this run "
+        "tests on; for a clean result give the encoder that left out fold %d",
+        *(path, left_out, test_fold, test_fold),
+    )

@@ -1,0 +1,1 @@
+"""Files, errors, signals, the machine, downloads; no torch at import."""

@@ -1,0 +1,6 @@
+"""Our model folder and other makers' weights, as tensors and settings."""
+
+import lazy_loader
+
+# The names, in __init__.pyi, are imported when they are first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,171 @@
+"""Models of this toolkit as plain numbers, and back."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ssast_recipes.model.classifiers import ClassificationModel, WeightedSumModel
+from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.features import SpectrogramFrontEnd
+from ssast_recipes.model.heads import ClassificationHead, PatchPredictionHead, ProjectionHead
+from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.weights.formats.config import (
+    Architecture,
+    ClassifierConfig,
+    FrontEndConfig,
+    HeadsConfig,
+    ModelConfig,
+    check_labels,
+)
+
+
+def build_model(config: ModelConfig) -> nn.Module:
+    """Builds the model that a configuration describes, with fresh weights.
+
+    Raises
+    ------
+    ValueError
+        If its numbers do not go together.
+    """
+    encoder = AudioSpectrogramTransformer(**dataclasses.asdict(config.architecture))
+    if config.kind == "encoder":
+        return encoder
+    if config.kind == "pretraining":
+        return MaskedPatchModel(
+            encoder,
+            *(
+                PatchPredictionHead(encoder.embed_dim, encoder.patch_area) if has_head else None
+                for has_head in (config.heads.contrastive, config.heads.reconstruction)
+            ),
+        )
+    classifier, num_classes = config.classifier, len(config.labels)
+    if classifier.head == "ClassificationHead":
+        head = ClassificationHead(encoder.embed_dim, num_classes)
+    else:
+        head = ProjectionHead(encoder.embed_dim, num_classes, classifier.hidden_dim)
+    if classifier.model == "ClassificationModel":
+        return ClassificationModel(encoder, head, pooling=classifier.pooling)
+    return WeightedSumModel(encoder, head, padding=classifier.padding)
+
+
+def describe_architecture(encoder: AudioSpectrogramTransformer) -> Architecture:
+    """Tells an encoder's numbers, as `config.json` has them."""
+    return Architecture(
+        embed_dim=encoder.embed_dim,
+        depth=len(encoder.blocks),
+        num_heads=encoder.num_heads,
+        num_mel_bins=encoder.num_mel_bins,
+        target_length=encoder.target_length,
+        patch_size=encoder.patch_size,
+        patch_stride=encoder.patch_stride,
+    )
+
+
+def describe_model(
+    model: nn.Module, front_end: FrontEndConfig, labels: Sequence[str], label_kind: str
+) -> ModelConfig:
+    """Tells what `build_model` needs to build a model.
+
+    Arguments
+    ---------
+    model, front_end, labels, label_kind
+        As `save_model` takes them.
+
+    Returns
+    -------
+    ModelConfig
+        Without provenance and checksum.
+
+    Raises
+    ------
+    ValueError
+        If the model, or a head, is of another class than this toolkit's.
+    """
+    if isinstance(model, AudioSpectrogramTransformer):
+        return ModelConfig("encoder", describe_architecture(model), front_end)
+    name = type(model).__name__
+    if type(model) not in (MaskedPatchModel, ClassificationModel, WeightedSumModel):
+        raise ValueError(f"a model folder cannot hold a {name}, a class of your own")
+    architecture = describe_architecture(model.encoder)
+    if isinstance(model, MaskedPatchModel):
+        heads = (model.contrastive_head, model.reconstruction_head)
+        config = HeadsConfig(*(head is not None for head in heads))
+        used = [head for head in heads if head is not None]
+        _refuse_foreign(used, (PatchPredictionHead,))
+        return ModelConfig("pretraining", architecture, front_end, heads=config)
+    head = model.classifier
+    _refuse_foreign([head], (ClassificationHead, ProjectionHead))
+    classifier = ClassifierConfig(
+        name,
+        type(head).__name__,
+        pooling=getattr(model, "pooling", None),
+        padding=getattr(model, "padding", None),
+        hidden_dim=head.projection.out_features if isinstance(head, ProjectionHead) else None,
+    )
+    names = tuple(check_labels(labels, label_kind))
+    if len(names) != head.linear.out_features:
+        raise ValueError(f"{len(names)} labels for {head.linear.out_features} classes")
+    return ModelConfig("classifier", architecture, front_end, None, classifier, names, label_kind)
+
+
+def _refuse_foreign(heads: Sequence[nn.Module], known: tuple[type, ...]) -> None:
+    for head in heads:
+        if type(head) not in known:
+            name = type(head).__name__
+            raise ValueError(f"a model folder cannot hold a {name}, a head of your own")
+
+
+def describe_front_end(front_end: SpectrogramFrontEnd, sample_rate: int) -> FrontEndConfig:
+    """Tells a front end's numbers.
+
+    Arguments
+    ---------
+    front_end : SpectrogramFrontEnd
+        The front end, of any lengths and statistics, with the filterbank's default frequencies.
+    sample_rate : int
+        Of its waveforms, in Hz.
+
+    Returns
+    -------
+    FrontEndConfig
+        Numbers that build the same front end.
+
+    Raises
+    ------
+    ValueError
+        If they would not.
+
+    Example
+    -------
+    >>> from ssast_recipes.model.features import LogMelFilterbank
+    >>> front_end = SpectrogramFrontEnd(LogMelFilterbank(), target_length=128, mean=-4, std=3)
+    >>> describe_front_end(front_end, sample_rate=16000).frame_length
+    25.0
+    """
+    filterbank = front_end.filterbank
+    config = FrontEndConfig(
+        sample_rate=sample_rate,
+        num_mel_bins=filterbank.num_mel_bins,
+        frame_length=1000 * filterbank.samples_per_frame / sample_rate,
+        frame_shift=1000 * filterbank.samples_per_shift / sample_rate,
+        low_frequency=20.0,
+        high_frequency=0.0,
+        target_length=front_end.target_length,
+        mean=float(front_end.mean),
+        std=float(front_end.std),
+        pad_before_standardising=front_end.padding_value == 0.0,
+    )
+    # The filterbank does not keep its frequencies: its filters tell whether they are these.
+    rebuilt = config.build().filterbank
+    if not (
+        rebuilt.samples_per_frame == filterbank.samples_per_frame
+        and rebuilt.samples_per_shift == filterbank.samples_per_shift
+        and torch.equal(rebuilt.filters, filterbank.filters.cpu())
+    ):
+        raise ValueError(
+            f"the filterbank is not one of {config.num_mel_bins} mel bins from 20 Hz to half of "
+            f"sample_rate={sample_rate}: config.json cannot tell it"
+        )
+    return config

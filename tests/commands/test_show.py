@@ -1,0 +1,73 @@
+"""`ssast show`: the picture, and which patches count as found."""
+
+import matplotlib.image
+import numpy
+import pytest
+import soundfile
+import torch
+
+from ssast_recipes.commands import main as cli
+from ssast_recipes.commands.show import draw_predictions
+from tests.weights.formats.test_folder import make, save
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", (0.1 * torch.randn(9000)).numpy(), 16000)
+    return tmp_path
+
+
+def test_the_picture_shows_what_the_heads_predict():
+    model = make("pretraining")
+    spectrograms = torch.randn(1, 32, 128)
+    masked = torch.tensor([[0, 3, 9, 14]])
+    axes = draw_predictions(model, spectrograms, masked).axes
+    whole, seen, redrawn, found = (numpy.ma.filled(axis.images[0].get_array(), 9) for axis in axes)
+    numpy.testing.assert_allclose(whole, spectrograms[0].T)
+    hidden = torch.zeros(8, 2, dtype=torch.bool)  # rows from the lowest, columns
+    hidden.view(-1)[masked[0]] = True
+    hidden = hidden.repeat_interleave(16, 0).repeat_interleave(16, 1).numpy()
+    assert (seen[hidden] == 9).all() and (seen[~hidden] == whole[~hidden]).all()
+    assert (redrawn[~hidden] == whole[~hidden]).all()
+    assert not numpy.isclose(redrawn[hidden], whole[hidden]).all()
+    assert (found[~hidden] == 9).all() and set(found[hidden]) <= {0, 1}
+    assert len(draw_predictions(make("reconstruction"), spectrograms, masked).axes) == 3
+
+
+@pytest.mark.parametrize(("ratio", "status"), [("0.5", 0), ("0", 1), ("1.5", 1)])
+def test_a_png_is_drawn(folder, capsys, ratio, status):
+    save("m", "pretraining")
+    assert cli.main(["show", "m", "a.wav", "--mask-ratio", ratio]) == status
+    assert (folder / "a.png").exists() == (status == 0)
+    if status == 0:
+        assert matplotlib.image.imread("a.png").std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        *(
+            (["--mask-ratio", ratio], "--mask-ratio is a share")
+            for ratio in ("0", "1", "nan", "inf")
+        ),
+        (
+            ["--output", "a.jpg"],
+            "--output a.jpg: the picture is a PNG; give a name that ends in .png",
+        ),
+        (["--output", "m/a.png"], "error: m/a.png: Is a directory"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(folder, capsys, words, line):
+    save("m", "pretraining")
+    (folder / "m" / "a.png").mkdir()
+    assert cli.main(["show", "m", "a.wav", *words]) == 1
+    told = capsys.readouterr().err
+    assert line in told and told.count("\n") == 1
+    assert {path.name for path in folder.iterdir()} == {"m", "a.wav"}
+
+
+def test_models_without_heads_are_refused(folder, capsys):
+    save("m", "encoder")
+    assert cli.main(["show", "m", "a.wav"]) == 1
+    assert "m holds a model of kind encoder, without the heads" in capsys.readouterr().err

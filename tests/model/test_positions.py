@@ -1,0 +1,76 @@
+"""Position embeddings on other grids: what is cut, and where stretching puts values."""
+
+import pytest
+import torch
+
+from ssast_recipes.model.grid import adapt_positions
+
+
+def coordinates(grid_size: tuple[int, int], device) -> torch.Tensor:
+    """Each patch's row, column and index as its embedding, [1, patches, 3]."""
+    rows, columns = grid_size
+    index = torch.arange(rows * columns, device=device, dtype=torch.float32)
+    return torch.stack([index // columns, index % columns, index], dim=1).unsqueeze(0)
+
+
+def stretched(length: int, to_length: int) -> torch.Tensor:
+    """Places of `to_length` points, evenly over `length` cells, in cells' centres."""
+    places = (torch.arange(to_length) + 0.5) * length / to_length - 0.5
+    return places.clamp(0, length - 1)
+
+
+@pytest.mark.parametrize("grid_size", [(8, 64), (1, 512), (5, 7)])
+def test_the_same_grid_changes_nothing(grid_size, device):
+    positions = torch.randn(1, grid_size[0] * grid_size[1], 6, device=device)
+    assert torch.equal(adapt_positions(positions, grid_size, grid_size), positions)
+
+
+@pytest.mark.parametrize(
+    "from_grid, to_grid, first_row, first_column",
+    [
+        ((8, 64), (8, 32), 0, 16),
+        ((8, 64), (8, 33), 0, 16),  # 64 // 2 - 33 // 2
+        ((8, 64), (8, 1), 0, 32),
+        ((1, 512), (1, 511), 0, 1),
+        ((8, 64), (7, 64), 1, 0),
+        ((8, 64), (5, 10), 2, 27),
+        ((5, 7), (2, 4), 1, 1),
+    ],
+)
+def test_shorter_grids_are_cut_from_the_middle(from_grid, to_grid, first_row, first_column, device):
+    adapted = adapt_positions(coordinates(from_grid, device), from_grid, to_grid)
+    expected = coordinates(to_grid, device)[..., :2]
+    expected += torch.tensor([first_row, first_column], device=device)
+    assert torch.equal(adapted[..., :2], expected)
+
+
+@pytest.mark.parametrize(
+    "from_grid, to_grid",
+    [((8, 64), (8, 100)), ((8, 64), (12, 101)), ((1, 512), (1, 1023)), ((6, 5), (7, 11))],
+)
+def test_longer_grids_are_stretched_linearly(from_grid, to_grid, device):
+    adapted = adapt_positions(coordinates(from_grid, device), from_grid, to_grid)
+    rows, columns, _ = adapted.unflatten(1, to_grid).cpu().unbind(dim=3)  # [1, rows, columns]
+    expected = stretched(from_grid[0], to_grid[0])[None, :, None].expand_as(rows)
+    torch.testing.assert_close(rows, expected, rtol=0, atol=1e-4)
+    expected = stretched(from_grid[1], to_grid[1])[None, None, :].expand_as(columns)
+    torch.testing.assert_close(columns, expected, rtol=0, atol=1e-4)
+
+
+def test_one_side_is_cut_while_the_other_is_stretched(device):
+    """As in fine-tuning with overlap on short clips: (8, 64) to (12, 50)."""
+    adapted = adapt_positions(coordinates((8, 64), device), (8, 64), (12, 50))
+    rows, columns, _ = adapted.unflatten(1, (12, 50)).cpu().unbind(dim=3)
+    torch.testing.assert_close(rows[0, :, 0], stretched(8, 12), rtol=0, atol=1e-4)
+    assert torch.equal(columns[0, 0], torch.arange(7.0, 57.0))
+
+
+def test_one_row_stays_constant_along_frequency(device):
+    positions = torch.randn(1, 9, 6, device=device)
+    adapted = adapt_positions(positions, (1, 9), (4, 9)).unflatten(1, (4, 9))
+    torch.testing.assert_close(adapted, positions.unsqueeze(1).expand(1, 4, 9, 6))
+
+
+def test_positions_that_do_not_fill_their_grid_are_refused():
+    with pytest.raises(ValueError, match=r"512 position embeddings do not fill .*\(8, 63\)"):
+        adapt_positions(torch.zeros(1, 512, 4), (8, 63), (8, 64))

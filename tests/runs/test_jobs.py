@@ -1,0 +1,120 @@
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from ssast_recipes.runs.jobs import Job, run_jobs
+from ssast_recipes.system.errors import RunError
+from ssast_recipes.system.interruption import Interrupted, raising_interrupts
+
+# What a train.py does, as far as jobs go: takes steps, logs them, leaves results.
+TRAIN = """
+import json, os, pathlib, sys, time
+options = dict(word[2:].split("=", 1) for word in sys.argv[2:] if "=" in word)
+folder = pathlib.Path(options["output_folder"])
+(folder / "pid").write_text(str(os.getpid()))
+(folder.parent / "order.txt").open("a").write(folder.name + " began\\n")
+if options.get("fails"):
+    sys.exit("train.py: error: the data is missing; fetch it")
+time.sleep(float(options.get("seconds", 0)))
+(folder / "metrics.jsonl").write_text(json.dumps({"stage": "train", "step": 2}) + '\\n{"stage"')
+(folder / "results.json").write_text(json.dumps({"options": options}))
+(folder.parent / "order.txt").open("a").write(folder.name + " ended\\n")
+"""
+
+
+@pytest.fixture
+def job(tmp_path):
+    (tmp_path / "train.py").write_text(TRAIN)
+
+    def make(name, after=(), **options):
+        options = {"num_steps": 4, **options}
+        return Job(name, tmp_path / "train.py", "x.yaml", tmp_path / name, options, after)
+
+    return make
+
+
+def order(tmp_path):
+    return (tmp_path / "order.txt").read_text().splitlines()
+
+
+def test_a_job_waits_for_what_it_needs_and_no_more_run_than_allowed(job, tmp_path):
+    first = job("first", seconds=0.6)
+    needing, other = job("needing", after=[first]), job("other")
+    run_jobs([first, needing, other], num_processes=2, title="all")
+    lines = order(tmp_path)
+    assert lines.index("other began") < lines.index("first ended") < lines.index("needing began")
+    (tmp_path / "order.txt").unlink()
+    run_jobs([job(name, seconds=0.1) for name in "abc"], num_processes=1, title="all")
+    assert order(tmp_path) == [f"{name} {when}" for name in "abc" for when in ("began", "ended")]
+
+
+def test_options_reach_the_run_as_they_are(job):
+    one = job("one", patch_stride="[16, 16]", schedule="{decay: 0.9}")
+    run_jobs([one], 1, "all")
+    options = one.results["options"]
+    assert options["patch_stride"] == "[16, 16]" and options["schedule"] == "{decay: 0.9}"
+    assert options["num_steps"] == "4"
+
+
+def test_what_is_finished_is_not_run_again(job, tmp_path):
+    run_jobs([job("one")], 1, "all")
+    run_jobs([job("one"), job("two")], 1, "all")
+    assert order(tmp_path) == ["one began", "one ended", "two began", "two ended"]
+
+
+def test_progress_is_read_from_the_log_whose_last_line_may_be_cut(job):
+    one = job("one")
+    assert one.work_done == 0
+    one.folder.mkdir()
+    (one.folder / "metrics.jsonl").write_text(json.dumps({"step": 3}) + '\n{"step": 4')
+    assert one.work_done == 3 and [record["step"] for record in one.metrics] == [3]
+    (one.folder / "results.json").write_text("{}")
+    assert one.work_done == 4
+
+
+def test_a_failure_is_told_and_ends_the_others(job, tmp_path):
+    first = job("first", seconds=1)  # by its end the slow one has begun
+    slow, failing = job("slow", seconds=60), job("failing", fails="yes", after=[first])
+    began = time.monotonic()
+    told = "failing failed: the data is missing; fetch it .exit status 1.; see .*output.txt"
+    with pytest.raises(RunError, match=told):
+        run_jobs([first, slow, failing], num_processes=2, title="all")
+    assert time.monotonic() - began < 30
+    assert not slow.finished and is_gone(slow)
+
+
+def test_an_interruption_ends_the_running(job, tmp_path):
+    slow = job("slow", seconds=60)
+
+    def interrupt():
+        while not (slow.folder / "pid").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    with raising_interrupts(), pytest.raises(Interrupted):
+        run_jobs([slow], 1, "all")
+    assert is_gone(slow)
+
+
+def test_a_job_that_waits_for_none_of_the_jobs_is_refused(job):
+    with pytest.raises(ValueError, match="second waits for first, which is none of the jobs"):
+        run_jobs([job("second", after=[job("first")])], 1, "all")
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_process_at_a_time_is_refused_rather_than_waited_for(job, number):
+    with pytest.raises(ValueError, match=f"{number} runs at a time would never end"):
+        run_jobs([job("one")], number, "all")
+
+
+def is_gone(job):
+    try:
+        os.kill(int((job.folder / "pid").read_text()), 0)
+    except ProcessLookupError:
+        return True
+    return False

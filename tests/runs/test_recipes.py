@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from ssast_recipes.commands.main import main
+from ssast_recipes.runs.recipes import recipe_folder
+from tests.conftest import REPOSITORY
+
+DATA_FILES = ("*/*.py", "*/README.md", "*/hparams/*.yaml", "shared/*.yaml")
+
+
+def test_the_wheel_has_every_module_recipe_and_table_and_nothing_else(installed):
+    modules = {
+        path.relative_to(REPOSITORY)
+        for pattern in ("**/*.py", "**/*.pyi", "**/*.json")
+        for path in REPOSITORY.glob(f"ssast_recipes/{pattern}")
+    }
+    recipes = {
+        Path("ssast_recipes") / path.relative_to(REPOSITORY)
+        for pattern in DATA_FILES
+        for path in REPOSITORY.glob(f"recipes/{pattern}")
+    }
+    tables = {
+        Path("ssast_recipes/published_tables") / path.name
+        for path in REPOSITORY.glob("benchmarks/tables/*.yaml")
+    }
+    found = {path.relative_to(installed) for path in installed.rglob("*") if path.is_file()}
+    assert {path for path in found if ".dist-info" not in str(path)} == modules | recipes | tables
+
+
+def test_installed_commands_find_the_recipes(installed, ssast, tmp_path):
+    listed = ssast("recipes", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert (
+        f"ESC-50: environmental sounds\n    {installed}/ssast_recipes/recipes/ESC50"
+        in listed.stdout
+    )
+    copied = ssast("recipes", "--copy-to", tmp_path / "mine", cwd=tmp_path)
+    assert copied.returncode == 0, copied.stderr
+    for pattern in DATA_FILES:
+        for path in REPOSITORY.glob(f"recipes/{pattern}"):
+            copy = tmp_path / "mine" / path.relative_to(REPOSITORY / "recipes")
+            assert copy.read_bytes() == path.read_bytes()
+
+
+def test_a_copy_overwrites_nothing(tmp_path, capsys):
+    assert main(["recipes", "--copy-to", str(tmp_path)]) == 1
+    assert f"error: {tmp_path} is there already; name a new folder" in capsys.readouterr().err
+
+
+def test_a_recipe_that_is_not_there_is_told_from_those_that_are():
+    with pytest.raises(FileNotFoundError, match="no recipe 'ESC51'; there are .*ESC50"):
+        recipe_folder("ESC51")
