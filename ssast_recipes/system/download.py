@@ -1,30 +1,21 @@
-"""Downloads that can be interrupted, and archives that cannot write where they should not."""
+"""Downloads that can be interrupted, and that several processes may ask for."""
 
 import os
-import shutil
-import stat
-import tarfile
 import time
-import zipfile
-import zlib
-from collections.abc import Iterator
-from gzip import BadGzipFile
 from http.client import HTTPException
-from itertools import dropwhile
-from lzma import LZMAError
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
 from ssast_recipes.system.files import file_digest
+from ssast_recipes.system.locking import one_at_a_time
 
 ATTEMPTS = 5
 PAUSE = 1.0  # seconds before the second attempt, doubled with every further one
 TIMEOUT = 60.0  # seconds without a byte
-
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, BadGzipFile, LZMAError, zlib.error, EOFError)
 
 
 def download(
@@ -32,6 +23,7 @@ def download(
     destination: str | os.PathLike,
     sha256: str | None = None,
     md5: str | None = None,
+    size: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Downloads a file, going on where an earlier attempt stopped.
@@ -39,7 +31,8 @@ def download(
     What has been received lies in ``<destination>.part`` until it is complete and its checksum
     verified. A server that cannot send the rest of a file has to send all of it again. Without a
     checksum nobody notices a file that changed on the server between two attempts: give one where
-    the publisher does. A destination that is there already is not downloaded again.
+    the publisher does. A destination that is there already is not downloaded again; another process
+    that downloads it is waited for.
 
     Arguments
     ---------
@@ -48,7 +41,9 @@ def download(
     destination : str or path
         The file to be written; missing folders are made.
     sha256, md5 : str, optional
-        The checksum, in hexadecimal digits.
+        The checksum, in hexadecimal digits, or as many of its first ones as are known.
+    size : int, optional
+        In bytes.
     progress : bool
         Whether to show a bar.
 
@@ -60,7 +55,7 @@ def download(
     Raises
     ------
     ValueError
-        If the checksum is another one.
+        If the checksum or the size is another one.
     FileNotFoundError
         If the server does not have the file.
     ConnectionError
@@ -76,12 +71,17 @@ def download(
     'abc'
     """
     destination = Path(destination)
-    checksums = {"sha256": sha256, "md5": md5}
-    if destination.exists():
-        if mismatch := _mismatch(destination, checksums):
-            raise ValueError(f"{destination} is there but {mismatch}: delete it to download anew")
-        return destination
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    known = {"sha256": sha256, "md5": md5, "size": size}
+    if not destination.exists():  # first without a lock: its folder may be for reading alone
+        with one_at_a_time(destination):
+            if not destination.exists():
+                return _download(url, destination, known, progress)
+    if mismatch := _mismatch(destination, known):
+        raise ValueError(f"{destination} is there but {mismatch}: delete it to download anew")
+    return destination
+
+
+def _download(url: str, destination: Path, known: dict[str, Any], progress: bool) -> Path:
     part = destination.with_name(destination.name + ".part")
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -102,7 +102,7 @@ def download(
             f"cannot download {url}: {reason}; try again, what has come so far is kept, "
             f"or fetch it by other means to {destination}"
         )
-    if mismatch := _mismatch(part, checksums):
+    if mismatch := _mismatch(part, known):
         part.unlink()
         raise ValueError(f"{url}: {mismatch}; what was received is deleted")
     os.replace(part, destination)
@@ -147,121 +147,16 @@ def _receive(url: str, part: Path, progress: bool) -> None:
         raise ConnectionError(f"the connection broke off after {position} of {total} bytes")
 
 
-def _mismatch(path: Path, checksums: dict[str, str | None]) -> str | None:
-    """Says which checksum differs, if one does."""
-    for algorithm, expected in checksums.items():
-        if expected is not None:
-            actual = file_digest(path, algorithm)
-            if actual != expected.lower():
-                return f"its {algorithm} is {actual}, not {expected}"
+def _mismatch(path: Path, known: dict[str, Any]) -> str | None:
+    """Says what differs from what is known of a file, if something does."""
+    for name, expected in known.items():
+        if expected is None:
+            continue
+        if name == "size":
+            actual, same = path.stat().st_size, path.stat().st_size == expected
+        else:
+            actual = file_digest(path, name)
+            same = actual.startswith(expected.lower())
+        if not same:
+            return f"its {name} is {actual}, not {expected}"
     return None
-
-
-def extract(
-    archive: str | os.PathLike, folder: str | os.PathLike, top: str = "", progress: bool = True
-) -> Path:
-    """Unpacks a zip or tar archive (compressed or not) to a folder, at once or not at all.
-
-    Arguments
-    ---------
-    archive : str or path
-        The archive; its content, not its name, says of which kind.
-    folder : str or path
-        The folder that will hold the members; it must be missing or empty.
-    top : str
-        The folder within the archive to be taken for ``folder``; left out, all of the archive.
-    progress : bool
-        Whether to show a bar.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    FileExistsError
-        If the folder holds something.
-    ValueError
-        If this is no archive, a broken one, or one that would write outside the folder.
-
-    Example
-    -------
-    >>> parent = getfixture("tmp_path")
-    >>> with zipfile.ZipFile(parent / "corpus.zip", "w") as file:
-    ...     file.writestr("corpus-main/meta/list.csv", "a,b")
-    >>> folder = extract(parent / "corpus.zip", parent / "corpus", "corpus-main", progress=False)
-    >>> (folder / "meta" / "list.csv").read_text()
-    'a,b'
-    """
-    archive, folder = Path(archive), Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty: {archive} is not unpacked into it")
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    try:
-        _unpack(archive, part, top, progress)
-        if not (part / top).is_dir():
-            raise ValueError(f"{archive} holds no folder {top}")
-        os.replace(part / top, folder)
-    except BROKEN as error:
-        raise ValueError(f"{archive} is broken, delete it and download anew: {error}") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
-
-
-def _unpack(archive: Path, part: Path, top: str, progress: bool) -> None:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            _check_members(archive, _zip_members(file), top)
-            for member in tqdm(file.infolist(), desc=archive.name, disable=not progress):
-                file.extract(member, part)
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as file:
-            _check_members(archive, _tar_members(file), top)
-            for member in tqdm(file.getmembers(), desc=archive.name, disable=not progress):
-                file.extract(member, part, filter="data")
-    else:
-        raise ValueError(f"{archive} is no whole zip or tar archive: delete it and download anew")
-
-
-def _zip_members(file: zipfile.ZipFile) -> Iterator[tuple[str, str | None]]:
-    """Names of the members, each with its target if it is a symbolic link."""
-    for member in file.infolist():
-        is_link = stat.S_ISLNK(member.external_attr >> 16)
-        yield member.orig_filename, file.read(member).decode() if is_link else None
-
-
-def _tar_members(file: tarfile.TarFile) -> Iterator[tuple[str, str | None]]:
-    """Names of the members, each with its target if it is a symbolic link."""
-    for member in file:
-        if member.isdev():
-            raise ValueError(f"{file.name} is refused: its member {member.name} is a device")
-        if member.islnk():
-            yield member.linkname, None
-        yield member.name, member.linkname if member.issym() else None
-
-
-def _check_members(archive: Path, members: Iterator[tuple[str, str | None]], top: str) -> None:
-    """Refuses an archive of which a member or the target of a link lies outside.
-
-    Names alone decide. That is sound since nothing may lie beneath a link, and targets may climb
-    ("..") only at their start, where all folders are real ones.
-    """
-    paths, links = [], set()
-    for name, target in members:
-        path = PureWindowsPath(name)  # knows both kinds of slashes, and drives
-        if path.anchor or ".." in path.parts:
-            raise ValueError(f"{archive} is refused: its member {name} lies outside of it")
-        paths.append(path)
-        if target is not None:
-            link = PureWindowsPath(target)
-            names = list(dropwhile("..".__eq__, link.parts))
-            climbs = len(link.parts) - len(names)
-            depth = len(path.parts) - 1 - len(PureWindowsPath(top).parts)
-            if link.anchor or ".." in names or climbs > max(depth, 0):
-                raise ValueError(f"{archive} is refused: its link {name} leads out, to {target}")
-            links.add(path)
-    for path in paths:
-        if not links.isdisjoint(path.parents):
-            raise ValueError(f"{archive} is refused: its member {path} lies beneath a link")

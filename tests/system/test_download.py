@@ -1,14 +1,16 @@
+"""Downloads from a server on loopback that breaks off, refuses, and lets processes wait."""
+
 import hashlib
-import io
-import tarfile
+import subprocess
+import sys
 import threading
-import zipfile
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from ssast_recipes.system import download as module
-from ssast_recipes.system.download import download, extract
+from ssast_recipes.system.download import download
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -26,6 +28,8 @@ class Server(ThreadingHTTPServer):
         self.drops = []  # the connection breaks off after so many bytes, one answer each
         self.statuses = []  # of the first answers
         self.ranges = []  # the Range headers that came in
+        self.half = None  # after so many bytes the first answer waits
+        self.go_on = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -56,7 +60,14 @@ class Handler(BaseHTTPRequestHandler):
         if server.with_length:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: server.drops.pop(0)] if server.drops else body)
+        if server.half is not None and not asked:
+            self.wfile.write(body[: server.half])
+            server.go_on.wait(60)
+            body = body[server.half :]
+        try:
+            self.wfile.write(body[: server.drops.pop(0)] if server.drops else body)
+        except ConnectionError:  # a client that was killed
+            pass
 
     def log_message(self, *_):
         pass
@@ -69,6 +80,7 @@ def server(monkeypatch):
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
+        server.go_on.set()
         server.shutdown()
         thread.join()
 
@@ -195,142 +207,77 @@ def test_no_connection_is_one_clear_line(server, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def make_zip(path, members):
-    with zipfile.ZipFile(path, "w") as file:
-        for name, content in members:
-            if isinstance(content, str):  # a symbolic link to there
-                info = zipfile.ZipInfo(name)
-                info.external_attr = 0o120777 << 16
-                file.writestr(info, content)
-            else:
-                file.writestr(name, content)
-    return path
+# --- two processes at one file ---
 
 
-def make_tar(path, members, mode="w"):
-    with tarfile.open(path, mode) as file:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            if isinstance(content, str):
-                info.type, info.linkname = tarfile.SYMTYPE, content
-            elif isinstance(content, tuple):
-                info.type, info.linkname = content
-            else:
-                info.size = len(content)
-            file.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
-    return path
+SCRIPT = """
+import sys
+from ssast_recipes.system import download as module
+module.PAUSE = 0.0
+print(module.download(*sys.argv[1:], progress=False).stat().st_size)
+"""
 
 
-MEMBERS = [("corpus/audio/a.wav", b"audio"), ("corpus/meta.csv", b"a,b")]
+def start(url, path):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, url, str(path), SHA256],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-@pytest.mark.parametrize("folder_is_there", [False, True])
-def test_an_archive_is_unpacked(tmp_path, kind, folder_is_there):
-    archive = tmp_path / "archive"  # the name says nothing
-    if kind == "zip":
-        make_zip(archive, MEMBERS)
-    else:
-        make_tar(archive, MEMBERS, "w:gz" if kind == "tar.gz" else "w")
-    if folder_is_there:
-        (tmp_path / "data").mkdir()
-    assert extract(archive, tmp_path / "data") == tmp_path / "data"
-    assert (tmp_path / "data" / "corpus" / "audio" / "a.wav").read_bytes() == b"audio"
-    extract(archive, tmp_path / "top", top="corpus")
-    assert (tmp_path / "top" / "meta.csv").read_bytes() == b"a,b"
-    assert names(tmp_path) == ["archive", "data", "top"]
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
-OUTSIDE = [
-    ("../evil", b""),
-    ("corpus/../../evil", b""),
-    ("/evil", b""),
-    ("..\\evil", b""),
-    ("C:\\evil", b""),
-    ("corpus/link", "/etc/passwd"),
-    ("corpus/link", "../../evil"),
-    ("corpus/link", "audio/../../.."),
-]
+@pytest.fixture
+def pair(server, tmp_path):
+    """One process that has received half of a file, and one that waits for it."""
+    server.half = 500_000
+    first = start(server.url, tmp_path / "file")
+    part = tmp_path / "file.part"
+    wait_for(lambda: part.exists() and part.stat().st_size > 250_000)
+    second = start(server.url, tmp_path / "file")
+    line = second.stderr.readline()
+    assert line == f"waiting for another process, which holds {part.with_name('file.lock')}\n"
+    yield first, second
+    for process in (first, second):
+        process.kill()
+        process.communicate()
 
 
-@pytest.mark.parametrize("make", [make_zip, make_tar])
-@pytest.mark.parametrize("member", OUTSIDE)
-def test_an_archive_that_leads_outside_is_refused_before_anything_is_written(
-    tmp_path, monkeypatch, make, member
-):
-    archive = make(tmp_path / "archive", [*MEMBERS, member])
-    for kind in (zipfile.ZipFile, tarfile.TarFile):
-        monkeypatch.setattr(kind, "extract", None)
-    with pytest.raises(ValueError, match="archive is refused: its (member|link)"):
-        extract(archive, tmp_path / "data")
-    assert names(tmp_path) == ["archive"]
+def test_of_two_processes_one_downloads_and_the_other_finds_it(server, tmp_path, pair):
+    server.go_on.set()
+    for process in pair:
+        assert process.communicate(timeout=60) == (f"{len(CONTENT)}\n", "")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.ranges == [None]
+    assert names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize(
-    ("members", "message"),
-    [
-        ([("corpus/hard", (tarfile.LNKTYPE, "../../etc/passwd"))], "member ../../etc/passwd"),
-        ([("corpus/null", (tarfile.CHRTYPE, ""))], "member corpus/null is a device"),
-        ([("corpus/pipe", (tarfile.FIFOTYPE, ""))], "member corpus/pipe is a device"),
-        # Harmless by its name, but the first link moves the second one up.
-        ([("a/b/c", "../.."), ("up", "a/b/c/..")], "its link up leads out"),
-        ([("a/b/c", "../.."), ("a/b/c/evil", b"")], "lies beneath a link"),
-        ([("a/b/c/evil", b""), ("a/b/c", "../..")], "lies beneath a link"),
-    ],
-)
-def test_a_tar_archive_with_other_tricks_is_refused(tmp_path, members, message):
-    archive = make_tar(tmp_path / "archive", members)
-    with pytest.raises(ValueError, match=message):
-        extract(archive, tmp_path / "data")
-    assert names(tmp_path) == ["archive"]
+def test_when_one_is_killed_the_other_goes_on_where_it_was(server, tmp_path, pair):
+    pair[0].kill()
+    pair[0].wait()
+    server.go_on.set()
+    assert pair[1].communicate(timeout=60) == (f"{len(CONTENT)}\n", "")
+    first, second = server.ranges
+    assert first is None and 250_000 < int(second.strip("bytes=-")) <= 500_000
+    assert names(tmp_path) == ["file"]
 
 
-def test_links_that_stay_inside_are_kept(tmp_path):
-    links = [
-        ("corpus/audio/b.wav", "../audio/a.wav"),
-        ("corpus/audio/c.wav", (tarfile.LNKTYPE, "corpus/audio/a.wav")),
-    ]
-    folder = extract(make_tar(tmp_path / "a.tar", MEMBERS + links), tmp_path / "data", top="corpus")
-    for name in ("b.wav", "c.wav"):
-        assert (folder / "audio" / name).read_bytes() == b"audio"
+def test_what_is_there_needs_no_lock(server, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(CONTENT)
+    monkeypatch.setattr(module, "one_at_a_time", None)  # whose file a read-only folder refuses
+    download(server.url, tmp_path / "file", sha256=SHA256)
 
 
-def test_a_link_out_of_the_part_that_is_taken_is_refused(tmp_path):
-    members = [*MEMBERS, ("corpus/link", "../other"), ("other", b"")]
-    archive = make_tar(tmp_path / "archive", members)
-    with pytest.raises(ValueError, match="its link corpus/link leads out, to ../other"):
-        extract(archive, tmp_path / "data", top="corpus")
-
-
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_a_broken_archive_leaves_nothing(tmp_path, kind):
-    noise = hashlib.shake_256(b"").digest(100_000)
-    members = [("a", b"whole"), ("b", noise)]
-    if kind == "zip":
-        archive = make_zip(tmp_path / "archive", members)
-        archive.write_bytes(archive.read_bytes().replace(noise, noise[::-1]))
-    else:
-        archive = make_tar(tmp_path / "archive", members, "w:gz")
-        archive.write_bytes(archive.read_bytes()[:50_000])
-    with pytest.raises(ValueError, match="archive is broken, delete it and download anew"):
-        extract(archive, tmp_path / "data")
-    assert names(tmp_path) == ["archive"]
-
-
-def test_what_is_no_archive_or_lacks_the_folder_is_refused(tmp_path):
-    (tmp_path / "page.zip").write_text("<html>Sign in</html>")
-    with pytest.raises(ValueError, match="page.zip is no whole zip or tar archive"):
-        extract(tmp_path / "page.zip", tmp_path / "data")
-    archive = make_zip(tmp_path / "corpus.zip", MEMBERS)
-    with pytest.raises(ValueError, match="corpus.zip holds no folder corpus-main"):
-        extract(archive, tmp_path / "data", top="corpus-main")
-    assert names(tmp_path) == ["corpus.zip", "page.zip"]
-
-
-def test_a_folder_in_use_is_left_alone(tmp_path):
-    archive = make_zip(tmp_path / "corpus.zip", MEMBERS)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "mine").touch()
-    with pytest.raises(FileExistsError, match="data is not empty"):
-        extract(archive, tmp_path / "data")
-    assert names(tmp_path / "data") == ["mine"]
+def test_a_size_and_the_beginning_of_a_checksum_are_checked(server, tmp_path):
+    download(server.url, tmp_path / "a", sha256=SHA256[:8], size=len(CONTENT))
+    with pytest.raises(ValueError, match="its size is 1024000, not 102400; .* deleted"):
+        download(server.url, tmp_path / "b", size=102400)
+    with pytest.raises(ValueError, match=f"its sha256 is {SHA256}, not {SHA256[1:8]}"):
+        download(server.url, tmp_path / "b", sha256=SHA256[1:8])

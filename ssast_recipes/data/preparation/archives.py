@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ssast_recipes.system.download import download, extract
+from ssast_recipes.system.download import download
+from ssast_recipes.system.locking import one_at_a_time
+from ssast_recipes.system.unpacking import extract
 
 
 class Archive(NamedTuple):
@@ -44,7 +46,7 @@ def fetch(
     """Downloads and unpacks the archives whose folders are not there yet.
 
     A folder appears when its archive is unpacked and checked, and the archive is deleted then. An
-    interrupted download goes on where it was.
+    interrupted download goes on where it was; another process's is waited for.
 
     Arguments
     ---------
@@ -74,26 +76,35 @@ def fetch(
     ['yes']
     """
     data_folder = Path(data_folder)
-    missing = [archive for archive in archives if not _holds_something(data_folder, archive)]
-    if not missing:
+    if not _find_missing(archives, data_folder):  # the folder may be for reading alone
         return
-    data_folder.mkdir(parents=True, exist_ok=True)
+    # All of it at once: another process's half-unpacked archive would count as disk that is taken.
+    with one_at_a_time(data_folder / "download"):
+        missing = _find_missing(archives, data_folder)
+        _check_room(missing, data_folder)
+        for archive in missing:
+            _fetch_one(archive, data_folder / archive.folder, check, progress)
+
+
+def _find_missing(archives: Sequence[Archive], data_folder: Path) -> list[Archive]:
+    folders = [data_folder / archive.folder for archive in archives]
+    return [
+        archive
+        for archive, folder in zip(archives, folders, strict=True)
+        if not (folder.is_dir() and any(folder.iterdir()))
+    ]
+
+
+def _check_room(missing: Sequence[Archive], data_folder: Path) -> None:
     # One archive after another: all unpacked, and the largest beside them.
-    needed = sum(archive.size for archive in missing) + max(archive.size for archive in missing)
-    free = shutil.disk_usage(data_folder).free
+    sizes = [archive.size for archive in missing]
+    needed, free = sum(sizes) + max(sizes, default=0), shutil.disk_usage(data_folder).free
     if free < needed:
         raise OSError(
             errno.ENOSPC,
             f"{needed / 1e9:.1f} GB are needed for the download and {free / 1e9:.1f} GB are free",
             str(data_folder),
         )
-    for archive in missing:
-        _fetch_one(archive, data_folder / archive.folder, check, progress)
-
-
-def _holds_something(data_folder: Path, archive: Archive) -> bool:
-    folder = data_folder / archive.folder
-    return folder.is_dir() and any(folder.iterdir())
 
 
 def _fetch_one(

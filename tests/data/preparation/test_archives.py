@@ -1,12 +1,14 @@
 import hashlib
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from ssast_recipes.data.preparation import archives as module
 from ssast_recipes.data.preparation.archives import Archive, fetch
-from ssast_recipes.data.preparation.manifests import archives as module
 
 
 @pytest.fixture
@@ -118,3 +120,43 @@ def test_a_disk_that_is_too_small_is_told_before_anything_comes(tmp_path, monkey
     with pytest.raises(ConnectionError, match="nowhere/1.tar.gz"):  # for one there is room
         monkeypatch.setattr("ssast_recipes.system.download.PAUSE", 0.0)
         fetch(archives, tmp_path / "data", progress=False)
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from ssast_recipes.data.preparation.archives import Archive, fetch
+
+def check(folder):
+    print("checks", flush=True)
+    while not Path(sys.argv[3]).exists():
+        time.sleep(0.01)
+
+fetch([Archive(sys.argv[1], "v1")], sys.argv[2], check, progress=False)
+"""
+
+
+def test_of_two_processes_one_unpacks_and_the_other_finds_it(server, tmp_path):
+    url, go_on = pack(server, "words", "").as_uri(), tmp_path / "go on"
+    processes = []
+    for _ in range(2):
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", SCRIPT, url, tmp_path / "data", go_on],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        if len(processes) == 1:
+            assert processes[0].stdout.readline() == "checks\n"
+    line = processes[1].stderr.readline()
+    assert (
+        line == f"waiting for another process, which holds {tmp_path / 'data' / 'download.lock'}\n"
+    )
+    (server / "words.tar.gz").unlink()  # whoever asks again fails
+    go_on.touch()
+    for process in processes:
+        assert process.communicate(timeout=60) == ("", "")
+        assert process.returncode == 0
+    assert files(tmp_path / "data") == ["v1/yes/words.wav"]
