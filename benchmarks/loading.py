@@ -28,7 +28,7 @@ from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
 from ssast_recipes.data.pipelines import WaveformReader, make_dataset
 from ssast_recipes.data.preparation.packing import Packing, pack
 from ssast_recipes.data.sampling import TrainingBatches
-from ssast_recipes.model.features import LogMelFilterbank
+from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.records.results import device_kind
 from ssast_recipes.system.files import write_text
 

@@ -16,7 +16,8 @@ from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.pipelines import WaveformReader, make_dataset
 from ssast_recipes.data.sampling import ClipKey, TrainingBatches
 from ssast_recipes.model.builders import ast_encoder
-from ssast_recipes.model.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.model.filterbank import LogMelFilterbank
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.model.heads import PatchPredictionHead
 from ssast_recipes.model.masked_patches import MaskedPatchModel
 from ssast_recipes.model.masking import OfficialClusterMasker

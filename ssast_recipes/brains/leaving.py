@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ssast_recipes import __version__
-from ssast_recipes.model.features import SpectrogramFrontEnd
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.weights.formats.description import describe_front_end
 from ssast_recipes.weights.formats.folder import save_model
 

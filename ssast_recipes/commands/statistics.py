@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Prints the options to give to `train.py`."""
     from ssast_recipes.data.manifest import read_manifest
     from ssast_recipes.data.pipelines import WaveformReader
-    from ssast_recipes.model.features import LogMelFilterbank
+    from ssast_recipes.model.filterbank import LogMelFilterbank
     from ssast_recipes.runs.own.statistics import spectrogram_statistics
 
     clips = [clip for manifest in arguments.manifests for clip in read_manifest(manifest)]

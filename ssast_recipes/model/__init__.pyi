@@ -9,8 +9,8 @@ from .classifiers import keep_from_training as keep_from_training
 from .encoder import AudioSpectrogramTransformer as AudioSpectrogramTransformer
 from .encoder import EncoderOutput as EncoderOutput
 from .encoder import check_geometry as check_geometry
-from .features import LogMelFilterbank as LogMelFilterbank
-from .features import SpectrogramFrontEnd as SpectrogramFrontEnd
+from .filterbank import LogMelFilterbank as LogMelFilterbank
+from .front_end import SpectrogramFrontEnd as SpectrogramFrontEnd
 from .grid import adapt_positions as adapt_positions
 from .grid import mean_within as mean_within
 from .grid import patches_within as patches_within

@@ -1,4 +1,4 @@
-"""Fitting learned position embeddings to another grid of patches."""
+"""The grid of patches: positions fitted to another one, and which patches are padding."""
 
 import torch
 from torch import Tensor

@@ -14,7 +14,7 @@ from ssast_recipes.data.batches import as_float
 from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.shards import UnreadableAudioError
-from ssast_recipes.model.features import LogMelFilterbank
+from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.records.run import Predictions
 from ssast_recipes.reporting.charts import picture_chart
 from ssast_recipes.reporting.markup import Html, data_uri, join, tag

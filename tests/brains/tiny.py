@@ -16,7 +16,8 @@ from ssast_recipes.brains.logs import TrainingLog
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.model.classifiers import ClassificationModel
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
-from ssast_recipes.model.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.model.filterbank import LogMelFilterbank
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.model.heads import ClassificationHead, PatchPredictionHead
 from ssast_recipes.model.masked_patches import MaskedPatchModel
 from ssast_recipes.model.masking import RandomMasker

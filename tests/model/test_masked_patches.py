@@ -8,7 +8,8 @@ from torch.utils._pytree import tree_leaves
 
 from ssast_recipes.model.builders import ast_encoder
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
-from ssast_recipes.model.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.model.filterbank import LogMelFilterbank
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.model.heads import PatchPredictionHead
 from ssast_recipes.model.masked_patches import MaskedPatchModel
 from ssast_recipes.model.masking import ClusterMasker, OfficialClusterMasker, RandomMasker

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ssast_recipes.data.mixup import mix_waveforms
-from ssast_recipes.model.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.model.filterbank import LogMelFilterbank
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.model.masking import OfficialClusterMasker, RandomMasker
 from ssast_recipes.model.randomness import ClipGenerator
 from tests.reference import formulas

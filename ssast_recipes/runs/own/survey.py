@@ -13,7 +13,7 @@ from ssast_recipes.data.preparation.listing import walk_folders
 from ssast_recipes.data.preparation.resampling import SMALLEST_STEP
 from ssast_recipes.data.preparation.scanning import write_rejected
 from ssast_recipes.data.shards import UnreadableAudioError
-from ssast_recipes.model.features import LogMelFilterbank
+from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.runs.own.statistics import spectrogram_statistics
 
 SAMPLE = 200  # clips that are read to measure their level and silence

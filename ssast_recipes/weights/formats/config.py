@@ -1,4 +1,8 @@
-"""What a model folder's `config.json` says, and reading it with every key checked."""
+"""What a model folder's `config.json` says, and reading it with every key checked.
+
+Without pydantic, which was tried: it took as many lines, most of them to put its errors into one
+line that tells what is wanted, and every command that reads a model waited for its import.
+"""
 
 import dataclasses
 import json
@@ -8,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssast_recipes.model.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.model.filterbank import LogMelFilterbank
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
 
 FORMAT, FORMAT_VERSION = "ssast-recipes", 1
 KINDS = ("encoder", "classifier", "pretraining")

@@ -8,7 +8,7 @@ from torch import nn
 
 from ssast_recipes.model.classifiers import ClassificationModel, WeightedSumModel
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
-from ssast_recipes.model.features import SpectrogramFrontEnd
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.model.heads import ClassificationHead, PatchPredictionHead, ProjectionHead
 from ssast_recipes.model.masked_patches import MaskedPatchModel
 from ssast_recipes.weights.formats.config import (
@@ -139,7 +139,7 @@ def describe_front_end(front_end: SpectrogramFrontEnd, sample_rate: int) -> Fron
 
     Example
     -------
-    >>> from ssast_recipes.model.features import LogMelFilterbank
+    >>> from ssast_recipes.model.filterbank import LogMelFilterbank
     >>> front_end = SpectrogramFrontEnd(LogMelFilterbank(), target_length=128, mean=-4, std=3)
     >>> describe_front_end(front_end, sample_rate=16000).frame_length
     25.0

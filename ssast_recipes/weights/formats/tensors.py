@@ -75,7 +75,10 @@ def _is_zip(path: Path) -> bool:
 
 
 def _is_stored(path: Path) -> bool:
-    """Whether the members of a ZIP archive are stored as they are, and no larger than the file."""
+    """Whether the members of a ZIP archive are stored as they are, and no larger than the file.
+
+    Neither torch nor zipfile minds: torch would unpack a thousand times what the file takes.
+    """
     size = path.stat().st_size
     with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
         members = archive.infolist()
@@ -90,7 +93,7 @@ def _directory_start(file: BinaryIO, size: int) -> int | None:
     """Where torch will look for the directory of an archive without a comment.
 
     Python's module looks right before the end, whatever the archive tells: it might be shown
-    another directory than torch.
+    another directory than torch. (Newer ones refuse some of these.)
     """
     file.seek(max(0, size - _END_SIZE - _LOCATOR_SIZE - _RECORD_SIZE))
     tail = file.read()
@@ -110,6 +113,7 @@ def _checked(weights: Any, path: Path) -> dict[str, Any]:
         weights = weights["model"]
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         raise ValueError(f"{path}: holds a {type(weights).__name__}, not weights by name")
+    # Nor does torch mind one value that is told to be a terabyte, or tensors without values.
     total, size = 0, path.stat().st_size
     for name, value in weights.items():
         if name.endswith("_extra_state"):

@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from ssast_recipes.data.synthetic import FAMILIES, make_esc50, make_sound
-from ssast_recipes.model.features import LogMelFilterbank
+from ssast_recipes.model.filterbank import LogMelFilterbank
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,7 +6,7 @@ import torch
 from ssast_recipes.commands.main import main
 from ssast_recipes.data.manifest import Clip, write_manifest
 from ssast_recipes.data.pipelines import WaveformReader
-from ssast_recipes.model.features import LogMelFilterbank
+from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.runs.own.statistics import spectrogram_statistics
 
 

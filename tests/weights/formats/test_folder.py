@@ -12,7 +12,8 @@ import torch
 
 from ssast_recipes.model.classifiers import ClassificationModel, WeightedSumModel
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
-from ssast_recipes.model.features import LogMelFilterbank, SpectrogramFrontEnd
+from ssast_recipes.model.filterbank import LogMelFilterbank
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.model.heads import ClassificationHead, PatchPredictionHead, ProjectionHead
 from ssast_recipes.model.masked_patches import MaskedPatchModel
 from ssast_recipes.weights.formats import folder as model_folder

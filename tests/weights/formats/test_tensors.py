@@ -109,9 +109,10 @@ def test_what_may_be_called_cannot_ask_for_all_memory(tmp_path):
     [
         torch.zeros(1).expand(2**20, 2**20),  # one value, told to be 4 TB
         torch.zeros(2**20, device="meta"),
+        torch.zeros(2, device="meta"),  # of no size that tells
         torch.eye(2).to_sparse(),
     ],
-    ids=["expanded", "meta", "sparse"],
+    ids=["expanded", "meta", "small meta", "sparse"],
 )
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 def test_tensors_larger_than_their_file_are_refused(claim, save, tmp_path):
@@ -199,6 +200,13 @@ def test_an_archive_has_one_directory(with_record, tmp_path):
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
     assert torch.load(bad).keys() == {"a"}
     assert "a ZIP archive that is compressed" in refusal(bad)
+
+
+def test_an_archive_with_a_comment_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "bad.pth")
+    with zipfile.ZipFile(tmp_path / "bad.pth", "a") as archive:  # which looks like an end
+        archive.comment = bytes(16) + struct.pack("<L", archive.start_dir) + bytes(2)
+    assert "a ZIP archive that is compressed" in refusal(tmp_path / "bad.pth")
 
 
 @pytest.mark.parametrize(
