@@ -22,7 +22,7 @@ from tests.reference.check import compare_case, read_cases
 from tests.weights.formats.test_recognition import deit, fine_tuned, released
 from tests.weights.formats.test_tensors import Called
 
-CASES = read_cases(Path(__file__).parent / "reference" / "released_model.json")
+CASES = read_cases(Path(__file__).parents[1] / "reference" / "released_model.json")
 
 
 def save(weights, path) -> Path:
