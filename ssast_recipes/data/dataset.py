@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssast_recipes.data.batches import as_float
-from ssast_recipes.data.manifest import iterate_manifests
 from ssast_recipes.data.mixup import Mixup
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.data.shards import UnreadableAudioError
@@ -52,7 +51,7 @@ class ClipDataset(Dataset):
     """
 
     def __init__(self, manifests: Sequence[str | os.PathLike]):
-        self.table = ClipTable(iterate_manifests(manifests))
+        self.table = ClipTable.read(manifests)
         if not len(self.table):
             raise ValueError(f"there are no clips in {', '.join(map(str, manifests))}")
         self.mixup: Mixup | None = None
@@ -70,7 +69,7 @@ class ClipDataset(Dataset):
     @property
     def labels(self) -> list[tuple[str, ...]]:
         """The clips' labels, in order."""
-        return [self.table.labels(index) for index in range(len(self))]
+        return self.table.all_labels
 
     @property
     def shards(self) -> Tensor | None:
@@ -81,8 +80,8 @@ class ClipDataset(Dataset):
     def digest(self) -> str:
         """Hashes the clips' IDs and labels in their order: what a training's order is of."""
         digest = hashlib.sha256()
-        for index, clip_id in enumerate(self.ids):
-            digest.update(repr((clip_id, self.table.labels(index))).encode())
+        for pair in zip(self.ids, self.labels, strict=True):
+            digest.update(repr(pair).encode())
         return digest.hexdigest()
 
     def add_dynamic_item(

@@ -15,7 +15,8 @@ from ssast_recipes import __version__
 from ssast_recipes.model.builders import size_name
 from ssast_recipes.objectives.ranking import multi_hot
 from ssast_recipes.records.configuration import configuration_sha256
-from ssast_recipes.system.files import write_csv, write_text
+from ssast_recipes.system.files import write_text
+from ssast_recipes.system.tables import write_csv
 
 _PREDICTION_COLUMNS = ("selection", "id", "label", "predicted")
 
