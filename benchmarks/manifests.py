@@ -4,8 +4,9 @@ python benchmarks/manifests.py --clips 2000000 --workers 4
 
 The manifest is fabricated in a temporary folder: paths as AudioSet's, one to four of 527 classes a
 clip, few of them frequent. A process of its own reads it; workers forked from it, as a DataLoader
-forks its own, touch every clip in an order of their own. What they share with their parent they
-hold once; a worker's "private" memory is what it copied by touching. Linux alone tells of it.
+forks its own, touch clips all over it, together as many as there are, which is an epoch. What they
+share with their parent is held once; a worker's "private" memory is what it copied by touching.
+Linux alone tells of it.
 """
 
 import argparse
@@ -53,15 +54,16 @@ def memory() -> dict[str, float]:
     return found
 
 
-def _touch(table: Any, worker: int, queue: Any) -> None:
-    """Takes every clip once, in an order that needs no memory of its own."""
+def _touch(table: Any, worker: int, workers: int, queue: Any) -> None:
+    """Takes a worker's share of an epoch, in an order that needs no memory of its own."""
     before, begin = memory()["private"], time.perf_counter()
     count = len(table)
-    step = next(n for n in range(count * 3 // 8 + 997 * worker, count * 2) if np.gcd(n, count) == 1)
-    for number in range(count):
+    step = next(n for n in range(count * 3 // 8 + 1, count * 2) if np.gcd(n, count) == 1)
+    numbers = range(worker, count, workers)
+    for number in numbers:
         table[number * step % count]
     seconds = time.perf_counter() - begin
-    queue.put({"private": memory()["private"] - before, "clips/s": count / seconds})
+    queue.put({"private": memory()["private"] - before, "clips/s": len(numbers) / seconds})
 
 
 def measure(manifest: Path, workers: int, queue: Any) -> None:
@@ -76,7 +78,8 @@ def measure(manifest: Path, workers: int, queue: Any) -> None:
     found["resident before, MiB"], found["resident, MiB"] = before["resident"], after["resident"]
     fork, told = multiprocessing.get_context("fork"), multiprocessing.get_context("fork").Queue()
     processes = [
-        fork.Process(target=_touch, args=(dataset.table, worker, told)) for worker in range(workers)
+        fork.Process(target=_touch, args=(dataset.table, worker, workers, told))
+        for worker in range(workers)
     ]
     for process in processes:
         process.start()

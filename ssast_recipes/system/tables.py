@@ -104,7 +104,12 @@ def read_arrow(
     from pyarrow import compute
     from pyarrow import csv as arrow_csv
 
-    names = _header(path, columns)
+    names = read_names(path)
+    check_columns(path, names, columns)
+    if not names:
+        raise ValueError(f"{path} is empty")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{path}: the column {min(twice)} is there twice")
     told = {name: pyarrow.large_string() for name in names} | dict(types or {})
     try:
         table = arrow_csv.read_csv(
@@ -133,6 +138,7 @@ def iterate_rows(
     types: Mapping[str, Any] | None = None,
     encoding: str = "utf-8",
     is_ragged: bool = False,
+    names: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Reads a CSV file row by row, each with its place in words.
 
@@ -151,6 +157,8 @@ def iterate_rows(
         Of the file.
     is_ragged : bool
         Whether rows may have fewer cells, which are None then, or more, listed under None.
+    names : sequence of str, optional
+        What to call the columns, in place of what the first line says.
 
     Yields
     ------
@@ -172,7 +180,9 @@ def iterate_rows(
     with open(path, newline="", encoding=encoding) as file:
         reader = csv.DictReader(_without_zeros(file))
         try:
-            check_columns(path, reader.fieldnames or (), columns)
+            found = reader.fieldnames or ()
+            reader.fieldnames = found if names is None else names
+            check_columns(path, reader.fieldnames, columns)
             for row in reader:
                 place = f"{path}, line {reader.line_num}"
                 if not is_ragged and (None in row or None in row.values()):
@@ -191,7 +201,7 @@ def iterate_rows(
 def check_columns(
     path: str | os.PathLike, names: Sequence[str], columns: Sequence[str] = ()
 ) -> None:
-    """Refuses a table that lacks a column.
+    """Refuses a table that lacks a column, or has it twice.
 
     Example
     -------
@@ -203,21 +213,28 @@ def check_columns(
     missing = [name for name in columns if name not in names]
     if missing:
         raise ValueError(f"{path}: the column(s) {', '.join(missing)} are missing")
+    for name in columns:
+        if list(names).count(name) > 1:
+            raise ValueError(f"{path}: the column {name} is there twice")
 
 
-def _header(path: str | os.PathLike, columns: Sequence[str]) -> list[str]:
-    with open(path, newline="", encoding="utf-8") as file:
+def read_names(path: str | os.PathLike, encoding: str = "utf-8") -> list[str]:
+    """Reads the names of a table's columns; none of an empty file.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.csv"
+    >>> write_csv(path, ["ID", "label"], [])
+    >>> read_names(path)
+    ['ID', 'label']
+    """
+    with open(path, newline="", encoding=encoding) as file:
         try:
-            names = next(csv.reader(_without_zeros(file)), [])
+            return next(csv.reader(_without_zeros(file)), [])
         except csv.Error as error:
             raise ValueError(f"{path} is no CSV file: {error} (line 1)") from None
         except UnicodeDecodeError:
-            raise ValueError(_not_text(path, "utf-8")) from None
-    check_columns(path, names, columns or [""][: not names])
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"{path}: the column {min(twice)} is there twice")
-    return names
+            raise ValueError(_not_text(path, encoding)) from None
 
 
 def _without_zeros(lines: Iterable[str]) -> Iterator[str]:
