@@ -56,7 +56,8 @@ def enhance_labels(
     Arguments
     ---------
     predictions : str or path
-        The ``predictions.parquet`` or ``predictions.csv`` of a run that had the training set as its test set.
+        The ``predictions.parquet`` (or, of an older run, ``predictions.csv``) of a run that had
+        the training set as its test set.
     manifest : str or path
         The training set's.
     output : str or path
@@ -201,7 +202,9 @@ def _sigmoid(logit: float) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; 0 if all went well."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--predictions", required=True, help="predictions.parquet of the teacher's run")
+    parser.add_argument(
+        "--predictions", required=True, help="predictions.parquet of the teacher's run"
+    )
     parser.add_argument("--manifest", required=True, help="the training set's")
     parser.add_argument("--output", required=True, help="manifest to be written")
     parser.add_argument("--lists", required=True, help=f"folder with {CLASS_LIST} and {ONTOLOGY}")
