@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ssast_recipes.records.results import write_predictions
+from ssast_recipes.records.predictions import write_predictions
 from ssast_recipes.reporting.tables.experiments import expected_settings
 from ssast_recipes.reporting.tables.rows import Row, Table
 

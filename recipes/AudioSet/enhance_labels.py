@@ -1,6 +1,6 @@
 """Completes the labels of a training set by a trained model's scores.
 
-python enhance_labels.py --predictions TEACHER/predictions.csv --lists /data/AudioSet \
+python enhance_labels.py --predictions TEACHER/predictions.parquet --lists /data/AudioSet \
         --manifest MANIFESTS/balanced_train.csv --output MANIFESTS/balanced_train_enhanced.csv
 
 AudioSet's labels are incomplete: of clips that are labelled "Dog", some bark and do not say so. The
@@ -10,7 +10,6 @@ of a clip, where the model is as sure of them as of the clips that have them.
 """
 
 import argparse
-import csv
 import json
 import math
 import os
@@ -21,13 +20,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from audioset_prepare import CLASS_LIST, read_classes
 
 from ssast_recipes.data.manifest import read_manifest, write_manifest
+from ssast_recipes.records.predictions import iterate_predictions
 from ssast_recipes.system.errors import explain
 
 ONTOLOGY = "ontology.json"
-FIRST_SCORE = 4  # behind selection, id, label, predicted
 
 
 class Enhanced(NamedTuple):
@@ -56,7 +56,8 @@ def enhance_labels(
     Arguments
     ---------
     predictions : str or path
-        The ``predictions.csv`` of a run that had the training set as its test set.
+        The ``predictions.parquet`` (or, of an older run, ``predictions.csv``) of a run that had
+        the training set as its test set.
     manifest : str or path
         The training set's.
     output : str or path
@@ -176,17 +177,17 @@ def _reach(edges: Mapping[str, Sequence[str]], start: str, stops: Collection[str
 
 def _read_logits(
     predictions: Path, selection: str, names: Sequence[str]
-) -> Iterator[tuple[str, Sequence[str]]]:
-    """Clips and their logits, as text: only a few of them are asked for."""
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Clips and their logits."""
     found: set[str] = set()
-    with open(predictions, newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        if next(rows, [])[FIRST_SCORE:] != names:
-            raise ValueError(f"{predictions}: its columns are not the classes of {CLASS_LIST}")
-        for row in rows:
-            found.add(row[0])
-            if row[0] == selection:
-                yield row[1], row[FIRST_SCORE:]
+    classes, parts = iterate_predictions(predictions)
+    if classes != names:
+        raise ValueError(f"{predictions}: its columns are not the classes of {CLASS_LIST}")
+    for selections, ids, _, logits in parts:
+        found.update(selections)
+        for name, clip_id, row in zip(selections, ids, logits, strict=True):
+            if name == selection:
+                yield clip_id, row
     if selection not in found:
         raise ValueError(
             f"{predictions} has no scores of the {selection} weights, but of "
@@ -194,14 +195,16 @@ def _read_logits(
         )
 
 
-def _sigmoid(logit: str) -> float:
+def _sigmoid(logit: float) -> float:
     return 0.5 * (1 + math.tanh(0.5 * float(logit)))  # never overflows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; 0 if all went well."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--predictions", required=True, help="predictions.csv of the teacher's run")
+    parser.add_argument(
+        "--predictions", required=True, help="predictions.parquet of the teacher's run"
+    )
     parser.add_argument("--manifest", required=True, help="the training set's")
     parser.add_argument("--output", required=True, help="manifest to be written")
     parser.add_argument("--lists", required=True, help=f"folder with {CLASS_LIST} and {ONTOLOGY}")

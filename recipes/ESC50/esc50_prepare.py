@@ -5,7 +5,6 @@ The corpus (Piczak, "ESC: Dataset for Environmental Sound Classification", 2015)
 the fifth, report the mean of five.
 """
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from ssast_recipes.data.preparation.manifests import Entry, prepare_manifests
 from ssast_recipes.data.preparation.resampling import resample_clip
 from ssast_recipes.data.preparation.scanning import scan_audio
 from ssast_recipes.system.files import file_digest
+from ssast_recipes.system.tables import iterate_rows
 
 URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
 ARCHIVE_FOLDER = "ESC-50-master"
@@ -235,17 +235,12 @@ def _read_meta(corpus: Path) -> tuple[list[Recording], list[str]]:
 
 def _rows(meta: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
     """The rows of ``meta/esc50.csv``, each with its place in words."""
-    columns = ("filename", "fold", "target", "category")
     try:
-        with open(meta, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
-                raise ValueError(f"the column(s) {', '.join(missing)} are missing")
-            for row in reader:
-                yield f"{meta}, line {reader.line_num}", row
-    except (ValueError, csv.Error) as error:
+        yield from iterate_rows(meta, ("filename", "fold", "target", "category"), is_ragged=True)
+    except ValueError as error:
+        reason = str(error).removeprefix(str(meta)).removeprefix(":").strip()
         raise ValueError(
-            f"{meta} is not ESC-50's list of clips: {error}; take it from {URL}"
+            f"{meta} is not ESC-50's list of clips: {reason}; take it from {URL}"
         ) from None
 
 

@@ -17,7 +17,8 @@ from ssast_recipes.data.class_weights import balanced_class_weights
 from ssast_recipes.model.randomness import ClipGenerator
 from ssast_recipes.objectives.metrics import recalls
 from ssast_recipes.objectives.ranking import multi_hot
-from ssast_recipes.records.results import write_per_class, write_predictions
+from ssast_recipes.records.predictions import write_predictions
+from ssast_recipes.records.results import write_per_class
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class ClassificationBrain(BaseBrain):
         self._kept[selection] = {**self._outputs, "ids": ids}
 
     def write_reports(self) -> dict[str, Any]:
-        """Writes `predictions.csv` and `per_class.csv`; counts the classes without a clip."""
+        """Writes predictions and `per_class.csv`; counts the classes without a clip."""
         classes = self.hparams.classes
         counts = multi_hot(self._kept["last"]["targets"], len(classes)).sum(dim=0)
         missing = int((counts == 0).sum())

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from speechbrain.utils.distributed import if_main_process, is_distributed_initialized
 
-from ssast_recipes.system.files import write_csv
+from ssast_recipes.system.tables import write_csv
 
 logger = logging.getLogger(__name__)
 

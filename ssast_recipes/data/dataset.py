@@ -7,27 +7,26 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from speechbrain.utils.data_pipeline import DataPipeline
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssast_recipes.data.batches import as_float
-from ssast_recipes.data.manifest import iterate_manifests
+from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.mixup import Mixup
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.data.shards import UnreadableAudioError
 from ssast_recipes.data.table import ClipTable
 
-_CLIP_KEYS = ("id", "path", "start", "duration", "labels")
+OUTPUT_KEYS = ("id", "index", "place", "waveform", "target")
 MOST_SUBSTITUTES = 20
 
 
 class ClipDataset(Dataset):
     """The clips of one or several manifests, asked for by `ClipKey`.
 
-    What a clip yields is made by a SpeechBrain pipeline, whose items may take `id`, `path`,
-    `start`, `duration`, `labels` and what the key has, so that random processing can be a function
-    of the epoch and the clip.
+    A clip is read and its labels are encoded by callables, which YAML names. What they are given
+    says the epoch, so that random processing can be a function of the epoch and the clip. There is
+    no pipeline of further items below: `collate` would not put them into a batch.
 
     Attributes
     ----------
@@ -44,20 +43,41 @@ class ClipDataset(Dataset):
     ---------
     manifests : sequence of paths
         Manifest files; together they make the data set.
+    read_waveform : callable
+        (path, start, duration, epoch, id, draw) to samples, such as a `WaveformReader`.
+    encode_labels : callable, optional
+        Labels to a target tensor, such as a `ClassEncoder`.
+    output_keys : sequence of str
+        What a clip yields, of `OUTPUT_KEYS`.
 
     Raises
     ------
     ValueError
-        If an ID occurs in two manifests, or there are no clips.
+        If an ID occurs in two manifests, there are no clips, or a key is none or asks for labels
+        that nothing encodes.
     """
 
-    def __init__(self, manifests: Sequence[str | os.PathLike]):
-        self.table = ClipTable(iterate_manifests(manifests))
+    def __init__(
+        self,
+        manifests: Sequence[str | os.PathLike],
+        read_waveform: Callable[..., Tensor],
+        encode_labels: Callable[[Sequence[str]], Tensor] | None = None,
+        output_keys: Sequence[str] = OUTPUT_KEYS[:-1],
+    ):
+        known = OUTPUT_KEYS if encode_labels is not None else OUTPUT_KEYS[:-1]
+        unknown = [key for key in output_keys if key not in known]
+        if unknown:
+            raise ValueError(
+                f"output_keys: a clip yields {', '.join(known)}, not {', '.join(unknown)}"
+                + ("; give label_encoder" if "target" in unknown else "")
+            )
+        self.table = ClipTable.read(manifests)
         if not len(self.table):
             raise ValueError(f"there are no clips in {', '.join(map(str, manifests))}")
         self.mixup: Mixup | None = None
         self.substitutes = False
-        self._pipeline = DataPipeline([*_CLIP_KEYS, *ClipKey._fields])
+        self.output_keys = tuple(output_keys)
+        self._read_waveform, self._encode_labels = read_waveform, encode_labels
 
     def __len__(self) -> int:
         return len(self.table)
@@ -70,7 +90,7 @@ class ClipDataset(Dataset):
     @property
     def labels(self) -> list[tuple[str, ...]]:
         """The clips' labels, in order."""
-        return [self.table.labels(index) for index in range(len(self))]
+        return self.table.all_labels
 
     @property
     def shards(self) -> Tensor | None:
@@ -81,19 +101,9 @@ class ClipDataset(Dataset):
     def digest(self) -> str:
         """Hashes the clips' IDs and labels in their order: what a training's order is of."""
         digest = hashlib.sha256()
-        for index, clip_id in enumerate(self.ids):
-            digest.update(repr((clip_id, self.table.labels(index))).encode())
+        for pair in zip(self.ids, self.labels, strict=True):
+            digest.update(repr(pair).encode())
         return digest.hexdigest()
-
-    def add_dynamic_item(
-        self, function: Callable[..., Any], takes: Sequence[str], provides: str
-    ) -> None:
-        """Adds an item to the pipeline; as SpeechBrain's `DynamicItemDataset`."""
-        self._pipeline.add_dynamic_item(function, takes, provides)
-
-    def set_output_keys(self, keys: Sequence[str]) -> None:
-        """Sets what a clip yields; as SpeechBrain's `DynamicItemDataset`."""
-        self._pipeline.set_output_keys(keys)
 
     def keep_per_class(self, num_clips: int, seed: int) -> None:
         """Keeps `num_clips` clips of each class, drawn from the seed; their order stays."""
@@ -144,8 +154,20 @@ class ClipDataset(Dataset):
 
     def _read(self, key: ClipKey) -> dict[str, Any]:
         clip = self.table[key.index]
-        known = {name: getattr(clip, name) for name in _CLIP_KEYS}
-        return self._pipeline.compute_outputs({**known, **key._asdict()})
+        known = {"id": clip.id, "index": key.index, "place": key.place}
+        if "waveform" in self.output_keys:
+            known["waveform"] = self._read_waveform(
+                clip.path, clip.start, clip.duration, key.epoch, clip.id, key.draw
+            )
+        if "target" in self.output_keys:
+            known["target"] = self._encode(clip)
+        return {name: known[name] for name in self.output_keys}
+
+    def _encode(self, clip: Clip) -> Tensor:
+        try:
+            return self._encode_labels(clip.labels)
+        except ValueError as error:
+            raise ValueError(f"clip {clip.id} ({clip.path}): {error}; prepare again") from None
 
 
 def _floating(clip: dict[str, Any]) -> dict[str, Any]:

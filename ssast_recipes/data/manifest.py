@@ -5,16 +5,15 @@ them, whatever else a data set knows of its clips (``fold``, ``speaker``). It lo
 ``speechbrain.dataio.dataset.DynamicItemDataset.from_csv``.
 """
 
-import csv
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from ssast_recipes.system.files import write_csv
+from ssast_recipes.system.tables import iterate_rows, write_csv
 
 COLUMNS = ("ID", "path", "start", "duration", "sample_rate", "labels")
 
@@ -217,34 +216,38 @@ def iterate_manifests(paths: Iterable[str | os.PathLike]) -> Iterator[Clip]:
     """
     seen: set[str] = set()
     for path in paths:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise ValueError(f"{path}: the column(s) {', '.join(missing)} are missing")
-            for row in reader:
-                try:
-                    if row["ID"] in seen:
-                        raise ValueError(
-                            f"the ID {row['ID']!r} was there before; IDs differ within a manifest "
-                            "and between those that are joined"
-                        )
-                    clip = _clip(row, reader.fieldnames)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
-                seen.add(clip.id)
-                yield clip
+        for place, row in iterate_rows(path, COLUMNS):
+            try:
+                if row["ID"] in seen:
+                    raise ValueError(
+                        f"the ID {row['ID']!r} was there before; IDs differ within a manifest "
+                        "and between those that are joined"
+                    )
+                clip = _clip(row)
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from None
+            seen.add(clip.id)
+            yield clip
 
 
-def _clip(row: Mapping[str, str], columns: Sequence[str]) -> Clip:
-    if None in row or None in row.values():
-        raise ValueError(f"expected {len(columns)} values")
+def _clip(row: Mapping[str, str]) -> Clip:
     return Clip(
         id=row["ID"],
         path=row["path"],
         start=float(row["start"]),
         duration=float(row["duration"]),
         sample_rate=int(row["sample_rate"]),
-        labels=tuple(row["labels"].split(";")) if row["labels"] else (),
+        labels=split_labels(row["labels"]),
         extra={name: row[name] for name in row if name not in COLUMNS},
     )
+
+
+def split_labels(text: str) -> tuple[str, ...]:
+    """Takes the labels of a manifest's cell apart.
+
+    Example
+    -------
+    >>> split_labels("dog;rain"), split_labels("")
+    (('dog', 'rain'), ())
+    """
+    return tuple(text.split(";")) if text else ()

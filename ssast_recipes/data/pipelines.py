@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from soundfile import LibsndfileError, SoundFile
 from torch import Tensor
 from torchaudio.transforms import Resample
 
-from ssast_recipes.data.dataset import ClipDataset
+from ssast_recipes.data.dataset import OUTPUT_KEYS, ClipDataset
 from ssast_recipes.data.mixup import Mixup
 from ssast_recipes.data.shards import UnreadableAudioError, open_audio
 
@@ -163,7 +163,7 @@ def make_dataset(
     manifests: Sequence[str | Path],
     read_waveform: Callable[..., Tensor],
     encode_labels: Callable[[Sequence[str]], Tensor] | None = None,
-    output_keys: Sequence[str] = ("id", "index", "place", "waveform", "target"),
+    output_keys: Sequence[str] = OUTPUT_KEYS,
     clips_per_class: int | None = None,
     seed: int = 0,
     mixup: Mixup | None = None,
@@ -199,27 +199,8 @@ def make_dataset(
         If a class has fewer clips than `clips_per_class`; when a clip is read, if its audio or its
         labels are not as they should be, or mixup is given targets that it cannot mix.
     """
-    dataset = ClipDataset(manifests)
+    dataset = ClipDataset(manifests, read_waveform, encode_labels, output_keys)
     dataset.mixup = mixup
     if clips_per_class is not None:
         dataset.keep_per_class(clips_per_class, seed)
-    dataset.add_dynamic_item(
-        read_waveform,
-        takes=["path", "start", "duration", "epoch", "id", "draw"],
-        provides="waveform",
-    )
-    if encode_labels is not None:
-        dataset.add_dynamic_item(
-            partial(_encode, encode_labels), takes=["labels", "id", "path"], provides="target"
-        )
-    dataset.set_output_keys(list(output_keys))
     return dataset
-
-
-def _encode(
-    encode: Callable[..., Tensor], labels: Sequence[str], clip_id: str, path: str
-) -> Tensor:
-    try:
-        return encode(labels)
-    except ValueError as error:
-        raise ValueError(f"clip {clip_id} ({path}): {error}; prepare again") from None

@@ -1,9 +1,8 @@
-"""What an evaluated run leaves behind: `results.json`, `predictions.csv`, `per_class.csv`."""
+"""What an evaluated run leaves behind: `results.json` and `per_class.csv`."""
 
-import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +12,11 @@ from torch import Tensor
 
 from ssast_recipes import __version__
 from ssast_recipes.model.builders import size_name
-from ssast_recipes.objectives.ranking import multi_hot
 from ssast_recipes.records.configuration import configuration_sha256
-from ssast_recipes.system.files import write_csv, write_text
+from ssast_recipes.system.files import write_text
+from ssast_recipes.system.tables import read_csv, write_csv
 
-_PREDICTION_COLUMNS = ("selection", "id", "label", "predicted")
+_CLASS_COLUMNS = ("selection", "class", "clips")
 
 
 def write_results(
@@ -89,85 +88,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_predictions(
-    path: Path, classes: Sequence[str], selections: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Writes every clip's labels and scores, from which the metric can be computed again.
-
-    Several labels are separated by `;`, as in a manifest. `predicted` is the class of the highest
-    score.
-
-    Arguments
-    ---------
-    path : Path
-        Where to write the CSV file.
-    classes : sequence of str
-        Class names, in the order of the scores.
-    selections : mapping
-        By selection ("last", "best", …): `ids`, `targets` ([clips] or [clips, classes]) and
-        `logits` [clips, classes].
-    """
-
-    def rows() -> Iterator[list[str]]:
-        for selection, outputs in selections.items():
-            logits = outputs["logits"]
-            targets = multi_hot(outputs["targets"], len(classes))
-            predicted = logits.argmax(dim=1).tolist()
-            for clip, clip_id in enumerate(outputs["ids"]):
-                labels = ";".join(classes[i] for i in targets[clip].nonzero().flatten().tolist())
-                scores = [f"{logit:.9g}" for logit in logits[clip].tolist()]
-                yield [selection, clip_id, labels, classes[predicted[clip]], *scores]
-
-    write_csv(path, [*_PREDICTION_COLUMNS, *classes], rows())
-
-
-def read_predictions(path: Path, selection: str) -> tuple[Tensor, Tensor]:
-    """Reads what `write_predictions` wrote.
-
-    Arguments
-    ---------
-    path : Path
-        The CSV file.
-    selection : str
-        "last", "averaged" or "best".
-
-    Returns
-    -------
-    tuple[Tensor, Tensor]
-        Logits [clips, classes] and targets: class indices [clips] if every clip has one label,
-        else which classes each has, [clips, classes], float32.
-
-    Raises
-    ------
-    ValueError
-        If the file is not what `write_predictions` writes.
-    """
-    first = len(_PREDICTION_COLUMNS)
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        head = next(reader, [])
-        if tuple(head[:first]) != tuple(_PREDICTION_COLUMNS):
-            raise ValueError(f"{path}: its head is not {','.join(_PREDICTION_COLUMNS)},…")
-        classes = head[first:]
-        numbers = {name: index for index, name in enumerate(classes)}
-        scores, labels = [], []
-        for row in reader:
-            if row[:1] != [selection]:
-                continue
-            try:
-                scores.append([float(score) for _, score in zip(classes, row[first:], strict=True)])
-                labels.append([numbers[name] for name in row[2].split(";") if name])
-            except (ValueError, LookupError):
-                line = reader.line_num
-                raise ValueError(f"{path}, line {line}: a score or a label is wrong") from None
-    logits = torch.tensor(scores).reshape(len(scores), len(classes))
-    targets = torch.zeros(len(scores), len(classes))
-    for clip, present in enumerate(labels):
-        targets[clip, present] = 1.0
-    is_single = bool((targets.sum(dim=1) == 1).all())
-    return logits, targets.argmax(dim=1) if is_single else targets
-
-
 def write_per_class(
     path: Path,
     classes: Sequence[str],
@@ -195,7 +115,38 @@ def write_per_class(
             values = [float(metric[index]) for metric in metrics.values()]
             told = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
             rows.append([selection, name, int(counts[index]), *told])
-    write_csv(path, ["selection", "class", "clips", *columns], rows)
+    write_csv(path, [*_CLASS_COLUMNS, *columns], rows)
+
+
+def read_per_class(path: Path, selection: str | None) -> tuple[list[str], list[dict[str, str]]]:
+    """Reads what `write_per_class` wrote: the names of its metrics, and a selection's rows.
+
+    Arguments
+    ---------
+    path : Path
+        The CSV file.
+    selection : str, optional
+        Of which weights; if there are none of these, the file's last.
+
+    Returns
+    -------
+    tuple
+        Names of the metrics; the rows, each a dict of cells by column.
+
+    Raises
+    ------
+    ValueError
+        If the file is not what `write_per_class` writes.
+    """
+    table = read_csv(path)
+    names = list(table.columns)
+    if names[: len(_CLASS_COLUMNS)] != list(_CLASS_COLUMNS) or names == list(_CLASS_COLUMNS):
+        raise ValueError(f"its columns are {', '.join(names)}")
+    if table.empty:
+        raise ValueError("it has no rows")
+    there = table["selection"]
+    chosen = selection if selection in set(there) else there.iloc[-1]
+    return names[len(_CLASS_COLUMNS) :], table[there == chosen].to_dict("records")
 
 
 def device_kind(device: str) -> str:

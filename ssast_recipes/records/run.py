@@ -1,35 +1,18 @@
 """Reading a run's folder: whatever is there, finished or not, and what of it cannot be read."""
 
-import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor
 
 from ssast_recipes.data.manifest import Clip, read_manifest
-from ssast_recipes.records.results import read_predictions
+from ssast_recipes.records.predictions import Predictions, find_predictions, load_predictions
+from ssast_recipes.records.results import read_per_class
 
 _FILES = ("results.json", "metrics.jsonl", "hyperparams.yaml")
 _DEEPEST = 3  # values within values that are told
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the weights of a selection said of every test clip."""
-
-    selection: str
-    ids: list[str]
-    classes: list[str]
-    logits: Tensor  # [clips, classes]
-    targets: Tensor  # [clips] int64, or [clips, classes] float32
-
-    @property
-    def weights(self) -> str:
-        """The selection in words."""
-        return f"the weights “{self.selection}”"
 
 
 @dataclass
@@ -108,7 +91,7 @@ class RunFolder:
         raise FileNotFoundError(f"the test manifest {path} is not at hand")
 
     def predictions(self, selection: str | None) -> Predictions:
-        """Reads `predictions.csv`.
+        """Reads `predictions.csv` or `predictions.parquet`.
 
         Arguments
         ---------
@@ -122,21 +105,14 @@ class RunFolder:
         ValueError
             If it is not readable.
         """
-        path = self.path / "predictions.csv"
+        path = find_predictions(self.path)
         try:
-            with open(path, encoding="utf-8", newline="") as file:
-                reader = csv.reader(file)
-                classes = next(reader)[4:]
-                ids: dict[str, list[str]] = {}
-                for row in reader:
-                    ids.setdefault(row[0], []).append(row[1])
-            chosen = selection if selection in ids else list(ids)[-1]
-            logits, targets = read_predictions(path, chosen)
-        except (ValueError, LookupError, StopIteration, csv.Error) as error:
-            raise ValueError(f"predictions.csv is not readable ({error})") from None
-        if logits.shape[1:] != (len(classes),) or not logits.isfinite().all():
-            raise ValueError("predictions.csv lacks scores")
-        return Predictions(chosen, ids[chosen], classes, logits, targets)
+            found = load_predictions(path, selection)
+        except ValueError as error:
+            raise ValueError(f"{path.name} is not readable ({error})") from None
+        if not found.logits.isfinite().all():
+            raise ValueError(f"{path.name} lacks scores")
+        return found
 
     def per_class(self, selection: str | None) -> tuple[list[str], list[dict[str, str]]]:
         """Reads `per_class.csv`: the names of its metrics, and a selection's rows.
@@ -149,21 +125,9 @@ class RunFolder:
             If it is not readable.
         """
         try:
-            with open(self.path / "per_class.csv", encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file)
-                rows = list(reader)
-            names = list(reader.fieldnames or ())
-            metrics = names[3:]
-            selections = [row["selection"] for row in rows]
-            chosen = selection if selection in selections else selections[-1]
-            rows = [row for row in rows if row["selection"] == chosen]
-            if not metrics or names[:3] != ["selection", "class", "clips"]:
-                raise ValueError(f"its columns are {', '.join(names)}")
-            if any(None in row or None in row.values() for row in rows):
-                raise ValueError("cells are missing")
-        except (ValueError, LookupError, csv.Error) as error:
+            return read_per_class(self.path / "per_class.csv", selection)
+        except ValueError as error:
             raise ValueError(f"per_class.csv is not readable ({error})") from None
-        return metrics, rows
 
 
 def read_run(path: Path) -> RunFolder:

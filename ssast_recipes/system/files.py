@@ -1,10 +1,9 @@
 """Writing files so that none is ever seen half-written."""
 
-import csv
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,31 +68,6 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """
     with beside(path) as part:
         part.write_text(text, encoding="utf-8")
-
-
-def write_csv(path: str | os.PathLike, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Writes a CSV file, at once or not at all.
-
-    Arguments
-    ---------
-    path : str or path
-        The file.
-    header : iterable of str
-        Names of the columns.
-    rows : iterable of iterables
-        The rows.
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "a.csv"
-    >>> write_csv(path, ["ID", "label"], [["a", "dog"]])
-    >>> path.read_text().splitlines()
-    ['ID,label', 'a,dog']
-    """
-    with beside(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:

@@ -13,7 +13,7 @@ from ssast_recipes.model.randomness import ClipGenerator
 from ssast_recipes.objectives.metrics import accuracy, d_prime, mean_average_precision, mean_roc_auc
 from ssast_recipes.objectives.ranking import average_precisions, roc_aucs
 from ssast_recipes.objectives.schedules import WarmupCosine
-from ssast_recipes.records.results import read_predictions
+from ssast_recipes.records.predictions import read_predictions
 
 from .tiny import NUM_CLASSES, Clips, Killed, classification_brain, fit, kill_at, losses, weights
 

@@ -298,13 +298,13 @@ def test_an_id_in_two_manifests_is_refused(tmp_path):
     write_manifest(tmp_path / "a.csv", clips[:2])
     write_manifest(tmp_path / "b.csv", clips[1:])
     with pytest.raises(ValueError, match="b.csv, line 2: the ID 'clip1' was there before; IDs"):
-        ClipDataset([tmp_path / "a.csv", tmp_path / "b.csv"])
+        ClipDataset([tmp_path / "a.csv", tmp_path / "b.csv"], WaveformReader())
 
 
 def test_a_data_set_without_clips_is_refused(tmp_path):
     write_manifest(tmp_path / "empty.csv", [])
     with pytest.raises(ValueError, match="no clips in .*empty.csv"):
-        ClipDataset([tmp_path / "empty.csv"])
+        ClipDataset([tmp_path / "empty.csv"], WaveformReader())
 
 
 def test_few_clips_of_each_class_are_drawn_from_the_seed(tmp_path):

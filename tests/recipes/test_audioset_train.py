@@ -14,7 +14,7 @@ from speechbrain import Stage
 from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
 from ssast_recipes.data.synthetic import make_audioset, make_librispeech
 from ssast_recipes.objectives.metrics import mean_average_precision
-from ssast_recipes.records.results import read_predictions, write_predictions
+from ssast_recipes.records.predictions import read_predictions, write_predictions
 from tests.recipes.conftest import RECIPES
 
 FOLDER = RECIPES / "AudioSet"

@@ -13,7 +13,7 @@ import torch
 from ssast_recipes.commands.main import main
 from ssast_recipes.data.manifest import read_manifest
 from ssast_recipes.data.synthetic import make_audioset, make_esc50
-from ssast_recipes.records.results import read_predictions
+from ssast_recipes.records.predictions import read_predictions
 from tests.recipes.conftest import RECIPES
 from tests.report_page import check_page
 

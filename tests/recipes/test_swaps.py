@@ -27,7 +27,7 @@ from ssast_recipes.objectives.losses import (
     masked_reconstruction_loss,
 )
 from ssast_recipes.objectives.metrics import mean_average_precision
-from ssast_recipes.records.results import read_predictions
+from ssast_recipes.records.predictions import read_predictions
 from ssast_recipes.weights.formats.ssast import ours_to_released
 from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES, Run

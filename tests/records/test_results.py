@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas
 import pytest
 import torch
 from hyperpyyaml import resolve_references
@@ -12,11 +13,18 @@ from ssast_recipes import __version__
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.objectives.metrics import accuracy
 from ssast_recipes.records.configuration import configuration_sha256
+from ssast_recipes.records.predictions import (
+    MOST_IN_TEXT,
+    find_predictions,
+    iterate_predictions,
+    load_predictions,
+    read_predictions,
+    write_predictions,
+)
 from ssast_recipes.records.results import (
     device_kind,
-    read_predictions,
+    read_per_class,
     write_per_class,
-    write_predictions,
     write_results,
     write_text,
 )
@@ -215,6 +223,93 @@ def test_one_label_a_clip_is_read_back_as_a_class_index(tmp_path):
     assert read_predictions(tmp_path / "predictions.csv", "last")[1].tolist() == [0, 1]
 
 
+def many(clips=40, classes=MOST_IN_TEXT + 1, labels=1):
+    """Predictions of many classes, whose names are as awkward as the columns' and each other's."""
+    names = ["id", "label", "a, b", 'the "sea"', "line\nbreak", " blank ", "\u2028", "\x85", "c\rr"]
+    names += [f"class {number}" for number in range(classes - len(names))]
+    targets = torch.zeros(clips, classes)
+    for _ in range(labels):
+        targets[torch.arange(clips), torch.randint(classes, (clips,))] = 1.0
+    ids = [f"clip,{number}\r\n" for number in range(clips)]
+    chosen = {"last": 1e-7, "best": 3e4}
+    return names, {
+        name: {"ids": ids, "targets": targets, "logits": torch.randn(clips, classes) * scale}
+        for name, scale in chosen.items()
+    }
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+@pytest.mark.parametrize(
+    ("classes", "kind"),
+    [(MOST_IN_TEXT, "predictions.csv"), (MOST_IN_TEXT + 1, "predictions.parquet")],
+)
+def test_of_many_classes_logits_are_no_text(tmp_path, classes, kind, labels):
+    names, written = many(classes=classes, labels=labels)
+    (tmp_path / "predictions.parquet").write_text("of the run before")
+    path = write_predictions(tmp_path / "predictions.csv", names, written)
+    assert [file.name for file in tmp_path.iterdir()] == [kind] == [path.name]
+    assert find_predictions(tmp_path) == path
+    for selection, outputs in written.items():
+        found = load_predictions(path, selection)
+        assert (found.selection, found.classes, found.ids) == (selection, names, outputs["ids"])
+        assert found.logits.dtype == torch.float32
+        assert torch.equal(found.logits, outputs["logits"])
+        targets = outputs["targets"] if labels > 1 else outputs["targets"].argmax(dim=1)
+        assert torch.equal(found.targets, targets)
+    assert load_predictions(path).selection == "best"
+    assert load_predictions(path, "averaged").selection == "best"
+    assert len(read_predictions(path, "averaged")[0]) == 0
+
+
+def test_pandas_reads_the_parquet_file_as_the_table_that_text_would_be(tmp_path):
+    classes, (_, written) = [f"class {number}" for number in range(60)], many(classes=60)
+    path = write_predictions(tmp_path / "predictions.csv", classes, written)
+    table = pandas.read_parquet(path)
+    assert list(table.columns) == ["selection", "id", "label", "predicted", *classes]
+    best = table[table["selection"] == "best"]
+    assert (best[classes].to_numpy() == written["best"]["logits"].numpy()).all()
+    assert (best[classes].idxmax(axis=1) == best["predicted"]).all()
+
+
+def test_text_of_many_classes_from_before_is_read(tmp_path, monkeypatch):
+    names, written = many(classes=527, labels=3)
+    monkeypatch.setattr("ssast_recipes.records.predictions.MOST_IN_TEXT", 527)
+    path = write_predictions(tmp_path / "predictions.csv", names, written)
+    assert path.name == "predictions.csv"
+    monkeypatch.undo()
+    for selection, outputs in written.items():
+        logits, targets = read_predictions(path, selection)
+        assert torch.equal(logits, outputs["logits"]) and torch.equal(targets, outputs["targets"])
+
+
+def test_predictions_come_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssast_recipes.records.predictions._CLIPS_AT_ONCE", 7)
+    names, written = many()
+    path = write_predictions(tmp_path / "predictions.csv", names, written)
+    classes, parts = iterate_predictions(path)
+    parts = list(parts)
+    assert classes == names and max(len(ids) for _, ids, _, _ in parts) == 7
+    ids = [clip_id for _, some, _, _ in parts for clip_id in some]
+    assert ids == written["last"]["ids"] + written["best"]["ids"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"\xff" * 1000])
+def test_a_damaged_parquet_file_is_told(tmp_path, content):
+    (tmp_path / "predictions.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match="predictions.parquet is not Parquet.*evaluate the run ag"):
+        read_predictions(tmp_path / "predictions.parquet", "last")
+
+
+def test_a_parquet_file_damaged_within_is_told(tmp_path):
+    names, written = many(clips=500)
+    path = write_predictions(tmp_path / "predictions.csv", names, written)
+    content = bytearray(path.read_bytes())
+    content[100:20_000] = bytes(19_900)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="predictions.parquet: .*evaluate the run again"):
+        read_predictions(path, "last")
+
+
 # ---- per_class.csv
 
 
@@ -230,6 +325,16 @@ def test_classes_are_a_table_by_selection(tmp_path):
         "best,dog,4,0.25,1",
         'best,"a, b",0,,0.5',
     ]
+    metrics, rows = read_per_class(path, "best")
+    assert metrics == ["recall", "AUC"] and [row["class"] for row in rows] == ["dog", "a, b"]
+    assert rows[1] == {
+        "selection": "best",
+        "class": "a, b",
+        "clips": "0",
+        "recall": "",
+        "AUC": "0.5",
+    }
+    assert read_per_class(path, None) == read_per_class(path, "averaged") == (metrics, rows)
 
 
 def test_what_is_not_finite_becomes_null(tmp_path):

@@ -1,6 +1,5 @@
 """Labelled audio as people have it: a folder a class, or a table."""
 
-import csv
 import os
 import random
 from collections import defaultdict
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from ssast_recipes.data.manifest import why_unfit
 from ssast_recipes.data.preparation.listing import audio_files, is_audio_name
+from ssast_recipes.system.tables import check_columns, iterate_rows, read_names
 
 SPLITS = ("train", "valid", "test")
 
@@ -91,36 +91,18 @@ def read_labelled_files(source: str | os.PathLike) -> list[LabelledFile]:
 
 
 def _read_table(table: Path) -> list[LabelledFile]:
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            files = _read_rows(table, csv.DictReader(file))
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{table} is not UTF-8 text (byte {error.start} is not); save it as UTF-8, a CSV file "
-            "path,label"
-        ) from None
-    except csv.Error as error:
-        raise ValueError(f"{table} is no CSV file: {error}") from None
-    if len({not file.split for file in files}) > 1:
-        raise ValueError(f"{table}: some rows have a split and some have none; give all, or none")
-    return files
-
-
-def _read_rows(table: Path, reader: csv.DictReader) -> list[LabelledFile]:
-    names = [name.strip().lower() for name in reader.fieldnames or ()]
-    reader.fieldnames = names
+    encoding = "utf-8-sig"  # as spreadsheets write it, with a mark in front
+    names = [name.strip().lower() for name in read_names(table, encoding)]
     missing = [name for name in ("path", "label") if name not in names]
     if missing:
         raise ValueError(
             f"{table}: the column(s) {', '.join(missing)} are missing, the first line is "
             f"{','.join(names)!r}"
         )
-    for name in ("path", "label", "split"):
-        if names.count(name) > 1:
-            raise ValueError(f"{table}: the column {name} is there twice")
+    check_columns(table, names, [name for name in ("path", "label", "split") if name in names])
+    rows = iterate_rows(table, encoding=encoding, is_ragged=True, names=names)
     files: dict[str, LabelledFile] = {}
-    for row in reader:
-        where = f"{table}, line {reader.line_num}"
+    for where, row in rows:
         path = os.path.abspath(table.parent / (row["path"] or ""))
         labels = tuple(label.strip() for label in (row["label"] or "").split(";"))
         split = (row.get("split") or "").strip().lower()
@@ -135,6 +117,8 @@ def _read_rows(table: Path, reader: csv.DictReader) -> list[LabelledFile]:
         if path in files:
             raise ValueError(f"{where}: {row['path']} was there before; give it several labels")
         files[path] = LabelledFile(path, labels, split)
+    if len({not file.split for file in files.values()}) > 1:
+        raise ValueError(f"{table}: some rows have a split and some have none; give all, or none")
     return list(files.values())
 
 

@@ -1,6 +1,5 @@
 """Preparing a corpus: from what it lists to manifests, once."""
 
-import csv
 import hashlib
 import logging
 import os
@@ -16,6 +15,7 @@ from ssast_recipes.data.preparation.counts import Published, SplitCounts, format
 from ssast_recipes.data.preparation.mark import mark_prepared, prepared
 from ssast_recipes.data.preparation.scanning import check_rejected, scan_audio, write_rejected
 from ssast_recipes.system.files import write_text
+from ssast_recipes.system.tables import iterate_rows
 
 logger = logging.getLogger(__name__)
 
@@ -212,9 +212,9 @@ def _files_digest(paths: Sequence[str]) -> str:
 def _rejected_digest(folder: Path) -> str:
     """Changes when one of the files that were rejected is replaced, as their list advises."""
     try:
-        with open(folder / "rejected.csv", newline="", encoding="utf-8") as file:
-            return _stats_digest([row["path"] for row in csv.DictReader(file)])
-    except (FileNotFoundError, KeyError):
+        rows = iterate_rows(folder / "rejected.csv", ["path"])
+        return _stats_digest([row["path"] for _, row in rows])
+    except (FileNotFoundError, ValueError):
         return ""
 
 

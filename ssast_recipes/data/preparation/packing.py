@@ -23,7 +23,8 @@ from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.preparation.resampling import to_sixteen_bits
 from ssast_recipes.data.preparation.scanning import check_rejected
 from ssast_recipes.data.shards import Member, UnreadableAudioError
-from ssast_recipes.system.files import beside, file_digest, write_csv, write_text
+from ssast_recipes.system.files import beside, file_digest, write_text
+from ssast_recipes.system.tables import write_csv
 
 FORMATS = ("flac", "wav")
 # FLAC takes about this share of the bytes of the samples; a guess, on which only sizes depend.

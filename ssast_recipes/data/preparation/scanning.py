@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ssast_recipes.data.headers import clip_info
 from ssast_recipes.data.manifest import printable
-from ssast_recipes.system.files import write_csv
+from ssast_recipes.system.tables import write_csv
 
 
 def scan_audio(

@@ -15,7 +15,7 @@ from ssast_recipes.data.manifest import Clip, printable, write_manifest
 from ssast_recipes.data.preparation.listing import is_audio_name
 from ssast_recipes.data.preparation.scanning import check_rejected
 from ssast_recipes.data.shards import Member, open_audio
-from ssast_recipes.system.files import write_csv
+from ssast_recipes.system.tables import write_csv
 
 
 def index_shards(

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from ssast_recipes.objectives.metrics import accuracy, mean_average_precision
-from ssast_recipes.records.results import read_predictions
+from ssast_recipes.records.predictions import find_predictions, read_predictions
 from ssast_recipes.reporting.tables.ledger import Record
 from ssast_recipes.system.files import file_digest
 from ssast_recipes.weights.finding import find_weights
@@ -44,7 +44,7 @@ def check_record(record: Record) -> tuple[list[str], list[str]]:
 
 
 def _check_values(record: Record, right: list[str], wrong: list[str]) -> None:
-    name, predictions = record.content.get("metric"), record.folder / "predictions.csv"
+    name, predictions = record.content.get("metric"), find_predictions(record.folder)
     if name not in METRICS:
         wrong.append(f"{record.path}: the metric is {name!r}, not one of {', '.join(METRICS)}")
         return

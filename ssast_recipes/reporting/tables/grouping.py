@@ -1,7 +1,6 @@
 """Any other table of records: by a field in rows, by another in columns."""
 
 import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,16 +45,18 @@ def group(records: Sequence[Record], rows: str, columns: str) -> tuple[list[str]
                 f"no run has a field {name!r}; there are {', '.join([*TRAITS, *known])}, and what "
                 "they hold, as settings.lr"
             )
-    values: dict[tuple[Any, Any], list[float]] = defaultdict(list)
-    for record in tuned:
-        value = 100 * record.content["value"]["last"]
-        values[_key(record.get(rows)), _key(record.get(columns))].append(value)
-    across = sorted({column for _, column in values})
-    lines = []
-    for row in sorted({row for row, _ in values}):
-        cells = [values.get((row, column), []) for column in across]
-        lines.append([row, *(_show(cell) for cell in cells)])
-    return [rows, *(f"{columns} {column}" for column in across)], lines
+    import pandas
+
+    frame = pandas.DataFrame(
+        [
+            (_key(run.get(rows)), _key(run.get(columns)), 100 * run.content["value"]["last"])
+            for run in tuned
+        ],
+        columns=["row", "column", "value"],
+    )
+    table = frame.pivot_table("value", "row", "column", aggfunc=_show, fill_value="")
+    lines = [[row, *cells] for row, cells in zip(table.index, table.values.tolist(), strict=True)]
+    return [rows, *(f"{columns} {column}" for column in table.columns)], lines
 
 
 def _key(value: Any) -> str:
@@ -63,7 +64,6 @@ def _key(value: Any) -> str:
 
 
 def _show(values: Sequence[float]) -> str:
-    if not values:
-        return ""
+    # Rounded once: pandas' mean and deviation may be off in the last bit, and so across a 5.
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{spread} ({len(values)})"

@@ -9,7 +9,7 @@ from typing import Any
 
 from ssast_recipes.system.files import write_text
 
-_COPIED = ("predictions.csv", "metrics.jsonl")
+_COPIED = ("predictions.csv", "predictions.parquet", "metrics.jsonl")
 
 
 @dataclass(frozen=True)
