@@ -450,11 +450,11 @@ def test_a_step_limit_of_the_command_line_is_a_string_and_stops_training(tmp_pat
 
 def test_wall_clock_seconds_go_on_where_they_stopped(tmp_path):
     brain = classification_brain(tmp_path)
-    brain._seconds_before = 1000.0
+    brain.position._seconds_before = 1000.0
     fit(brain, Clips(4))
     again = classification_brain(tmp_path)
     again.on_fit_start()
-    assert 1000 < again.seconds < 1060
+    assert 1000 < again.position.seconds < 1060
 
 
 def test_geometry_is_part_of_the_saved_weights(tmp_path):
