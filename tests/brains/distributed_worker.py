@@ -1,6 +1,6 @@
 """One of the processes of test_distributed.py: fine-tunes a tiny Brain and stops on a bad loss.
 
-torchrun … tests/brains/distributed_worker.py FOLDER
+torchrun … tests/brains/distributed_worker.py FOLDER [buffers]
 """
 
 import os
@@ -118,10 +118,25 @@ def stops_together(folder: Path, rank: int) -> str:
     return ""
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
-    ddp_init_group(RunOptions(distributed_backend="gloo"))
+def evaluate_with_buffers(folder: Path, world_size: int = 1) -> tuple[dict, list]:
+    """Trains and evaluates a model that has a buffer, with a batch more on the first process.
+
+    Returns the values, and the losses of validation.
+    """
+    brain = classification_brain(
+        folder,
+        run_opts={"distributed_backend": "gloo"},
+        opt_class=partial(torch.optim.SGD, lr=0.05),
+    )
+    brain.model.register_buffer("mean", torch.ones(3))
+    size = 2 // world_size
+    fit(brain, Clips(4), Clips(5), batch_size=size)  # to validate on: three clips, and two
+    values = brain.evaluate(Clips(5), test_loader_kwargs={"batch_size": size})
+    return values, [record["loss"] for record in brain.log.read() if record["stage"] == "valid"]
+
+
+def main(folder: Path, rank: int) -> None:
+    """Tells what this process has seen of all the above."""
     brain, asked, tested, values = fine_tune(folder / "two", world_size=2)
     told = {
         "asked": [tuple(key) for key in asked],
@@ -133,4 +148,14 @@ if __name__ == "__main__":
         "error": stops_together(folder / "poisoned", rank),
     }
     torch.save(told, folder / f"rank{rank}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    ddp_init_group(RunOptions(distributed_backend="gloo"))
+    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    if sys.argv[2:] == ["buffers"]:
+        torch.save(evaluate_with_buffers(folder / "two", world_size=2), folder / f"rank{rank}.pt")
+    else:
+        main(folder, rank)
     leave_together()
