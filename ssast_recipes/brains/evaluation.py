@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ssast_recipes.brains.loading import begin
 from ssast_recipes.brains.logs import NonFiniteLossError
+from ssast_recipes.brains.processes import gather
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.system.interruption import raise_if_interrupted
 
@@ -30,7 +31,7 @@ class Selection(NamedTuple):
 def without_ddp(module: nn.Module) -> nn.Module:
     """A module to evaluate, which need not be called equally often on all processes.
 
-    DistributedDataParallel's forward sends buffers from process to process: one that has a batch
+    DistributedDataParallel's forward may send buffers from process to process: one that has a batch
     more than the others would wait for them for ever.
     """
     return module.module if isinstance(module, DistributedDataParallel) else module
@@ -77,8 +78,15 @@ def evaluate_batches(
     return outputs
 
 
-def sum_over_processes(sums: Tensor) -> Tensor:
-    """Adds the tensors of all processes, which all have to call it; in place."""
+def sum_over_processes(outputs: Sequence[Tensor]) -> Tensor:
+    """Adds the outputs of batches over all processes, which all have to call it.
+
+    Example
+    -------
+    >>> sum_over_processes([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])])
+    tensor([4., 6.])
+    """
+    sums = torch.stack(list(outputs)).sum(dim=0)
     if is_distributed_initialized():
         torch.distributed.all_reduce(sums)
     return sums
@@ -103,11 +111,8 @@ def gather_in_order(outputs: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
     >>> gather_in_order([(numbers, values), (torch.tensor([1]), torch.tensor([0.1]))])[0]
     tensor([0, 1, 2])
     """
-    columns = [torch.cat(column).cpu() for column in zip(*outputs, strict=True)]
-    if is_distributed_initialized():
-        parts: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, columns)
-        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    own = [torch.cat(column).cpu() for column in zip(*outputs, strict=True)]
+    columns = [torch.cat(column) for column in zip(*gather(own), strict=True)]
     order = columns[0].argsort()
     return [column[order] for column in columns]
 

@@ -187,7 +187,7 @@ class PretrainingBrain(BaseBrain):
 
         `masked_share_by_row` is a list: of each row of the grid, the lowest frequency first.
         """
-        sums = sum_over_processes(torch.stack(outputs).sum(dim=0))
+        sums = sum_over_processes(outputs)
         rows, columns = self.hparams.encoder.grid_size
         means = (sums / sums[-rows - 1]).tolist()  # over clips
         shares = [round(count / columns, 6) for count in means[-rows:]]

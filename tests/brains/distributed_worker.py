@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.run_opts import RunOptions
+from torch.nn.parallel import DistributedDataParallel
 
 from ssast_recipes.brains.checkpointer import AtomicCheckpointer
 from ssast_recipes.brains.logs import NonFiniteLossError
@@ -118,11 +119,18 @@ def stops_together(folder: Path, rank: int) -> str:
     return ""
 
 
-def evaluate_with_buffers(folder: Path, world_size: int = 1) -> tuple[dict, list]:
+def evaluate_with_buffers(folder: Path, world_size: int = 1) -> tuple[dict, list, list[bool]]:
     """Trains and evaluates a model that has a buffer, with a batch more on the first process.
 
-    Returns the values, and the losses of validation.
+    Returns the values, the losses of validation, and of every forward pass of
+    DistributedDataParallel whether it was one of training.
     """
+    passes, forward = [], DistributedDataParallel.forward
+
+    def watched(module, *args, **kwargs):
+        passes.append(module.training)
+        return forward(module, *args, **kwargs)
+
     brain = classification_brain(
         folder,
         run_opts={"distributed_backend": "gloo"},
@@ -130,9 +138,14 @@ def evaluate_with_buffers(folder: Path, world_size: int = 1) -> tuple[dict, list
     )
     brain.model.register_buffer("mean", torch.ones(3))
     size = 2 // world_size
-    fit(brain, Clips(4), Clips(5), batch_size=size)  # to validate on: three clips, and two
-    values = brain.evaluate(Clips(5), test_loader_kwargs={"batch_size": size})
-    return values, [record["loss"] for record in brain.log.read() if record["stage"] == "valid"]
+    DistributedDataParallel.forward = watched
+    try:
+        fit(brain, Clips(4), Clips(5), batch_size=size)  # to validate on: three clips, and two
+        values = brain.evaluate(Clips(5), test_loader_kwargs={"batch_size": size})
+    finally:
+        DistributedDataParallel.forward = forward
+    valid = [record["loss"] for record in brain.log.read() if record["stage"] == "valid"]
+    return values, valid, passes
 
 
 def main(folder: Path, rank: int) -> None:
