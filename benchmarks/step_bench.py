@@ -113,17 +113,17 @@ class Bench:
             with timed("masks and targets"):
                 patches = patchify(spectrograms, self.encoder.patch_size)
                 generator = ClipGenerator(1, self.number, batch.places)
-                masked = self.masker(generator, self.encoder.grid_size)
-                again = self.masker(generator, self.encoder.grid_size) if two_passes else None
-                targets = select_patches(patches, masked)
+                grid = self.encoder.grid_size
+                masked = [self.masker(generator, grid) for _ in range(1 + two_passes)]
+                targets = [select_patches(patches, indices) for indices in masked]
             with timed("forward"):
-                predictions = self.model(spectrograms, masked, again)
+                predictions = self.model(spectrograms, *masked)
             with timed("losses"):
                 choice = {"softmax_over": "predictions"}
-                loss = info_nce_loss(predictions.contrastive, targets, **choice)
-                masked_patch_accuracy(predictions.contrastive.detach(), targets, **choice)
-                redrawn = targets if again is None else select_patches(patches, again)
-                loss = loss + 10 * masked_reconstruction_loss(predictions.reconstruction, redrawn)
+                contrastive, reconstruction = predictions
+                loss = info_nce_loss(contrastive, targets[0], **choice)
+                masked_patch_accuracy(contrastive.detach(), targets[0], **choice)
+                loss = loss + 10 * masked_reconstruction_loss(reconstruction, targets[-1])
         with timed("backward"):
             loss.backward()
         with timed("optimiser"):

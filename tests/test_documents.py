@@ -85,3 +85,12 @@ def test_the_page_of_the_demo_tells_its_settings():
         f"{TRAINING['num_steps']} steps of {TRAINING['batch_size']}",
     ):
         assert phrase in page, phrase
+
+
+def test_the_step_that_the_readme_shows_is_the_one_that_trains():
+    section = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("## How it works")[2]
+    path = re.search(r"`(ssast_recipes/\S+\.py)`", section)[1]
+    (shown, *_) = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    lines = [line.strip() for line in (REPOSITORY / path).read_text().splitlines()]
+    first = lines.index(shown.splitlines()[0])
+    assert lines[first : first + shown.count("\n")] == shown.splitlines()

@@ -1,74 +1,60 @@
-"""What SpeechBrain's Brain needs mended, once, under both of our Brains."""
+"""The Brain under both of ours: a training from its first batch to its results."""
 
-import inspect
+import logging
 import shutil
-import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import speechbrain as sb
-import torch
 from speechbrain import Stage
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from speechbrain.utils.checkpoints import Checkpoint
+from speechbrain.utils.distributed import if_main_process
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
-from ssast_recipes.brains.evaluation import Evaluation
-from ssast_recipes.brains.logs import LossWindow, TrainingLog
-from ssast_recipes.brains.loop import Training
+from ssast_recipes.brains.evaluation import Selection, check_loss, evaluate_batches
+from ssast_recipes.brains.leaving import leave_model, leave_results
+from ssast_recipes.brains.loading import begin
+from ssast_recipes.brains.logs import LossWindow, TrainingLog, tell_length, tell_model
+from ssast_recipes.brains.mended import MendedBrain
+from ssast_recipes.brains.optimising import check_weights
 from ssast_recipes.brains.rejection import RejectedClips
-from ssast_recipes.brains.resuming import Resumption
-from ssast_recipes.data.batches import ClipBatch, collate
-from ssast_recipes.data.sampling import EvaluationBatches, TrainingBatches
+from ssast_recipes.brains.resuming import describe_interruption
+from ssast_recipes.brains.selection import EarlyStopping, average_of
+from ssast_recipes.data.batches import ClipBatch
+from ssast_recipes.system.interruption import raise_if_interrupted, telling_interrupts
 
-_MOST_SECONDS_WITHOUT_DATA = 900
-# SpeechBrain's run options that belong to what is replaced here: better refused than ignored.
-_REFUSED_OPTIONS = {
-    "ckpt_interval_minutes": "use checkpoint_interval, in steps",
-    "ckpt_interval_steps": "use checkpoint_interval",
-    "skip_nonfinite_grads": "set max_grad_norm; a loss that is not finite ends the run",
-    "profile_training": "run torch.profiler around train.py",
-}
+logger = logging.getLogger(__name__)
 
 
-class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
+class BaseBrain(MendedBrain):
     """A Brain that does not wait for the device, resumes exactly and evaluates on all processes.
 
-    Differences from SpeechBrain's: losses stay on the device and are read, reduced over processes
-    and checked for finiteness every `log_interval` steps; gradients of all parameter groups are
-    clipped together, and not at all if `max_grad_norm` is 0 or below; learning rates follow
-    `hparams.schedule`, group by group; batches are a function of (seed, epoch, position), shared
-    out over processes; evaluating without a checkpoint is an error.
+    By epochs: validates and saves after each. With `hparams.num_steps`, by steps: runs across the
+    ends of epochs, validates every `valid_interval` steps and after the last. Either way, saves
+    every `checkpoint_interval` steps, too.
 
-    Made of `Training` (the loop, by epochs or by steps), `Evaluation` and `Resumption`; here are
-    data, optimisation and logging. Sub-classes implement `compute_forward`, `compute_objectives`
-    (which leaves a batch's metrics in `self.metrics`, a dict of scalar tensors) and what
-    `Evaluation` asks for.
+    Losses stay on the device and are read, reduced over processes and checked for finiteness every
+    `log_interval` steps. Evaluating without a checkpoint is an error.
 
-    Needed in `hparams`: `seed`, `schedule`, `log_interval`, `checkpoint_interval` (0 for none),
-    `training_log`, `checkpoints_to_keep` and what `results.json` records. `optional` lists what
-    may be left out.
+    Sub-classes implement `compute_forward`, `compute_objectives` (which leaves a batch's metrics in
+    `self.metrics`, a dict of scalar tensors) and what stands at the end.
+
+    Needed in `hparams` besides what `MendedBrain` needs: `log_interval`, `checkpoint_interval` (0
+    for none), `training_log`, `checkpoints_to_keep` and what `results.json` records. `optional`
+    lists what may be left out.
     """
 
-    #: What may be left out of `hparams`, and what it is then.
-    optional: dict[str, Any] = {
-        "num_steps": None,  # steps to train; None: `epoch_counter` counts epochs
+    optional = MendedBrain.optional | {
         "valid_interval": 0,  # with num_steps, validate so often; 0: after the last step only
         "patience": None,  # validations without a new best that end training; None: none do
         "average_epochs": None,  # [first, last]: their mean weights are evaluated, too
-        "sample_weights": None,  # labels of all clips to weights: draw by them, with replacement
         "max_rejected": 0.01,  # share of the clips that may turn out to be unreadable
     }
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.hparams = SimpleNamespace(**{**self.optional, **vars(self.hparams)})
-        for option in _REFUSED_OPTIONS:
-            if getattr(self, option):
-                raise ValueError(f"{option} has no effect here; {_REFUSED_OPTIONS[option]}")
-        self.schedule = self.hparams.schedule
         self.log = self.hparams.training_log
         if self.debug and self.checkpointer is not None:
             # Where SpeechBrain then keeps checkpoints: the run's own records stay as they are.
@@ -77,130 +63,77 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
             if record.exists():
                 shutil.copy(record, self.hparams.output_folder)
             self.log = TrainingLog(self.hparams.output_folder, tensorboard=False)
-        self.epoch = 1
-        self.train_clips: str | None = None
+        limits = [self.optimizer_step_limit, self.hparams.num_steps]  # the command line's: a string
+        limits.append(self.debug_batches if self.debug and self.by_steps else None)
+        self.last_step = min((int(limit) for limit in limits if limit is not None), default=None)
+        self.stopping = EarlyStopping(self.hparams.patience)
         self.rejected = RejectedClips(self.hparams.output_folder, self.hparams.max_rejected)
-        if self.optimizer_step_limit is not None:
-            # The command line leaves it a string.
-            self.optimizer_step_limit = int(self.optimizer_step_limit)
-        self._seconds_before, self._start = 0.0, time.perf_counter()
+        self.position.parts |= {"stopping": self.stopping, "rejected": self.rejected}
+        self.average = average_of(self.hparams.average_epochs, self.by_steps)
+        if self.average is not None:
+            self.checkpointer.add_recoverable("average", self.average)
         self.metrics: dict[str, Tensor] = {}
         self.window = LossWindow(self.world_size)
-        self.plan_training()
+        self.valid_loader: DataLoader | None = None
+        self._bar = tqdm(disable=True)
 
-    @property
-    def model(self) -> nn.Module:
-        """The model itself, unwrapped of what distributes and compiles it."""
-        model = getattr(self.modules.model, "module", self.modules.model)
-        return getattr(model, "_orig_mod", model)
+    # ---- training
 
-    @property
-    def front_end(self) -> nn.Module:
-        """The front end itself, not compiled: for clips of many lengths."""
-        return getattr(self.modules.front_end, "_orig_mod", self.modules.front_end)
-
-    @property
-    def world_size(self) -> int:
-        """The number of processes."""
-        return torch.distributed.get_world_size() if self.distributed_launch else 1
-
-    # Data
-
-    def make_dataloader(
+    def fit(
         self,
-        dataset: Dataset,
-        stage: Stage,
-        ckpt_prefix: str | None = None,
-        **loader_kwargs: Any,
-    ) -> DataLoader:
-        """Makes the loader of this process's share of a data set.
+        epoch_counter: Iterable[int],
+        train_set: Any,
+        valid_set: Any = None,
+        progressbar: bool | None = None,
+        train_loader_kwargs: dict[str, Any] | None = None,
+        valid_loader_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Trains; arguments as SpeechBrain's, `epoch_counter` being unused if steps are counted."""
+        if self.test_only:
+            return
+        with telling_interrupts(self._describe_interruption):
+            self.valid_loader = self._as_loader(valid_set, Stage.VALID, valid_loader_kwargs)
+            if self.valid_loader is not None and self.valid_loader.persistent_workers:
+                begin(self.valid_loader)  # forks now, while no other thread is at work
+            loader = self._as_loader(train_set, Stage.TRAIN, train_loader_kwargs)
+            self.on_fit_start()
+            enable = not self.noprogressbar if progressbar is None else progressbar
+            for epoch in [1] if self.by_steps else epoch_counter:
+                if self.is_finished:
+                    break
+                self.fit_epoch(loader, epoch, enable and if_main_process())
+                if self.debug and epoch == self.debug_epochs:
+                    break
 
-        Nothing of it needs saving: `TrainingBatches` are a function of their number.
-
-        Arguments
-        ---------
-        dataset : Dataset
-            Clips, asked for by `ClipKey`.
-        stage : Stage
-            Training batches are shuffled, or drawn by `sample_weights`; others are in order, each
-            clip once over all processes.
-        ckpt_prefix : str, optional
-            Unused; SpeechBrain passes it.
-        **loader_kwargs
-            `batch_size`, `shuffle` and `shard_spread` (training only; see `TrainingBatches`), and
-            options of torch's DataLoader.
-
-        Returns
-        -------
-        DataLoader
-            Yields `ClipBatch`.
-        """
-        options = dict(loader_kwargs)
-        rank = self.rank if self.distributed_launch else 0
-        shared = {"rank": rank, "world_size": self.world_size}
-        batch_size = options.pop("batch_size", 1)
-        shuffle = options.pop("shuffle", True)
-        if stage == Stage.TRAIN:
-            self.train_clips = getattr(dataset, "digest", None)
-            weigh = self.hparams.sample_weights
-            batches = self.train_sampler = TrainingBatches(
-                len(dataset),
-                batch_size,
-                seed=self.hparams.seed,
-                shuffle=shuffle,
-                accumulation=self.grad_accumulation_factor,
-                continuous=self.continuous,
-                shards=getattr(dataset, "shards", None),
-                spread=options.pop("shard_spread", 10_000),
-                weights=None if weigh is None else weigh(dataset.labels),
-                **shared,
-            )
-        else:
-            batches = EvaluationBatches(len(dataset), batch_size, **shared)
-        options.setdefault("pin_memory", self.device_type == "cuda")
-        if options.get("num_workers"):
-            # Before 3.12, a fork of Python may hang for ever if another thread, of torch's
-            # collectives for instance, comes or goes at that moment: one fork, not one a pass, and
-            # an error in the end, from which the same command goes on.
-            options.setdefault("persistent_workers", True)
-            options.setdefault("timeout", _MOST_SECONDS_WITHOUT_DATA)
-        together = partial(collate, least_samples=self._least_samples())
-        return DataLoader(dataset, batch_sampler=batches, collate_fn=together, **options)
-
-    def _least_samples(self) -> int:
-        """What waveforms are padded to: a compiled front end is compiled anew for every length."""
-        if not self.compile:
-            return 0
-        return self.front_end.filterbank.num_samples(self.front_end.target_length)
-
-    # Optimisation
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns the optimiser's parameter groups.
-
-        An `lr_factor` in a group is the group's learning rate over the optimiser's.
-        """
-        return [{"params": [p for p in self.modules.parameters() if p.requires_grad]}]
-
-    def init_optimizers(self) -> None:
-        """Makes the optimiser of `parameter_groups` and remembers each group's learning rate."""
-        groups = self.parameter_groups()
-        if self.remove_vector_weight_decay:
-            groups = [part for group in groups for part in _split_vectors(group)]
-        self.optimizer = self.opt_class(groups, **self._fused())
-        for group in self.optimizer.param_groups:
-            group["initial_lr"] = group["lr"] = group["lr"] * group.pop("lr_factor", 1)
-        self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.optimizers_dict = {"opt_class": self.optimizer}
-        if self.checkpointer is not None:
-            self.checkpointer.add_recoverable("optimizer", self.optimizer)
-
-    def _fused(self) -> dict[str, bool]:
-        """On a GPU, one kernel a step in place of several a parameter, if the optimiser has it."""
-        given = getattr(self.opt_class, "keywords", {})  # of a partial
-        chosen = {"fused", "foreach", "capturable", "differentiable"} & {*given}
-        has_it = "fused" in inspect.signature(self.opt_class).parameters
-        return {"fused": True} if self.device_type == "cuda" and has_it and not chosen else {}
+    def fit_epoch(self, loader: DataLoader, epoch: int, enable: bool) -> None:
+        """Trains for an epoch, validates and saves; counting steps, trains to the last of them."""
+        self.position.epoch = epoch
+        self.on_stage_start(Stage.TRAIN, epoch)
+        self.modules.train()
+        self.zero_grad(set_to_none=True)
+        self.train_sampler.start_at(epoch, self.step)
+        self.window.start()
+        end = None if self.by_steps else self.step + len(loader)
+        is_debugged = False
+        with self._progress_bar(loader, enable) as self._bar:
+            for batch in begin(loader):
+                raise_if_interrupted()
+                self.step += 1
+                self.fit_batch(batch)
+                is_debugged = self.debug and self.step == self.debug_batches
+                if is_debugged or self.is_finished:
+                    break
+            self.log_training()
+        self.zero_grad(set_to_none=True)
+        self.on_stage_end(Stage.TRAIN, self.avg_train_loss, epoch)
+        # A limit of steps may cut an epoch short: then the next run goes on within it.
+        has_ended = self.by_steps or self.step == end
+        if has_ended or is_debugged:
+            self.step = 0
+        if not self.by_steps:
+            if self.average is not None and has_ended:
+                self.average.observe(self.model, epoch)
+            self.save({} if self.valid_loader is None else self.validate(enable), has_ended)
 
     def fit_batch(self, batch: ClipBatch) -> Tensor:
         """Makes one forward and backward pass, and a step if enough gradients are accumulated."""
@@ -220,25 +153,11 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         self.on_fit_batch_end(batch, outputs, loss, should_step)
         return loss.detach()
 
-    def optimizers_step(self) -> None:
-        """Sets the scheduled learning rates, clips the gradients of all groups, steps."""
-        factor = self.schedule.factor(step=self.optimizer_step, epoch=self.epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        if self.max_grad_norm > 0:
-            self.scaler.unscale_(self.optimizer)
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.optimizer_step += 1
-
     def on_fit_batch_start(self, batch: ClipBatch, should_step: bool) -> None:
         """Counts the epochs whose ends batches run across."""
-        if self.continuous:
-            batches = self.train_sampler
-            self.epoch = 1 + (self.step * batches.clips_per_batch - 1) // batches.num_clips
+        if self.by_steps:
+            clips = self.step * self.train_sampler.clips_per_batch
+            self.position.epoch = 1 + (clips - 1) // self.train_sampler.num_clips
 
     def on_fit_batch_end(
         self, batch: ClipBatch, outputs: Any, loss: Tensor, should_step: bool
@@ -246,11 +165,28 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         """After a step: logs if it is time, then calls `on_step_end`."""
         if should_step:
             self._bar.update()
-            if self.optimizer_step % self.hparams.log_interval == 0:
+            if self.is_time(self.hparams.log_interval):
                 self.log_training()
             self.on_step_end()
 
-    # Logging
+    def on_step_end(self) -> None:
+        """Validates and saves when it is time."""
+        last = self.by_steps and self.is_finished
+        validates = self.by_steps and self.valid_loader is not None
+        if validates and (last or self.is_time(self.hparams.valid_interval)):
+            self.save(self.validate(), end_of_epoch=False)
+        elif last or self.is_time(self.hparams.checkpoint_interval):
+            self.save({}, end_of_epoch=False)
+
+    def is_time(self, interval: int) -> bool:
+        """Whether an interval, in steps, has passed; never if it is 0."""
+        return interval > 0 and self.optimizer_step % interval == 0
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last step was made, or patience is at its end."""
+        at_limit = self.last_step is not None and self.optimizer_step >= self.last_step
+        return at_limit or self.stopping.is_due
 
     def log_training(self) -> None:
         """Reads the losses since the last time from the device, checks them and writes them down.
@@ -265,21 +201,193 @@ class BaseBrain(Training, Evaluation, Resumption, sb.Brain):
         if not self.window.rows:
             return
         self.rejected.check(self.train_sampler.num_clips)
-        record = {
-            "step": self.optimizer_step,
-            "epoch": self.epoch,
-            **self.window.read(),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-        }
+        place = {"step": self.optimizer_step, "epoch": self.position.epoch}
+        rate = self.optimizer.param_groups[0]["lr"]
+        record = {**place, **self.window.read(), "learning_rate": rate}
         self.avg_train_loss = record["loss"]
         self.log.write("train", record)
         shown = ("loss", self.metric_name, "learning_rate", "clips_per_second")
-        self._bar.set_postfix(
-            {key: f"{record[key]:.3g}" for key in shown if key in record}, refresh=False
+        told = {key: f"{record[key]:.3g}" for key in shown if key in record}
+        self._bar.set_postfix(told, refresh=False)
+
+    def save(self, scores: Mapping[str, Any], end_of_epoch: bool) -> None:
+        """Saves a checkpoint and keeps the newest and the best `checkpoints_to_keep`.
+
+        Arguments
+        ---------
+        scores : mapping
+            What validation gave, among it `valid_score`; empty without one.
+        end_of_epoch : bool
+            Whether the next epoch is to follow.
+
+        Raises
+        ------
+        NonFiniteLossError
+            If the loss or a weight is not finite.
+        """
+        self.log_training()
+        check_weights(self.modules, self.optimizer_step)
+        meta = {"step": self.optimizer_step, "epoch": self.position.epoch, **scores}
+        self.checkpointer.save_checkpoint(meta=meta, end_of_epoch=end_of_epoch)
+        self.checkpointer.delete_checkpoints(
+            num_to_keep=self.hparams.checkpoints_to_keep, max_keys=["valid_score"]
         )
 
+    # ---- measuring
 
-def _split_vectors(group: dict[str, Any]) -> Sequence[dict[str, Any]]:
-    matrices = [parameter for parameter in group["params"] if parameter.ndim > 1]
-    vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
-    return {**group, "params": matrices}, {**group, "params": vectors, "weight_decay": 0.0}
+    def validate(self, enable: bool = False) -> dict[str, float]:
+        """Measures the validation set, logs it, tells the schedule and counts the patience.
+
+        Returns the metrics and, as `valid_score`, what selects the best.
+        """
+        step, epoch = self.optimizer_step, self.position.epoch
+        self.log_training()
+        self.on_stage_start(Stage.VALID, epoch)
+        scores = self.evaluate_set(self.valid_loader, Stage.VALID, enable)
+        self.modules.train()
+        scores["valid_score"] = self.score(scores)
+        if hasattr(self.schedule, "observe"):
+            self.schedule.observe(scores["valid_score"], step=step)
+        self.stopping.observe(scores["valid_score"])
+        self.log.write("valid", {"step": step, "epoch": epoch, **scores})
+        if self.stopping.is_due:
+            logger.info("No new best in %d validations: training ends", self.stopping.patience)
+        self.on_stage_end(Stage.VALID, scores["loss"], epoch)
+        self.window.start()
+        return scores
+
+    def evaluate_set(self, loader: DataLoader, stage: Stage, enable: bool) -> dict[str, float]:
+        """Evaluates on this process's batches and returns the metrics over those of all."""
+
+        def measure(batch: ClipBatch) -> Any:
+            self.rejected.add(batch.rejected)
+            return self.evaluate_batch(batch.to(self.device), stage)
+
+        name = stage.name.lower()
+        self.modules.eval()
+        most = self.debug_batches if self.debug else None
+        outputs = evaluate_batches(measure, loader, most, name if enable else None)
+        metrics = self.summarise(outputs, stage)
+        check_loss(metrics, name, self.optimizer_step)
+        return metrics
+
+    def evaluate(
+        self,
+        test_set: Any,
+        max_key: str | None = None,
+        min_key: str | None = None,
+        progressbar: bool | None = None,
+        test_loader_kwargs: dict[str, Any] | None = None,
+    ) -> dict[str, float]:
+        """Evaluates the last, the averaged and the best weights, and leaves what a run leaves.
+
+        That is `results.json`, reports, and the folder `model` with the best weights or else the
+        last, to be used. Arguments as SpeechBrain's; the keys are unused.
+
+        Returns
+        -------
+        dict[str, float]
+            The metric by selection: "last"; "averaged" over epochs, if any are; "best" (highest
+            on the validation set), if there is such a set.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no checkpoint: random weights would be evaluated.
+        """
+        with telling_interrupts(self._describe_interruption):
+            loader = self.make_dataloader(test_set, Stage.TEST, **(test_loader_kwargs or {}))
+
+            def measure(name: str, step: int, epochs: int | list[int]) -> Selection:
+                metrics = self.evaluate_set(loader, Stage.TEST, not self.noprogressbar)
+                self.keep_outputs(name, test_set)
+                return Selection(name, metrics[self.metric_name], metrics, step, epochs)
+
+            last = self.on_evaluate_start()
+            seconds = self.position.seconds  # of training alone
+            found = [measure("last", last.meta["step"], last.meta["epoch"])]
+            if self.average is not None and self.average.epochs:
+                self.average.copy_to(self.model)
+                found.append(measure("averaged", last.meta["step"], self.average.epochs))
+            if self.checkpointer.find_checkpoint(max_key="valid_score") is not None:
+                best = self.on_evaluate_start(max_key="valid_score")
+                found.append(measure("best", best.meta["step"], best.meta["epoch"]))
+            if found[-1].name == "averaged":  # without a best: these are no checkpoint's
+                self.on_evaluate_start()
+            values = {selection.name: selection.value for selection in found}
+            self.log.write("test", {"step": last.meta["step"], **values})
+            self.log.close()
+            name, records = self.metric_name, self.log.read()
+            details = {"seconds": seconds, **self.write_reports(), "num_processes": self.world_size}
+            leave_results(self.hparams, name, found, details, records, self.device)
+            leave_model(self.hparams, self.model, self.front_end, name, found)
+            return values
+
+    def on_evaluate_start(
+        self, max_key: str | None = None, min_key: str | None = None
+    ) -> Checkpoint:
+        """Loads the checkpoint to evaluate and returns it."""
+        found = self.checkpointer.recover_if_possible(max_key=max_key, min_key=min_key)
+        if found is None:
+            raise FileNotFoundError(
+                f"{self.checkpointer.checkpoints_dir}: no checkpoint to evaluate; train first"
+            )
+        return found
+
+    # ---- steps on the way
+
+    def on_fit_start(self) -> None:
+        """Makes ready to train, from the newest checkpoint, and tells what is to run."""
+        super().on_fit_start()
+        self.log.rewind(self.optimizer_step)
+        if self.train_sampler is not None:
+            num_valid = None if self.valid_loader is None else len(self.valid_loader.dataset)
+            tell_model(self.modules, self.device, self.precision, self.world_size)
+            num_steps = self.last_step if self.by_steps else None
+            tell_length(self.train_sampler, num_steps, num_valid, done=self.optimizer_step)
+            logger.info("Output folder: %s", self.hparams.output_folder)
+
+    def _as_loader(
+        self, data: Any, stage: Stage, options: dict[str, Any] | None
+    ) -> DataLoader | None:
+        if data is None or isinstance(data, DataLoader):
+            return data
+        return self.make_dataloader(data, stage, **(options or {}))
+
+    def _progress_bar(self, loader: DataLoader, enable: bool) -> tqdm:
+        """Counts optimiser steps: of the epoch, or of the whole run."""
+        options = {"disable": not enable, "dynamic_ncols": True}
+        if self.by_steps:
+            done = self.optimizer_step
+            return tqdm(total=self.last_step, initial=done, desc="training", **options)
+        steps = -(-len(loader) // self.grad_accumulation_factor)
+        return tqdm(total=steps, desc=f"epoch {self.position.epoch}", **options)
+
+    def _describe_interruption(self) -> str:
+        return describe_interruption(self.optimizer_step, self.checkpointer)
+
+    # ---- what is measured: for sub-classes
+
+    @property
+    def metric_name(self) -> str:
+        """Name of the metric that a run is judged by, among those of `summarise`."""
+        raise NotImplementedError
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """What is higher for a better model, and selects: by default, the metric."""
+        return metrics[self.metric_name]
+
+    def evaluate_batch(self, batch: ClipBatch, stage: Stage) -> Any:
+        """Returns what `summarise` needs of a batch, on the device."""
+        raise NotImplementedError
+
+    def summarise(self, outputs: list[Any], stage: Stage) -> dict[str, float]:
+        """Makes metrics of the outputs of `evaluate_batch`, gathered over all processes."""
+        raise NotImplementedError
+
+    def keep_outputs(self, selection: str, test_set: Any) -> None:
+        """Called when weights have been evaluated: keeps what `write_reports` needs."""
+
+    def write_reports(self) -> dict[str, Any]:
+        """Writes what was kept, on the main process; returns more for `results.json`."""
+        return {}

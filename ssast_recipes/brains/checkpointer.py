@@ -9,12 +9,9 @@ from typing import Any
 import torch
 import yaml
 from speechbrain.utils.checkpoints import CKPT_PREFIX, METAFNAME, Checkpoint, Checkpointer
-from speechbrain.utils.distributed import (
-    ddp_barrier,
-    if_main_process,
-    is_distributed_initialized,
-)
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
+from ssast_recipes.brains.processes import gather
 from ssast_recipes.system.errors import RunError
 
 logger = logging.getLogger(__name__)
@@ -119,9 +116,9 @@ class AtomicCheckpointer(Checkpointer):
         for path in sorted(broken):
             logger.warning("%s is broken (a file is missing or empty) and passed over", path)
         found = self.find_checkpoints(*args, **kwargs)
-        num_broken, found = _gather((len(broken), found))[0]
+        num_broken, found = gather((len(broken), found))[0]
         for checkpoint in found:
-            faults = [fault for fault in _gather(self._load(checkpoint)) if fault is not None]
+            faults = [fault for fault in gather(self._load(checkpoint)) if fault is not None]
             if not faults:
                 return checkpoint
             num_broken += 1
@@ -184,12 +181,3 @@ def _looks_whole(path: Path) -> bool:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, torch.Tensor) or hasattr(value, "dtype") else value
-
-
-def _gather(value: Any) -> list[Any]:
-    """Every process's value, the main process's first."""
-    if not is_distributed_initialized():
-        return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ssast_recipes.brains.brain import BaseBrain
+from ssast_recipes.brains.evaluation import gather_in_order
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.class_weights import balanced_class_weights
 from ssast_recipes.model.randomness import ClipGenerator
@@ -81,18 +82,19 @@ class ClassificationBrain(BaseBrain):
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> Tensor:
         """Maps a batch of clips to logits [batch, classes]."""
-        front_end = self.modules.front_end
+        modules = self.modules_of(stage)
+        front_end, model = modules.front_end, modules.model
         spectrograms = front_end.raw(batch.waveforms, batch.num_samples)
         num_frames = front_end.filterbank.num_frames(batch.num_samples)  # [batch]
         if stage != Stage.TRAIN:
-            return self.modules.model(front_end.standardise(spectrograms), num_frames)
+            return model(front_end.standardise(spectrograms), num_frames)
         generator = ClipGenerator(self.hparams.seed, self.optimizer_step + 1, batch.places)
         if self.hparams.spec_augment is not None:
             spectrograms = self.hparams.spec_augment(spectrograms, generator)
         spectrograms = front_end.standardise(spectrograms)  # [batch, frames, mel bins]
         if self.hparams.noise_and_roll is not None:
             spectrograms = self.hparams.noise_and_roll(spectrograms, generator)
-        return self.modules.model(spectrograms, num_frames)
+        return model(spectrograms, num_frames)
 
     def compute_objectives(self, outputs: Tensor, batch: ClipBatch, stage: Stage) -> Tensor:
         """The loss of logits [batch, classes], in 32-bit; in training, weighted by class."""
@@ -116,16 +118,8 @@ class ClassificationBrain(BaseBrain):
         self, outputs: list[tuple[Tensor, Tensor, Tensor]], stage: Stage
     ) -> dict[str, float]:
         """Computes loss and metric over the clips of all processes."""
-        indices, logits, targets = (
-            torch.cat(column).cpu() for column in zip(*outputs, strict=True)
-        )
-        if self.distributed_launch:
-            parts: list[Any] = [None] * self.world_size
-            torch.distributed.all_gather_object(parts, (indices, logits, targets))
-            indices, logits, targets = (torch.cat(column) for column in zip(*parts, strict=True))
-        order = indices.argsort()
-        logits, targets = logits[order], targets[order]
-        self._outputs = {"logits": logits, "targets": targets, "indices": indices[order]}
+        indices, logits, targets = gather_in_order(outputs)
+        self._outputs = {"logits": logits, "targets": targets, "indices": indices}
         metrics = {self.metric_name: self.hparams.metric, **self.hparams.further_metrics}
         return {
             "loss": float(self.hparams.loss(logits, targets)),

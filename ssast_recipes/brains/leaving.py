@@ -1,17 +1,20 @@
-"""The model folder that an evaluated run leaves beside its checkpoints."""
+"""What an evaluated run leaves beside its checkpoints: results, and a model to use."""
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from speechbrain.utils.distributed import if_main_process
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ssast_recipes import __version__
+from ssast_recipes.brains.evaluation import Selection
 from ssast_recipes.model.front_end import SpectrogramFrontEnd
+from ssast_recipes.records.results import write_results
 from ssast_recipes.weights.formats.description import describe_front_end
 from ssast_recipes.weights.formats.folder import save_model
 
@@ -20,13 +23,56 @@ logger = logging.getLogger(__name__)
 _RECORD = ("dataset", "protocol", "fold", "pretrained_from")
 
 
+def leave_results(
+    hparams: SimpleNamespace,
+    metric_name: str,
+    found: Sequence[Selection],
+    details: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    device: str,
+) -> None:
+    """Writes `results.json`, on the main process.
+
+    Arguments
+    ---------
+    hparams : SimpleNamespace
+        As `write_results` takes them.
+    metric_name : str
+        Of the metric that the run is judged by.
+    found : sequence of Selection
+        What was measured, the last weights first.
+    details : mapping
+        More for `results.json`.
+    records : sequence of mapping
+        The log's.
+    device : str
+        The device that the run used.
+    """
+    if not if_main_process():
+        return
+    values = {one.name: one.value for one in found}
+    valid = [record for record in records if record["stage"] == "valid"]
+    details = {
+        "metrics": {one.name: one.metrics for one in found},
+        "epochs": {one.name: one.epochs for one in found},
+        "steps": {one.name: one.step for one in found},
+        **details,
+        # A kill between log line and checkpoint leaves the line of a step twice.
+        "history": list({record["step"]: record for record in valid}.values()),
+    }
+    path = write_results(hparams, metric_name, values, details, device)
+    told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    logger.info("%s of the weights: %s; written to %s", metric_name, told, path)
+
+
 def leave_model(
     hparams: SimpleNamespace,
     model: nn.Module,
     front_end: SpectrogramFrontEnd,
-    details: Mapping[str, Any],
+    metric_name: str,
+    found: Sequence[Selection],
 ) -> None:
-    """Writes a run's model folder, `model`, into its output folder.
+    """Writes a run's model folder, `model`, into its output folder, on the main process.
 
     A model with parts of one's own, which a model folder cannot hold, is told in a warning: the
     run's checkpoints have it all the same.
@@ -40,15 +86,19 @@ def leave_model(
         With the weights to keep.
     front_end : SpectrogramFrontEnd
         What makes its spectrograms.
-    details : mapping
-        Which weights these are and how good, for the provenance.
+    metric_name : str
+        Of the metric that the run is judged by.
+    found : sequence of Selection
+        What was measured: for the provenance, which weights these are and how good. The model has
+        the last of them, but never the averaged, which are no checkpoint's: then the first.
     """
+    if not if_main_process():
+        return
+    chosen = found[0] if found[-1].name == "averaged" else found[-1]
     folder = Path(hparams.output_folder) / "model"
     known = {key: hparams.record[key] for key in _RECORD if hparams.record.get(key) is not None}
-    told = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in details.items()
-    }
+    value = chosen.value if math.isfinite(chosen.value) else None
+    told = {"weights": chosen.name, "step": chosen.step, "metric": metric_name, "value": value}
     provenance = {**known, "seed": hparams.seed, **told, "package_version": __version__}
     loss = getattr(hparams, "loss", None)
     # Such a loss trains every logit for itself. A YAML file's `!name:` makes a partial of it.
@@ -65,4 +115,4 @@ def leave_model(
     except (ValueError, AttributeError) as error:
         logger.warning("Warning: no model folder is left beside the checkpoints: %s", error)
     else:
-        logger.info("The model to use, with its %s weights: %s", details["weights"], folder)
+        logger.info("The model to use, with its %s weights: %s", chosen.name, folder)

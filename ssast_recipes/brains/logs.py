@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import speechbrain as sb
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from speechbrain.utils.distributed import if_main_process
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from ssast_recipes.data.sampling import TrainingBatches
 from ssast_recipes.records.results import device_kind
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import beside, write_text
@@ -205,30 +205,37 @@ class LossWindow:
         return means
 
 
-def tell_start(brain: sb.Brain, num_steps: int | None, num_valid_clips: int | None = None) -> None:
-    """Logs device, parameters, clips and steps, in three lines.
-
-    Arguments
-    ---------
-    brain : Brain
-        One of ours, after `on_fit_start`.
-    num_steps : int, optional
-        Steps of the whole run; None where epochs are counted.
-    num_valid_clips : int, optional
-        How many clips validation has.
-    """
-    batches, modules = brain.train_sampler, brain.modules
+def tell_model(modules: nn.Module, device: str, precision: str, world_size: int) -> None:
+    """Logs what trains, and on what, in a line."""
     parameters = [(one.numel(), one.requires_grad) for one in modules.parameters()]
     total = sum(count for count, _ in parameters)
     trained = sum(count for count, is_trained in parameters if is_trained)
     logger.info(
         "%s%s, %s; %s parameters%s",
-        device_kind(brain.device),
-        f", {batches.world_size} processes" if batches.world_size > 1 else "",
-        brain.precision,
+        device_kind(device),
+        f", {world_size} processes" if world_size > 1 else "",
+        precision,
         f"{total:,}",
         "" if trained == total else f", {trained:,} of them trained",
     )
+
+
+def tell_length(
+    batches: TrainingBatches, num_steps: int | None, num_valid_clips: int | None, done: int
+) -> None:
+    """Logs on how much is trained, in a line.
+
+    Arguments
+    ---------
+    batches : TrainingBatches
+        Of a process.
+    num_steps : int or None
+        Steps of the whole run; None where epochs are counted.
+    num_valid_clips : int or None
+        How many clips validation has.
+    done : int
+        Steps that were made before.
+    """
     length = f"{-(-batches.num_clips // batches.clips_per_step):,} steps an epoch"
     if num_steps is not None:
         epochs = num_steps * batches.clips_per_step / batches.num_clips
@@ -239,6 +246,5 @@ def tell_start(brain: sb.Brain, num_steps: int | None, num_valid_clips: int | No
         "" if num_valid_clips is None else f", {num_valid_clips:,} to validate on",
         length,
         batches.clips_per_step,
-        f", going on after step {brain.optimizer_step:,}" if brain.optimizer_step else "",
+        f", going on after step {done:,}" if done else "",
     )
-    logger.info("Output folder: %s", brain.hparams.output_folder)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import speechbrain as sb
 import torch
-from speechbrain.utils.distributed import if_main_process
 from torch import Tensor, nn
 
+from ssast_recipes.brains.logs import TrainingLog
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.labels import MultiHotEncoder
 from ssast_recipes.data.preparation.labelled_files import (
@@ -149,27 +148,24 @@ FLAT_VALIDATIONS = 5
 FLAT_SHARE = 0.001
 
 
-def watch(brain: sb.Brain, batch: ClipBatch) -> None:
+def watch(embeddings: Tensor, log: TrainingLog, step: int, warmup_steps: int) -> None:
     """Logs how much embeddings differ; warns if they hardly do, and of a flat loss.
 
     Arguments
     ---------
-    brain : Brain
-        A `PretrainingBrain` that has just validated.
-    batch : ClipBatch
-        A batch of its validation set, on its device.
+    embeddings : Tensor
+        Of clips of the validation set, [clips, width].
+    log : TrainingLog
+        Of a run that has just validated.
+    step : int
+        At which it did.
+    warmup_steps : int
+        Before which a loss may be flat.
     """
-    if not if_main_process():
-        return
-    brain.modules.eval()
-    with torch.no_grad(), brain.evaluation_ctx:
-        embeddings = embed(brain.model.encoder, brain.front_end, batch)
-    brain.modules.train()
     measured = measure_embeddings(embeddings)
-    brain.log.write("embeddings", {"step": brain.optimizer_step, **measured})
-    warm = getattr(brain.schedule, "warmup_steps", 0)
-    records = [r for r in brain.log.read() if r["stage"] == "valid" and r["step"] > warm]
-    for warning in (warn_of_collapse(measured, len(batch)), warn_of_flat_loss(records)):
+    log.write("embeddings", {"step": step, **measured})
+    records = [r for r in log.read() if r["stage"] == "valid" and r["step"] > warmup_steps]
+    for warning in (warn_of_collapse(measured, len(embeddings)), warn_of_flat_loss(records)):
         if warning:
             logger.warning("Warning: %s", warning)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from ssast_recipes.model.patches import patchify, unpatchify
 
 # Of patches that were missed (0) and found (1); apart for the colour-blind, too.
-FOUND_COLOURS = ListedColormap(["#d55e00", "#009e73"])
+_FOUND_COLOURS = ListedColormap(["#d55e00", "#009e73"])
 
 
 def draw_reconstructions(
@@ -45,7 +45,8 @@ def draw_reconstructions(
     -------
     Figure
         One row a clip: the spectrogram, what the encoder saw of it, the reconstruction, and the
-        masked patches that were found (green) and missed (red).
+        masked patches that were found (green) and missed (red). Of a single clip, all that below
+        each other.
 
     Example
     -------
@@ -63,27 +64,39 @@ def draw_reconstructions(
     spectrograms = _take(spectrograms, chosen).float()
     patches = patchify(spectrograms, patch_size)  # [clips, patches, patch area]
     hidden = _put(float("nan"), _take(masked_indices, chosen), patches)
-    columns = {"spectrogram": patches, "as the encoder sees it": hidden}
+    panels = {"spectrogram": patches, "as the encoder sees it": hidden}
     if predictions is not None:
         redrawn = _take(predictions, chosen).float()
-        columns["reconstruction"] = _put(redrawn, _take(masked_indices, chosen), patches)
+        panels["reconstruction"] = _put(redrawn, _take(masked_indices, chosen), patches)
     if found is not None:
         indices, is_found = (_take(values, chosen) for values in found)
+        title = "found (green), missed (red)"
+        if len(chosen) == 1:
+            title += f": {is_found.nansum():.0f} of {indices.numel()} masked patches"
         is_found = is_found.unsqueeze(2).expand(-1, -1, patches.shape[2])
-        nowhere = torch.full_like(patches, float("nan"))
-        columns["found (green), missed (red)"] = _put(is_found, indices, nowhere)
-    figure = Figure(figsize=(4 * len(columns), 2.2 * len(spectrograms)), layout="constrained")
-    axes = figure.subplots(len(spectrograms), len(columns), squeeze=False, sharex=True, sharey=True)
-    for column, (title, values) in enumerate(columns.items()):
-        pictures = unpatchify(values, patch_size, grid_size)  # [clips, frames, mel bins]
-        axes[0][column].set_title(title)
-        for row, picture in enumerate(pictures.cpu().numpy()):
-            low, high = spectrograms[row].min().item(), spectrograms[row].max().item()
-            colours = {"vmin": low, "vmax": high, "cmap": "magma"}
+        panels[title] = _put(is_found, indices, torch.full_like(patches, float("nan")))
+    pictures = {
+        title: unpatchify(values, patch_size, grid_size).cpu() for title, values in panels.items()
+    }
+    return _arrange(pictures, spectrograms.flatten(1).cpu())
+
+
+def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> Figure:
+    """Draws pictures [clips, frames, mel bins], by title; levels [clips, …] say their colours."""
+    alone = len(levels) == 1
+    size = (10, 2.2 * len(pictures)) if alone else (4 * len(pictures), 2.2 * len(levels))
+    figure = Figure(figsize=size, layout="constrained")
+    shape = (len(pictures), 1) if alone else (len(levels), len(pictures))
+    axes = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True)
+    for column, (title, clips) in enumerate(pictures.items()):
+        shown = axes[column] if alone else axes[:, column]  # an axis a clip
+        shown[0].set_title(title, loc="left" if alone else "center")
+        for axis, picture, level in zip(shown, clips.numpy(), levels, strict=True):
+            options = {"vmin": level.min().item(), "vmax": level.max().item(), "cmap": "magma"}
             if title.startswith("found"):
-                colours = {"vmin": 0, "vmax": 1, "cmap": FOUND_COLOURS, "interpolation": "nearest"}
-            axes[row][column].set_facecolor("lightgrey")
-            axes[row][column].imshow(picture.T, origin="lower", aspect="auto", **colours)
+                options = {"vmin": 0, "vmax": 1, "cmap": _FOUND_COLOURS, "interpolation": "nearest"}
+            axis.set_facecolor("lightgrey")
+            axis.imshow(picture.T, origin="lower", aspect="auto", **options)
     for axis in axes[-1]:
         axis.set_xlabel("frame")
     for row in axes:

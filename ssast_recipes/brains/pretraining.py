@@ -11,7 +11,8 @@ from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
 from ssast_recipes.brains.brain import BaseBrain
-from ssast_recipes.brains.monitoring import LabelledProbe, watch
+from ssast_recipes.brains.evaluation import sum_over_processes
+from ssast_recipes.brains.monitoring import LabelledProbe, embed, watch
 from ssast_recipes.brains.pictures import draw_reconstructions
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.pipelines import WaveformReader
@@ -26,14 +27,16 @@ logger = logging.getLogger(__name__)
 
 
 class MaskedBatch(NamedTuple):
-    """Predictions of a batch, with what they are to predict."""
+    """Predictions of a batch, with what they are to predict.
+
+    Masks and targets are those of each pass: of one for both objectives or, as released, of two,
+    the contrastive first.
+    """
 
     spectrograms: Tensor  # [batch, frames, mel bins]
-    masked: Tensor  # [batch, masked]
+    masked: list[Tensor]  # [batch, masked] each
     predictions: MaskedPatchPredictions  # [batch, masked, patch area]
-    targets: Tensor  # [batch, masked, patch area]
-    reconstruction_masked: Tensor  # [batch, masked]
-    reconstruction_targets: Tensor  # [batch, masked, patch area]
+    targets: list[Tensor]  # [batch, masked, patch area] each
 
 
 class PretrainingBrain(BaseBrain):
@@ -66,11 +69,12 @@ class PretrainingBrain(BaseBrain):
         heads = (self.modules.model.contrastive_head, self.modules.model.reconstruction_head)
         if self.hparams.two_passes and None in heads:
             raise ValueError("two_passes is for two objectives, one has no head; set it to False")
-        if getattr(self.schedule, "warmup_steps", 0) >= self.optimizer_step_limit:
+        self.num_passes = 2 if self.hparams.two_passes else 1
+        if getattr(self.schedule, "warmup_steps", 0) >= self.last_step:
             logger.warning(
                 "The learning rate stays in its warm-up: warmup_steps is %d, num_steps %d",
                 self.schedule.warmup_steps,
-                self.optimizer_step_limit,
+                self.last_step,
             )
         self._check_masker()
 
@@ -98,25 +102,27 @@ class PretrainingBrain(BaseBrain):
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> MaskedBatch:
         """Masks patches and predicts them."""
-        encoder, mask = self.hparams.encoder, self.hparams.masker
+        modules, encoder = self.modules_of(stage), self.hparams.encoder
         # Validation masks each clip alike every time: step 0, place = the clip's own number.
         step = self.optimizer_step + 1 if stage == Stage.TRAIN else 0
         generator = ClipGenerator(self.hparams.seed, step, batch.places)
 
-        spectrograms = self.modules.front_end(batch.waveforms, batch.num_samples)
+        spectrograms = modules.front_end(batch.waveforms, batch.num_samples)
         patches = patchify(spectrograms, encoder.patch_size)  # [batch, patches, patch area]
-        masked = mask(generator, encoder.grid_size)  # [batch, masked]
-        masked_again = mask(generator, encoder.grid_size) if self.hparams.two_passes else None
-        predictions = self.modules.model(spectrograms, masked, masked_again)
-        targets = select_patches(patches, masked)  # [batch, masked, patch area]
-        if masked_again is None:
-            return MaskedBatch(spectrograms, masked, predictions, targets, masked, targets)
-        targets_again = select_patches(patches, masked_again)
-        return MaskedBatch(spectrograms, masked, predictions, targets, masked_again, targets_again)
+        masked = self.draw_masks(generator)  # [batch, masked], for each pass
+        predictions = modules.model(spectrograms, *masked)  # of two heads
+        targets = [select_patches(patches, indices) for indices in masked]
+        return MaskedBatch(spectrograms, masked, predictions, targets)
+
+    def draw_masks(self, generator: ClipGenerator) -> list[Tensor]:
+        """Draws which patches to mask, [batch, masked], for each pass anew."""
+        masker, grid_size = self.hparams.masker, self.hparams.encoder.grid_size
+        return [masker(generator, grid_size) for _ in range(self.num_passes)]
 
     def compute_objectives(self, outputs: MaskedBatch, batch: ClipBatch, stage: Stage) -> Tensor:
         """Joins the losses of the objectives that have a head: L_d + weight * L_g."""
-        predictions, targets = outputs.predictions, outputs.targets
+        predictions = outputs.predictions
+        targets, redrawn = outputs.targets[0], outputs.targets[-1]
         constant = constant_patches(targets)  # [batch, masked]
         loss = torch.zeros((), device=targets.device)
         self.metrics = {"constant_patches": constant.float().mean()}
@@ -129,9 +135,7 @@ class PretrainingBrain(BaseBrain):
                 predictions.contrastive.detach(), targets, **choice
             )
         if predictions.reconstruction is not None:
-            reconstruction = self.hparams.reconstruction_loss(
-                predictions.reconstruction, outputs.reconstruction_targets
-            )
+            reconstruction = self.hparams.reconstruction_loss(predictions.reconstruction, redrawn)
             loss = loss + self.hparams.reconstruction_weight * reconstruction
             self.metrics["reconstruction_loss"] = reconstruction
         return loss
@@ -148,7 +152,7 @@ class PretrainingBrain(BaseBrain):
         if stage == Stage.VALID and self._example is not None:
             batch, outputs = self._example
             self._show(outputs)
-            watch(self, batch)
+            self._watch(batch)
         self._example = None
 
     @property
@@ -176,16 +180,14 @@ class PretrainingBrain(BaseBrain):
             self._example = batch, outputs
         means = [loss, *self.metrics.values(), torch.ones_like(loss)]
         sums = len(batch) * torch.stack([value.float() for value in means])
-        return torch.cat([sums, count_by_row(outputs.masked, self.hparams.encoder.grid_size)])
+        return torch.cat([sums, count_by_row(outputs.masked[0], self.hparams.encoder.grid_size)])
 
     def summarise(self, outputs: list[Tensor], stage: Stage) -> dict[str, Any]:
         """Averages over the clips of all processes.
 
         `masked_share_by_row` is a list: of each row of the grid, the lowest frequency first.
         """
-        sums = torch.stack(outputs).sum(dim=0)
-        if self.distributed_launch:
-            torch.distributed.all_reduce(sums)
+        sums = sum_over_processes(outputs)
         rows, columns = self.hparams.encoder.grid_size
         means = (sums / sums[-rows - 1]).tolist()  # over clips
         shares = [round(count / columns, 6) for count in means[-rows:]]
@@ -196,18 +198,18 @@ class PretrainingBrain(BaseBrain):
         contrastive, reconstruction = example.predictions
         found = None
         if contrastive is not None:
-            choice = self._choice(constant_patches(example.targets))
-            found = found_patches(contrastive, example.targets, **choice).float()
+            choice = self._choice(constant_patches(example.targets[0]))
+            found = found_patches(contrastive, example.targets[0], **choice).float()
             if choice["included"] is not None:
                 found = found.masked_fill(~choice["included"], float("nan"))
         encoder = self.hparams.encoder
         figure = draw_reconstructions(
             example.spectrograms,
-            example.reconstruction_masked,
+            example.masked[-1],
             reconstruction,
             encoder.patch_size,
             encoder.grid_size,
-            found=None if found is None else (example.masked, found),
+            found=None if found is None else (example.masked[0], found),
         )
         name = "found" if reconstruction is None else "reconstruction"
         self.log.figure(name, figure, self.optimizer_step)
@@ -224,10 +226,20 @@ class PretrainingBrain(BaseBrain):
     def on_step_end(self) -> None:
         """Probes when it is time, then validates and saves as the base does."""
         if self.hparams.probe_data is not None:  # before saving: what is saved has been probed
-            last = self._optimizer_step_limit_exceeded
-            if last or self._is_time(self.hparams.probe_interval):
+            if self.is_finished or self.is_time(self.hparams.probe_interval):
                 self._probe()
         super().on_step_end()
+
+    def _watch(self, batch: ClipBatch) -> None:
+        """Logs how much the embeddings of a batch differ; warns if they, or losses, hardly do."""
+        if if_main_process():
+            self.modules.eval()
+            with torch.no_grad(), self.evaluation_ctx:
+                embeddings = embed(self.model.encoder, self.front_end, batch)
+            self.modules.train()
+            watch(
+                embeddings, self.log, self.optimizer_step, getattr(self.schedule, "warmup_steps", 0)
+            )
 
     def _probe(self) -> None:
         self.log_training()

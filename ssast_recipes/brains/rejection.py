@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-from speechbrain.utils.distributed import if_main_process, is_distributed_initialized
+from speechbrain.utils.distributed import if_main_process
 
+from ssast_recipes.brains.processes import gather
 from ssast_recipes.system.tables import write_csv
 
 logger = logging.getLogger(__name__)
@@ -60,10 +60,8 @@ class RejectedClips:
         ValueError
             If too many are bad.
         """
-        if is_distributed_initialized():
-            parts = [{}] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, self._reasons)
-            self._reasons = {key: reason for part in parts for key, reason in part.items()}
+        parts = gather(self._reasons)
+        self._reasons = {key: reason for part in parts for key, reason in part.items()}
         count = len(self._reasons)
         if count > self._written:
             if if_main_process():

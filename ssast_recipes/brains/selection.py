@@ -1,4 +1,4 @@
-"""Averaging a model's weights over a range of epochs."""
+"""Which weights of a training count: their average over epochs, and when no better are to come."""
 
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,23 @@ class WeightAverage:
     def _recover(self, path: Path, end_of_epoch: bool) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.epochs, self.weights = state["epochs"], state["weights"]
+
+
+def average_of(epochs: Any, by_steps: bool) -> WeightAverage | None:
+    """Makes what `average_epochs` of a YAML file asks for.
+
+    Raises
+    ------
+    ValueError
+        If it is no range, or steps are counted.
+    """
+    if epochs is None:
+        return None
+    if by_steps:
+        raise ValueError("average_epochs counts epochs, num_steps steps; set one to null")
+    if not isinstance(epochs, list | tuple) or [type(one) for one in epochs] != [int, int]:
+        raise ValueError(f"average_epochs is {epochs!r}; give [first, last], or null")
+    return WeightAverage(*epochs)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -87,49 +87,22 @@ def draw_predictions(
     Returns
     -------
     Figure
-        Below each other: the spectrogram, the visible patches, the reconstruction (if there is
-        such a head), and where the contrastive head found the masked patch among the others (if
-        there is such a head), green, or did not, red.
+        As of `draw_reconstructions`: below each other, as far as there is a head for it.
     """
     import torch
-    from matplotlib.figure import Figure
 
-    from ssast_recipes.brains.pictures import FOUND_COLOURS
-    from ssast_recipes.model.patches import patchify, unpatchify
+    from ssast_recipes.brains.pictures import draw_reconstructions
+    from ssast_recipes.model.patches import patchify, select_patches
     from ssast_recipes.objectives.metrics import found_patches
 
-    encoder = model.encoder
-    size, grid = encoder.patch_size, encoder.grid_size
-    patches = patchify(spectrograms, size)  # [1, patches, patch area]
-    where = masked_indices.unsqueeze(2).expand(-1, -1, patches.shape[2])
+    size = model.encoder.patch_size
     with torch.no_grad():
-        predictions = model(spectrograms, masked_indices)
-    rows = {
-        "spectrogram": patches,
-        "as the encoder sees it": patches.scatter(1, where, float("nan")),
-    }
-    if predictions.reconstruction is not None:
-        rows["reconstruction"] = patches.scatter(1, where, predictions.reconstruction)
+        contrastive, reconstruction = model(spectrograms, masked_indices)
     found = None
-    if predictions.contrastive is not None:
-        found = found_patches(predictions.contrastive, patches.gather(1, where))  # [1, masked]
-        marks = torch.full(patches.shape[:2], float("nan"))
-        marks = marks.scatter(1, masked_indices, found.float())  # [1, patches]
-        share = f"{int(found.sum())} of {found.numel()} masked patches"
-        rows[f"found by the contrastive head: {share} (green)"] = marks.unsqueeze(2).expand_as(
-            patches
-        )
-    figure = Figure(figsize=(10, 2.2 * len(rows)), layout="constrained")
-    low, high = patches.min().item(), patches.max().item()
-    axes = figure.subplots(len(rows), squeeze=False, sharex=True, sharey=True)[:, 0]
-    for axis, (title, values) in zip(axes, rows.items(), strict=True):
-        picture = unpatchify(values, size, grid)[0].T.numpy()  # [mel bins, frames]
-        colours = {"vmin": low, "vmax": high, "cmap": "magma"}
-        if title.startswith("found"):
-            colours = {"vmin": 0, "vmax": 1, "cmap": FOUND_COLOURS}
-        axis.imshow(picture, origin="lower", aspect="auto", interpolation="nearest", **colours)
-        axis.set_facecolor("lightgrey")
-        axis.set_title(title, loc="left")
-        axis.set_ylabel("mel bin")
-    axes[-1].set_xlabel("frame")
-    return figure
+    if contrastive is not None:
+        targets = select_patches(patchify(spectrograms, size), masked_indices)
+        found = masked_indices, found_patches(contrastive, targets).float()
+    grid = model.encoder.grid_size
+    return draw_reconstructions(
+        spectrograms, masked_indices, reconstruction, size, grid, found=found
+    )

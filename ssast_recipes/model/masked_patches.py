@@ -65,37 +65,28 @@ class MaskedPatchModel(nn.Module):
         self.contrastive_head = contrastive_head
         self.reconstruction_head = reconstruction_head
 
-    def forward(
-        self,
-        spectrograms: Tensor,
-        masked_indices: Tensor,
-        reconstruction_indices: Tensor | None = None,
-    ) -> MaskedPatchPredictions:
+    def forward(self, spectrograms: Tensor, *masked_indices: Tensor) -> MaskedPatchPredictions:
         """Predicts the masked patches.
 
         Arguments
         ---------
         spectrograms : Tensor
             Standardised spectrograms, [batch, frames, mel bins].
-        masked_indices : Tensor
-            Patches to hide and predict, [batch, masked], int64.
-        reconstruction_indices : Tensor, optional
-            Other patches to hide for the reconstruction objective, [batch, masked]: then the
-            encoder runs twice, once for each objective, as in the released training code.
+        *masked_indices : Tensor
+            Patches to hide and predict, [batch, masked], int64. Of one pass for both heads or, as
+            in the released training code, of two: the encoder runs once with those of the
+            contrastive head, and again with those of the reconstruction head.
 
         Returns
         -------
         MaskedPatchPredictions
-            For each head, its predictions in the order of the indices.
+            For each head, its predictions in the order of its indices.
         """
-        tokens = self._masked_tokens(spectrograms, masked_indices)  # [batch, masked, width]
-        contrastive = None if self.contrastive_head is None else self.contrastive_head(tokens)
-        if reconstruction_indices is not None:
-            tokens = self._masked_tokens(spectrograms, reconstruction_indices)
-        reconstruction = (
-            None if self.reconstruction_head is None else self.reconstruction_head(tokens)
+        passes = [  # [batch, masked, width] each
+            select_patches(self.encoder(spectrograms, indices).patch_tokens, indices)
+            for indices in masked_indices
+        ]
+        return MaskedPatchPredictions(
+            None if self.contrastive_head is None else self.contrastive_head(passes[0]),
+            None if self.reconstruction_head is None else self.reconstruction_head(passes[-1]),
         )
-        return MaskedPatchPredictions(contrastive, reconstruction)
-
-    def _masked_tokens(self, spectrograms: Tensor, indices: Tensor) -> Tensor:
-        return select_patches(self.encoder(spectrograms, indices).patch_tokens, indices)

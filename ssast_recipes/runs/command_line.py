@@ -7,8 +7,8 @@ import pydoc
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,13 +21,14 @@ from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.run_opts import RunOptions
 from tqdm import tqdm
 
+from ssast_recipes.brains.resuming import describe_interruption
 from ssast_recipes.records.configuration import PLACE_KEYS
 from ssast_recipes.records.overrides import check_overrides
 from ssast_recipes.records.settings import name_experiment, read_settings
 from ssast_recipes.runs.command_line_help import describe_usage, find_hparams_files
 from ssast_recipes.runs.folder import leaving_no_folder
 from ssast_recipes.system.errors import explain
-from ssast_recipes.system.interruption import Interrupted, raising_interrupts
+from ssast_recipes.system.interruption import Interrupted, raising_interrupts, telling_interrupts
 from ssast_recipes.system.machine import check_device
 from ssast_recipes.weights.finding import find_weights
 
@@ -58,15 +59,15 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
     logging.raiseExceptions = False
     threading.excepthook = _tell_of_thread
     _quieten_others()
-    with raising_interrupts() as received:
+    with raising_interrupts():
         try:
-            with _taken_for_interruption(received):
+            with telling_interrupts(partial(describe_interruption, 0)):
                 main(arguments)
             if torch.distributed.is_initialized():
                 leave_together()
         except Interrupted as interruption:
             if os.environ.get("RANK", "0") == "0":
-                tqdm.write(f"{name}: {_tell_interrupted(interruption)}", file=sys.stderr)
+                tqdm.write(f"{name}: {interruption}", file=sys.stderr)
             if torch.distributed.is_initialized():
                 _leave(interruption.status)  # the others may be gone: there is nothing to wait for
             sys.exit(interruption.status)
@@ -82,17 +83,6 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
             sys.exit(1)
 
 
-@contextmanager
-def _taken_for_interruption(received: list[int]) -> Iterator[None]:
-    """Raises `Interrupted` in place of an error that a signal has caused; see there."""
-    try:
-        yield
-    except Exception as error:
-        if not received:
-            raise
-        raise Interrupted(received[0]).with_traceback(error.__traceback__) from error
-
-
 def _quieten_others() -> None:
     """Keeps warnings; what else SpeechBrain tells, our Brains tell in fewer words."""
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it would log every font it finds
@@ -100,25 +90,6 @@ def _quieten_others() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("speechbrain"):  # each has a level of its own
             logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _tell_interrupted(interruption: Interrupted) -> str:
-    """Says after which step a run was interrupted, and what is saved."""
-    seen = (
-        frame.f_locals.get("self") for frame, _ in traceback.walk_tb(interruption.__traceback__)
-    )
-    brain = next((one for one in seen if isinstance(one, sb.Brain)), None)
-    step = getattr(brain, "optimizer_step", 0)
-    saved = brain.checkpointer.find_checkpoint() if step and brain.checkpointer else None
-    if not step:
-        return "interrupted before training; give the same command again"
-    if saved is None:
-        return f"interrupted after step {step}, before the first checkpoint; nothing is saved"
-    last = saved.meta["step"]
-    return (
-        f"interrupted after step {max(step, last)}; the last checkpoint is of step {last}, in "
-        f"{saved.path.parent}; the same command goes on from there"
-    )
 
 
 def leave_together() -> NoReturn:

@@ -4,12 +4,13 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_UNTOLD = "interrupted"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -28,26 +29,25 @@ class Interrupted(KeyboardInterrupt):
     143
     """
 
-    def __init__(self, number: int, line: str = "interrupted"):
+    def __init__(self, number: int, line: str = _UNTOLD):
         super().__init__(line)
         self.number = number
         self.status = 128 + number  # the exit status, as shells have it
 
 
+# Of the process, as its signals are: what came (at most one counts), and whether it has to wait.
+_received: list[int] = []
+_holds: list[bool] = []
+
+
 @contextmanager
-def raising_interrupts() -> Iterator[list[int]]:
+def raising_interrupts() -> Iterator[None]:
     """Raises `Interrupted` at the first Ctrl-C or SIGTERM, and ignores those that follow.
 
     Of one Ctrl-C several may come: the terminal sends it to all processes, and so does `torchrun`.
     Forked processes (a DataLoader's) raise nothing; they are ended first, lest they complain of a
-    connection that is gone.
-
-    Returns
-    -------
-    context manager
-        Giving a list, of the signal that came. What is raised within hooks of a fork is dropped by
-        Python and raised again a moment later; whatever fails until then, for want of the
-        processes that were ended, fails of the signal.
+    connection that is gone. Python drops what is raised within a finaliser: then the next signal is
+    heeded, too, and `raise_if_interrupted` raises.
 
     Example
     -------
@@ -59,36 +59,93 @@ def raising_interrupts() -> Iterator[list[int]]:
     130
     """
     process = os.getpid()
-    received: list[int] = []
+    is_dropped = False
 
     def heed(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == process:
-            received.append(number)
-            for one in _SIGNALS:
-                signal.signal(one, signal.SIG_IGN)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise Interrupted(number)
-        if number == signal.SIGTERM:
-            os._exit(0)  # by another status torch would take it for a crash
-
-    def raise_again(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(received[0])
+        nonlocal is_dropped
+        if os.getpid() != process:
+            if number == signal.SIGTERM:
+                os._exit(0)  # by another status torch would take it for a crash
+        elif is_dropped or not _received:
+            is_dropped = False
+            _received.append(number)
+            _end_children()
+            if not _holds:
+                raise Interrupted(number)
 
     def after_drop(dropped: Any) -> None:
+        """Without this, a traceback would be printed, and only SIGKILL end what does not ask."""
+        nonlocal is_dropped
         if isinstance(dropped.exc_value, Interrupted):
-            signal.signal(signal.SIGALRM, raise_again)
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            is_dropped = True
         else:
             hook(dropped)
 
     hook, sys.unraisablehook = sys.unraisablehook, after_drop
     before = {number: signal.signal(number, heed) for number in _SIGNALS}
-    before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
     try:
-        yield received
+        yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _received.clear()
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def raise_if_interrupted() -> None:
+    """Raises `Interrupted` if a signal has come: loops ask where what is raised may be dropped."""
+    if _received:
+        raise Interrupted(_received[0])
+
+
+@contextmanager
+def holding_interrupts() -> Iterator[None]:
+    """Lets an interruption wait for the end of a block that forks, and raises it there.
+
+    Python runs hooks of its own modules at a fork, and drops what is raised within them.
+    """
+    _holds.append(True)
+    try:
+        yield
+    finally:
+        _holds.pop()
+        if _received and not _holds:
+            _end_children()  # those, too, that were just being forked
+            raise_if_interrupted()
+
+
+@contextmanager
+def telling_interrupts(describe: Callable[[], str]) -> Iterator[None]:
+    """Adds to an interruption of a block the line that its user is told, if it has none.
+
+    An error after the signal is taken for its consequence: the processes that were ended are
+    missing. An error is raised on if no signal has come.
+
+    Arguments
+    ---------
+    describe : callable
+        Called then; returns the line.
+
+    Example
+    -------
+    >>> with raising_interrupts(), telling_interrupts(lambda: "interrupted after step 7"):
+    ...     signal.raise_signal(signal.SIGTERM)
+    Traceback (most recent call last):
+    ssast_recipes.system.interruption.Interrupted: interrupted after step 7
+    """
+    try:
+        yield
+        raise_if_interrupted()
+    except Interrupted as interruption:
+        if str(interruption) != _UNTOLD:
+            raise
+        raise Interrupted(interruption.number, describe()) from interruption
+    except Exception as error:
+        if not _received:
+            raise
+        raise Interrupted(_received[0], describe()) from error
+
+
+def _end_children() -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()

@@ -1,6 +1,6 @@
 """One of the processes of test_distributed.py: fine-tunes a tiny Brain and stops on a bad loss.
 
-torchrun … tests/brains/distributed_worker.py FOLDER
+torchrun … tests/brains/distributed_worker.py FOLDER [buffers]
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.run_opts import RunOptions
+from torch.nn.parallel import DistributedDataParallel
 
 from ssast_recipes.brains.checkpointer import AtomicCheckpointer
 from ssast_recipes.brains.logs import NonFiniteLossError
@@ -118,10 +119,37 @@ def stops_together(folder: Path, rank: int) -> str:
     return ""
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
-    ddp_init_group(RunOptions(distributed_backend="gloo"))
+def evaluate_with_buffers(folder: Path, world_size: int = 1) -> tuple[dict, list, list[bool]]:
+    """Trains and evaluates a model that has a buffer, with a batch more on the first process.
+
+    Returns the values, the losses of validation, and of every forward pass of
+    DistributedDataParallel whether it was one of training.
+    """
+    passes, forward = [], DistributedDataParallel.forward
+
+    def watched(module, *args, **kwargs):
+        passes.append(module.training)
+        return forward(module, *args, **kwargs)
+
+    brain = classification_brain(
+        folder,
+        run_opts={"distributed_backend": "gloo"},
+        opt_class=partial(torch.optim.SGD, lr=0.05),
+    )
+    brain.model.register_buffer("mean", torch.ones(3))
+    size = 2 // world_size
+    DistributedDataParallel.forward = watched
+    try:
+        fit(brain, Clips(4), Clips(5), batch_size=size)  # to validate on: three clips, and two
+        values = brain.evaluate(Clips(5), test_loader_kwargs={"batch_size": size})
+    finally:
+        DistributedDataParallel.forward = forward
+    valid = [record["loss"] for record in brain.log.read() if record["stage"] == "valid"]
+    return values, valid, passes
+
+
+def main(folder: Path, rank: int) -> None:
+    """Tells what this process has seen of all the above."""
     brain, asked, tested, values = fine_tune(folder / "two", world_size=2)
     told = {
         "asked": [tuple(key) for key in asked],
@@ -133,4 +161,14 @@ if __name__ == "__main__":
         "error": stops_together(folder / "poisoned", rank),
     }
     torch.save(told, folder / f"rank{rank}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    ddp_init_group(RunOptions(distributed_backend="gloo"))
+    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    if sys.argv[2:] == ["buffers"]:
+        torch.save(evaluate_with_buffers(folder / "two", world_size=2), folder / f"rank{rank}.pt")
+    else:
+        main(folder, rank)
     leave_together()

@@ -1,13 +1,18 @@
+import ast
+import inspect
 import math
 import multiprocessing
+import textwrap
 import time
 from functools import partial
 
 import pytest
 import torch
 from speechbrain import Stage
+from speechbrain.utils.run_opts import RunOptions
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ssast_recipes.brains import BaseBrain, ClassificationBrain, MendedBrain, PretrainingBrain
 from ssast_recipes.brains.logs import NonFiniteLossError
 from ssast_recipes.model.augment import NoiseAndRoll, SpecAugment
 from ssast_recipes.model.masking import OfficialClusterMasker
@@ -450,11 +455,11 @@ def test_a_step_limit_of_the_command_line_is_a_string_and_stops_training(tmp_pat
 
 def test_wall_clock_seconds_go_on_where_they_stopped(tmp_path):
     brain = classification_brain(tmp_path)
-    brain._seconds_before = 1000.0
+    brain.position._seconds_before = 1000.0
     fit(brain, Clips(4))
     again = classification_brain(tmp_path)
     again.on_fit_start()
-    assert 1000 < again.seconds < 1060
+    assert 1000 < again.position.seconds < 1060
 
 
 def test_geometry_is_part_of_the_saved_weights(tmp_path):
@@ -503,3 +508,22 @@ def test_accumulated_steps_leave_no_clip_of_an_epoch_out(tmp_path):
         weights.append([value.clone() for value in brain.modules.model.parameters()])
     for one, two in zip(*weights, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+def attributes(kind, context):
+    """Those of `self` that a class's own code reads or sets."""
+    nodes = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(kind))))
+    of_self = (
+        node
+        for node in nodes
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
+    )
+    return {node.attr for node in of_self if isinstance(node.ctx, context)}
+
+
+@pytest.mark.parametrize("kind", [MendedBrain, BaseBrain, PretrainingBrain, ClassificationBrain])
+def test_a_brain_uses_what_it_or_a_class_below_it_defines(kind):
+    bases = kind.__mro__[:-1]
+    defined = {*dir(kind), *RunOptions().keys()}
+    defined |= {name for base in bases for name in attributes(base, ast.Store)}
+    assert attributes(kind, ast.Load) - defined == set()

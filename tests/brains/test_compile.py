@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from ssast_recipes.brains.optimising import fused_option
 from ssast_recipes.model.masking import ClusterMasker, OfficialClusterMasker, RandomMasker
 from ssast_recipes.model.patches import patchify, select_patches
 from ssast_recipes.model.randomness import ClipGenerator
@@ -119,9 +120,6 @@ def test_masks_targets_and_losses_could_be_compiled_whole(quick, masker):
         (torch.optim.Rprop, {}),
     ],
 )
-def test_the_optimiser_is_fused_on_a_gpu_where_it_can_be(tmp_path, optimiser, chosen):
-    brain = pretraining_brain(tmp_path)
-    brain.opt_class = optimiser
-    assert brain._fused() == ({} if brain.device_type == "cpu" else chosen)
-    brain.device_type = "cuda"
-    assert brain._fused() == chosen
+def test_the_optimiser_is_fused_on_a_gpu_where_it_can_be(optimiser, chosen):
+    assert fused_option(optimiser, "cpu") == {}
+    assert fused_option(optimiser, "cuda") == chosen

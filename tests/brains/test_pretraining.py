@@ -109,8 +109,9 @@ def test_the_objectives_are_what_the_losses_say_of_the_masked_patches(tmp_path):
     brain.compute_objectives(outputs, batch, Stage.TRAIN)
     spectrograms = brain.modules.front_end(batch.waveforms, batch.num_samples)
     patches = patchify(spectrograms, (16, 16))
-    targets = select_patches(patches, outputs.masked)
-    predictions = brain.modules.model(spectrograms, outputs.masked)
+    (masked,) = outputs.masked
+    targets = select_patches(patches, masked)
+    predictions = brain.modules.model(spectrograms, masked)
     expected = info_nce_loss(predictions.contrastive, targets, "predictions")
     torch.testing.assert_close(brain.metrics["contrastive_loss"], expected)
     squares = (predictions.reconstruction - targets).square().mean()
@@ -123,24 +124,23 @@ def test_two_passes_mask_anew_for_each_objective(tmp_path):
     brain = pretraining_brain(tmp_path, two_passes=True)
     batch = batch_of([0, 1, 2, 3])
     outputs = brain.compute_forward(batch, Stage.TRAIN)
-    first, second = outputs.masked, outputs.reconstruction_masked
+    first, second = outputs.masked
     assert not (first == second).all(dim=1).any()
     patches = patchify(outputs.spectrograms, (16, 16))
-    assert torch.equal(outputs.targets, select_patches(patches, first))
-    assert torch.equal(outputs.reconstruction_targets, select_patches(patches, second))
+    assert torch.equal(outputs.targets[0], select_patches(patches, first))
+    assert torch.equal(outputs.targets[1], select_patches(patches, second))
     model = brain.modules.model
     alone = [model(outputs.spectrograms, masked) for masked in (first, second)]
     torch.testing.assert_close(outputs.predictions.contrastive, alone[0].contrastive)
     torch.testing.assert_close(outputs.predictions.reconstruction, alone[1].reconstruction)
     brain.compute_objectives(outputs, batch, Stage.TRAIN)
-    squares = (alone[1].reconstruction - outputs.reconstruction_targets).square().mean()
+    squares = (alone[1].reconstruction - outputs.targets[1]).square().mean()
     torch.testing.assert_close(brain.metrics["reconstruction_loss"], squares)
 
 
 def test_one_pass_has_one_mask(tmp_path):
     outputs = pretraining_brain(tmp_path).compute_forward(batch_of([0, 1]), Stage.TRAIN)
-    assert outputs.reconstruction_masked is outputs.masked
-    assert outputs.reconstruction_targets is outputs.targets
+    assert len(outputs.masked) == len(outputs.targets) == 1
 
 
 class HalfSilent(Clips):
@@ -157,10 +157,10 @@ def test_constant_patches_are_counted_and_left_out_on_request(tmp_path, exclude)
     batch = batch_of([0, 1, 2, 3], HalfSilent(4))
     outputs = brain.compute_forward(batch, Stage.TRAIN)
     brain.compute_objectives(outputs, batch, Stage.TRAIN)
-    constant = constant_patches(outputs.targets)
+    constant = constant_patches(outputs.targets[0])
     assert 0.2 < constant.float().mean() < 0.8
     assert brain.metrics["constant_patches"] == constant.float().mean()
-    predictions, targets = outputs.predictions.contrastive, outputs.targets
+    predictions, targets = outputs.predictions.contrastive, outputs.targets[0]
     by_hand = []  # every clip by itself, its constant patches thrown away
     for clip in range(4):
         kept = ~constant[clip] if exclude else torch.ones_like(constant[clip])

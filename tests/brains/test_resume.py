@@ -2,8 +2,13 @@ from functools import partial
 
 import pytest
 import torch
+import yaml
 from speechbrain.utils.checkpoints import Checkpointer
 
+from ssast_recipes.brains.rejection import RejectedClips
+from ssast_recipes.brains.resuming import TrainingPosition
+from ssast_recipes.brains.selection import EarlyStopping
+from ssast_recipes.data.sampling import TrainingBatches
 from ssast_recipes.model.augment import NoiseAndRoll, SpecAugment
 from ssast_recipes.objectives.schedules import EpochDecay, WarmupPlateau
 
@@ -177,3 +182,45 @@ def test_other_global_batches_are_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="clips_per_step was 4, not 2 .*would not go on exactly"):
         fit(pretraining_brain(tmp_path, num_steps=8), Clips(10), batch_size=2)
+
+
+WRITTEN_BEFORE = """\
+clips: 12
+optimizer_step: 3
+rejected:
+  dog: not audio
+schedule:
+  best: 0.5
+  num_bad: 1
+  plateau_factor: 0.5
+seconds: 1000.5
+stopping:
+  best: 0.5
+  num_bad: 1
+units:
+  clips_per_epoch: 10
+  clips_per_step: 4
+  num_clips: 10
+  seed: 1
+  shard_spread: 10000
+  train_clips: null
+...
+"""
+
+
+def test_what_a_checkpoint_holds_of_the_place_is_read_and_written_as_ever(tmp_path):
+    """`brain.ckpt`, as runs have it that began before there was a `TrainingPosition`."""
+    schedule, stopping = WarmupPlateau(warmup_steps=0), EarlyStopping(patience=3)
+    rejected = RejectedClips(tmp_path, most=0.5)
+    position = TrainingPosition(schedule=schedule, stopping=stopping, rejected=rejected)
+    position.count_in(TrainingBatches(10, 4, seed=1, continuous=True), train_clips=None)
+    file = tmp_path / "brain.ckpt"
+    file.write_text(WRITTEN_BEFORE)
+    position.load(file, end_of_epoch=False)
+    assert (position.step, position.optimizer_step) == (3, 3)
+    assert 1000.5 < position.seconds < 1060
+    assert (schedule.plateau_factor, stopping.num_bad) == (0.5, 1)
+    position.save(file)
+    before, after = (yaml.safe_load(text) for text in (WRITTEN_BEFORE, file.read_text()))
+    assert after.pop("seconds") > before.pop("seconds")
+    assert after == before

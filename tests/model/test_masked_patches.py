@@ -55,7 +55,7 @@ def test_two_passes_with_one_mask_are_one_pass(device):
     model = small_model(device)
     spectrograms, masked = torch.randn(2, 64, 128, device=device), random_masks(device)
     once = model(spectrograms, masked)
-    twice = model(spectrograms, masked, reconstruction_indices=masked)
+    twice = model(spectrograms, masked, masked)
     assert torch.equal(once.contrastive, twice.contrastive)
     assert torch.equal(once.reconstruction, twice.reconstruction)
 
@@ -64,7 +64,7 @@ def test_two_passes_with_two_masks_are_two_models(device):
     model = small_model(device)
     spectrograms = torch.randn(2, 64, 128, device=device)
     masked, others = random_masks(device), random_masks(device, num_masked=7)
-    predictions = model(spectrograms, masked, reconstruction_indices=others)
+    predictions = model(spectrograms, masked, others)
     assert torch.equal(predictions.contrastive, model(spectrograms, masked).contrastive)
     assert torch.equal(predictions.reconstruction, model(spectrograms, others).reconstruction)
     assert predictions.reconstruction.shape == (2, 7, 256)
@@ -87,11 +87,10 @@ def test_every_weight_is_trained(two_passes, device):
     """DistributedDataParallel waits for the gradient of every weight."""
     model = small_model(device)
     spectrograms, masked = torch.randn(2, 64, 128, device=device), random_masks(device)
-    others = random_masks(device) if two_passes else None
+    masks = [masked, random_masks(device)] if two_passes else [masked]
     patches = patchify(spectrograms, (16, 16))
-    predictions = model(spectrograms, masked, others)
-    targets = select_patches(patches, masked)
-    redrawn = targets if others is None else select_patches(patches, others)
+    predictions = model(spectrograms, *masks)
+    targets, redrawn = (select_patches(patches, indices) for indices in (masks[0], masks[-1]))
     loss = info_nce_loss(predictions.contrastive, targets)
     (loss + 10 * masked_reconstruction_loss(predictions.reconstruction, redrawn)).backward()
     idle = [name for name, weight in model.named_parameters() if weight.grad is None]

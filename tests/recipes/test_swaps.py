@@ -171,9 +171,9 @@ def test_a_block_replaces_keys_with_all_that_is_indented_below_them():
 @block("Another masker")
 def test_another_masker(block, run, pretrained):
     done = run(block)
-    masked = done.batches(Stage.TRAIN)[0].outputs.masked
+    (masked,) = done.batches(Stage.TRAIN)[0].outputs.masked
     assert masked.equal(drawn_masks(done, ClusterMasker(20)))
-    before = pretrained.batches(Stage.TRAIN)[0].outputs.masked
+    (before,) = pretrained.batches(Stage.TRAIN)[0].outputs.masked
     assert before.equal(drawn_masks(pretrained, OfficialClusterMasker(20)))
     assert not masked.equal(before)
 
@@ -183,7 +183,7 @@ def test_the_papers_info_nce_axis(block, run, pretrained):
     for done, axis in ((run(block), "targets"), (pretrained, "predictions")):
         outputs = done.batches(Stage.TRAIN)[0].outputs
         losses = {
-            axis: info_nce_loss(outputs.predictions.contrastive, outputs.targets, axis).item()
+            axis: info_nce_loss(outputs.predictions.contrastive, outputs.targets[0], axis).item()
             for axis in ("targets", "predictions")
         }
         assert done.log("train")[0]["contrastive_loss"] == pytest.approx(losses[axis], rel=1e-6)
@@ -241,7 +241,7 @@ def test_the_generative_objective_alone(block, run):
 def test_another_reconstruction_loss(block, run):
     done = run(block)
     first, record = done.batches(Stage.TRAIN)[0], done.log("train")[0]
-    errors = (first.outputs.predictions.reconstruction - first.outputs.targets).abs()
+    errors = (first.outputs.predictions.reconstruction - first.outputs.targets[0]).abs()
     assert record["reconstruction_loss"] == pytest.approx(errors.mean().item(), rel=1e-6)
     total = record["contrastive_loss"] + 5 * record["reconstruction_loss"]
     assert first.loss.item() == pytest.approx(total, rel=1e-6)
@@ -284,24 +284,25 @@ def test_no_weight_decay_on_vectors(block, run):
 def test_two_passes(block, run, pretrained):
     done = run(block)
     outputs, record = done.batches(Stage.TRAIN)[0].outputs, done.log("train")[0]
-    assert not outputs.reconstruction_masked.equal(outputs.masked)
-    contrastive = info_nce_loss(outputs.predictions.contrastive, outputs.targets, "predictions")
+    first, second = outputs.masked
+    assert not first.equal(second)
+    contrastive = info_nce_loss(outputs.predictions.contrastive, outputs.targets[0], "predictions")
     assert record["contrastive_loss"] == pytest.approx(contrastive.item(), rel=1e-6)
     reconstruction = masked_reconstruction_loss(
-        outputs.predictions.reconstruction, outputs.reconstruction_targets
+        outputs.predictions.reconstruction, outputs.targets[1]
     )
     assert record["reconstruction_loss"] == pytest.approx(reconstruction.item(), rel=1e-6)
     once = pretrained.batches(Stage.TRAIN)[0].outputs
-    assert once.reconstruction_masked.equal(once.masked)
+    assert len(once.masked) == len(once.targets) == 1
 
 
 @block("Silence is no target")
 def test_silence_is_no_target(block, run):
     done = run(block, target_length=128)  # the clips end after half of it
     outputs, record = done.batches(Stage.TRAIN)[0].outputs, done.log("train")[0]
-    sounding = ~constant_patches(outputs.targets)
+    sounding = ~constant_patches(outputs.targets[0])
     assert 0.1 < sounding.float().mean() < 0.9
-    arguments = (outputs.predictions.contrastive, outputs.targets, "predictions")
+    arguments = (outputs.predictions.contrastive, outputs.targets[0], "predictions")
     loss = info_nce_loss(*arguments, included=sounding).item()
     assert record["contrastive_loss"] == pytest.approx(loss, rel=1e-6)
     assert abs(loss - info_nce_loss(*arguments).item()) > 0.1
@@ -314,12 +315,12 @@ def test_your_own_masker_and_loss(block, run):
     done = run(block, target_length=512)
     first, record = done.batches(Stage.TRAIN)[0], done.log("train")[0]
     masked = torch.zeros(4, 8 * 32, device=done.brain.device)
-    masked = masked.scatter_(1, first.outputs.masked, 1).view(4, 8, 32)
+    masked = masked.scatter_(1, first.outputs.masked[0], 1).view(4, 8, 32)
     assert masked.sum(dim=(1, 2)).tolist() == [200] * 4
     columns = masked[:, 0]
     assert masked.equal(columns[:, None].expand(4, 8, 32))  # whole columns …
     assert len(columns.unique(dim=0)) == 4  # … and others in every clip
-    predictions, targets = first.outputs.predictions.contrastive, first.outputs.targets
+    predictions, targets = first.outputs.predictions.contrastive, first.outputs.targets[0]
     similarities = torch.cosine_similarity(predictions[:, :, None], targets[:, None], dim=3)
     chances = (similarities / 0.1).log_softmax(dim=1).diagonal(dim1=1, dim2=2)
     assert record["contrastive_loss"] == pytest.approx(-chances.mean().item(), rel=1e-4)

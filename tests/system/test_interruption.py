@@ -7,7 +7,13 @@ import time
 
 import pytest
 
-from ssast_recipes.system.interruption import Interrupted, raising_interrupts
+from ssast_recipes.system.interruption import (
+    Interrupted,
+    holding_interrupts,
+    raise_if_interrupted,
+    raising_interrupts,
+    telling_interrupts,
+)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -22,20 +28,85 @@ def test_the_first_signal_is_raised_and_the_others_are_ignored(number, status):
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_what_python_drops_is_raised_again(capfd):
-    """As the hooks of a fork drop it, or a finaliser."""
+class Hook:
+    """Python drops what is raised within a finaliser, as it does within the hooks of a fork."""
 
-    class Hook:
-        def __del__(self):
-            signal.raise_signal(signal.SIGTERM)
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
 
-    with raising_interrupts() as received:
+
+def test_what_python_drops_is_raised_where_a_loop_asks(capfd):
+    with raising_interrupts():
+        raise_if_interrupted()
+        hook = Hook()
+        del hook
         with pytest.raises(Interrupted) as raised:
+            raise_if_interrupted()
+        assert raised.value.status == 143
+    raise_if_interrupted()  # of what is over, nothing is left
+    assert capfd.readouterr().err == ""
+
+
+def test_what_python_drops_is_told_at_the_latest_at_the_end():
+    with raising_interrupts(), pytest.raises(Interrupted, match="^after step 7$"):
+        with telling_interrupts(lambda: "after step 7"):
             hook = Hook()
             del hook
-            time.sleep(10)
-        assert (received, raised.value.number) == ([signal.SIGTERM], signal.SIGTERM)
-    assert capfd.readouterr().err == ""
+
+
+def test_a_signal_after_one_that_was_dropped_is_raised():
+    """What does not ask would go on for ever."""
+    with raising_interrupts():
+        hook = Hook()
+        del hook
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interruption_waits_for_a_fork_to_be_over():
+    seen = []
+    with raising_interrupts():
+        with pytest.raises(Interrupted), holding_interrupts():
+            with holding_interrupts():
+                signal.raise_signal(signal.SIGTERM)
+                seen.append("inner")
+            seen.append("outer")
+        assert seen == ["inner", "outer"]
+    with raising_interrupts():
+        with holding_interrupts():
+            pass
+        with pytest.raises(Interrupted):  # no longer held
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_process_that_was_being_forked_is_ended_too():
+    with raising_interrupts(), pytest.raises(Interrupted), holding_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=[60])
+        child.start()
+        time.sleep(0.2)
+    child.join(timeout=10)
+    assert child.exitcode is not None
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a worker is gone"), OSError("closed")])
+def test_an_error_after_a_signal_is_its_consequence(error):
+    with raising_interrupts():
+        with pytest.raises(type(error)), telling_interrupts(lambda: "not told"):
+            raise error
+        with pytest.raises(Interrupted, match="^told$"), telling_interrupts(lambda: "told"):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except Interrupted:
+                raise error from None
+
+
+def test_the_innermost_that_knows_tells():
+    with raising_interrupts(), pytest.raises(Interrupted, match="^after step 7$") as raised:
+        with telling_interrupts(lambda: "before"), telling_interrupts(lambda: "after step 7"):
+            signal.raise_signal(signal.SIGINT)
+    assert raised.value.status == 130
 
 
 def test_a_forked_process_raises_nothing():

@@ -1,0 +1,129 @@
+"""What happens to gradients and learning rates in a step."""
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from ssast_recipes.brains.logs import NonFiniteLossError
+
+
+def make_optimizer(
+    opt_class: Callable[..., Optimizer],
+    groups: Iterable[dict[str, Any]],
+    device_type: str,
+    spare_vectors: bool = False,
+) -> Optimizer:
+    """Makes an optimiser of parameter groups, each with a learning rate of its own.
+
+    Arguments
+    ---------
+    opt_class : callable
+        Makes it of groups; a partial may hold further options.
+    groups : iterable of dict
+        With `params` and, optionally, `lr_factor`: the group's learning rate over the optimiser's.
+    device_type : str
+        On "cuda", one kernel makes a step, if the optimiser has such a one (`fused`).
+    spare_vectors : bool
+        Whether biases and norms go without weight decay.
+
+    Returns
+    -------
+    Optimizer
+        Its groups tell their own rate as `initial_lr`.
+
+    Example
+    -------
+    >>> groups = [{"params": [torch.nn.Parameter(torch.zeros(2))], "lr_factor": 10}]
+    >>> optimizer = make_optimizer(lambda groups: torch.optim.SGD(groups, lr=0.5), groups, "cpu")
+    >>> optimizer.param_groups[0]["initial_lr"]
+    5.0
+    """
+    if spare_vectors:
+        groups = [part for group in groups for part in _split_vectors(group)]
+    optimizer = opt_class(groups, **fused_option(opt_class, device_type))
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"] = group["lr"] * group.pop("lr_factor", 1)
+    return optimizer
+
+
+def fused_option(opt_class: Callable[..., Optimizer], device_type: str) -> dict[str, bool]:
+    """On a GPU, one kernel a step in place of several a parameter, if the optimiser has it."""
+    given = getattr(opt_class, "keywords", {})  # of a partial
+    chosen = {"fused", "foreach", "capturable", "differentiable"} & {*given}
+    has_it = "fused" in inspect.signature(opt_class).parameters
+    return {"fused": True} if device_type == "cuda" and has_it and not chosen else {}
+
+
+def learning_rates(optimizer: Optimizer) -> list[float]:
+    """The groups' own learning rates, before any schedule."""
+    return [group["initial_lr"] for group in optimizer.param_groups]
+
+
+def check_learning_rates(optimizer: Optimizer, asked: Sequence[float], folder: Path) -> None:
+    """Refuses to resume with other learning rates: the optimiser's own state would win.
+
+    Raises
+    ------
+    ValueError
+        If the rates recovered from a folder are not those asked for.
+    """
+    found = learning_rates(optimizer)
+    if found != asked:
+        raise ValueError(
+            f"{folder} was trained with learning rates {found}, not {asked}; give those, or choose "
+            "another output_folder"
+        )
+
+
+def make_step(
+    optimizer: Optimizer, scaler: torch.GradScaler, factor: float, max_norm: float
+) -> None:
+    """Steps by the gradients there are, and forgets them.
+
+    Arguments
+    ---------
+    optimizer : Optimizer
+        From `make_optimizer`.
+    scaler : torch.GradScaler
+        What has scaled the loss.
+    factor : float
+        What every group's learning rate is multiplied by.
+    max_norm : float
+        To which the gradients of all groups together are clipped; not at all if 0 or below.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    if max_norm > 0:
+        scaler.unscale_(optimizer)
+        clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def check_weights(modules: nn.Module, step: int) -> None:
+    """Refuses weights that a gradient spoilt, though the loss before it was finite.
+
+    Raises
+    ------
+    NonFiniteLossError
+        If one is not finite.
+    """
+    weights = [parameter.detach() for parameter in modules.parameters()]
+    if not torch.stack([values.isfinite().all() for values in weights]).all():
+        raise NonFiniteLossError(
+            f"the weights are not finite after step {step} and not saved; lower the learning rate, "
+            "set max_grad_norm, or check the data"
+        )
+
+
+def _split_vectors(group: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    matrices = [parameter for parameter in group["params"] if parameter.ndim > 1]
+    vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+    return {**group, "params": matrices}, {**group, "params": vectors, "weight_decay": 0.0}
