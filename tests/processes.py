@@ -21,7 +21,7 @@ def running(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen
         process.wait()
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"nothing came of it in {seconds} s"

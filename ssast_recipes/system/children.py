@@ -64,16 +64,18 @@ def start(
 @functools.cache
 def _life() -> tuple[int, int]:
     """A pipe, open as long as this process lives: what is executed inherits neither end."""
-    pipe = os.pipe()
-    # A fork of this process does inherit; alive after it, it would keep the pipe open.
-    os.register_at_fork(after_in_child=functools.partial(_forget, pipe))
-    return pipe
+    return os.pipe()
 
 
-def _forget(pipe: tuple[int, int]) -> None:
-    for end in pipe:
-        os.close(end)
-    _life.cache_clear()
+def _forget() -> None:
+    """Lets go of the pipe in a fork of this process, which would keep it open."""
+    if _life.cache_info().currsize:
+        for pipe_end in _life():
+            os.close(pipe_end)
+        _life.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def wait(process: subprocess.Popen) -> int:

@@ -381,4 +381,4 @@ def test_training_ends_with_a_killed_command(start, tmp_path, importing):
     process.wait()
     if not importing:
         wait_for(tmp_path / "printed", "train.py: interrupted")
-    wait_until(lambda: not has_members(process.pid), seconds=20)
+    wait_until(lambda: not has_members(process.pid), seconds=60)

@@ -4,10 +4,11 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from ssast_recipes.runs.jobs import Job, Progress, run_jobs
+from ssast_recipes.runs.jobs import Job, Preparation, Progress, run_jobs
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import write_text
 from ssast_recipes.system.interruption import Interrupted, raising_interrupts
@@ -122,7 +123,7 @@ def test_jobs_end_when_who_runs_them_is_killed(job, tmp_path):
         wait_until(lambda: all(file.exists() and file.read_text() for file in files))
         process.kill()
         process.wait()
-        wait_until(lambda: not has_members(process.pid), seconds=20)
+        wait_until(lambda: not has_members(process.pid), seconds=60)
 
 
 def test_of_a_log_what_is_new_is_read(job, monkeypatch):
@@ -153,6 +154,15 @@ def test_jobs_that_wait_for_each_other_are_refused(job):
     object.__setattr__(first, "after", [second])
     with pytest.raises(ValueError, match="cycle"):
         run_jobs([first, second], 1, "all")
+
+
+def test_a_preparation_may_be_a_module(tmp_path):
+    leaves = tmp_path / "leaves"
+    words = [sys.executable, "-m", "timeit", "-n1", "-r1", f"open({str(leaves)!r}, 'w')"]
+    run_jobs(
+        [Preparation("one", Path(), "", tmp_path, {}, weight=1, words=words, leaves=leaves)], 1, ""
+    )
+    assert leaves.exists() and "1 loop" in (tmp_path / "output.txt").read_text()
 
 
 def test_a_job_that_waits_for_none_of_the_jobs_is_refused(job):
