@@ -137,7 +137,7 @@ def test_a_child_is_what_its_command_line_says(tmp_path, monkeypatch, ending, as
     words = ["-m", "probe"] if as_module else ["below/probe.py"]
     command = [sys.executable, *words, ending]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    plain = subprocess.run(command, **piped)
+    plain = subprocess.run(command, env={**os.environ}, **piped)
     errors = re.sub('  File "<frozen runpy>.*\n', "", plain.stderr)
     child = start(command, **piped)
     printed = child.communicate(timeout=60)
