@@ -1,19 +1,11 @@
 """`ssast crossval`: trains and tests every fold of a recipe, and averages."""
 
 import argparse
+import re
 from pathlib import Path
-from typing import Any
 
-from ssast_recipes.runs.crossval import read_record, train_fold
-from ssast_recipes.runs.crossval_arguments import (
-    keep_arguments,
-    read_numbers,
-    read_options,
-    read_yaml,
-    write_json,
-)
-from ssast_recipes.runs.crossval_encoders import FoldRun, find_encoders, keep_encoders
-from ssast_recipes.runs.crossval_table import format_table, summarise
+from ssast_recipes.runs.crossval import cross_validate
+from ssast_recipes.runs.crossval_table import format_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,51 +45,28 @@ def run(arguments: argparse.Namespace) -> None:
         raise FileNotFoundError(
             f"{arguments.hparams_file}: no such file, here or in {train.parent}"
         )
-    recipe = train.resolve().parent.name
-    output = arguments.output or Path("results", recipe, f"crossval_{hparams_file.stem}")
-    folds = read_numbers(arguments.folds, "--folds")
-    with_seeds = arguments.seeds is not None
-    seeds = read_numbers(arguments.seeds, "--seeds") if with_seeds else [None]
+    folds = _read_numbers(arguments.folds, "--folds")
+    seeds = None if arguments.seeds is None else _read_numbers(arguments.seeds, "--seeds")
+    summary, file = cross_validate(train, hparams_file, folds, seeds, passed_on, arguments.output)
+    print(f"\n{format_table(summary)}\n\nwritten to {file}")
 
-    options, in_file = read_options(passed_on, with_seeds), read_yaml(hparams_file)
-    if "PretrainingBrain" in in_file.get("brain_class", ""):
-        raise ValueError(
-            f"{hparams_file} pretrains: crossval averages the results of fine-tuning; pretrain "
-            "each fold with train.py, then give crossval a fine-tuning file"
-        )
-    fold_runs = [
-        [
-            FoldRun(k, seed, output / f"fold{k}" / (f"seed{seed}" if with_seeds else ""))
-            for k in folds
-        ]
-        for seed in seeds
-    ]
-    source = options.get("pretrained_encoder", in_file.get("pretrained_encoder"))
-    encoders = find_encoders(source, [fold_run for runs in fold_runs for fold_run in runs])
 
-    experiment = {"recipe": f"{recipe}/{train.name}", "hparams_file": hparams_file.name}
-    keep_arguments(
-        output,
-        {
-            **experiment,
-            **({"--seeds": "given"} if with_seeds else {}),
-            **{f"--{key}": value for key, value in options.items()},
-            **{f"{key} in the YAML file": text for key, text in in_file.items()},
-        },
-    )
-    keep_encoders(output, encoders)
-    records: list[list[dict[str, Any]]] = []  # [seed][fold]
-    for runs in fold_runs:
-        records.append([])
-        for fold_run in runs:
-            if fold_run.is_finished:
-                print(f"{fold_run}: finished before, in {fold_run.folder}", flush=True)
-            else:
-                print(f"{fold_run}: to {fold_run.folder}", flush=True)
-                keep_encoders(output, encoders)  # hours may have passed
-                train_fold(train, hparams_file, fold_run, passed_on)
-            records[-1].append(read_record(fold_run))
+def _read_numbers(text: str, option: str) -> list[int]:
+    """Reads numbers and ranges of numbers, separated by commas, in their order.
 
-    summary = {**experiment, "arguments": passed_on, **summarise(records)}
-    write_json(output / "crossval.json", summary)
-    print(f"\n{format_table(summary)}\n\nwritten to {output / 'crossval.json'}")
+    Example
+    -------
+    >>> _read_numbers("1-3,5", "--folds")
+    [1, 2, 3, 5]
+    """
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text, re.ASCII):
+        raise ValueError(f"{option} is to be like 1-5, 1,3,5 or 2, not {text!r}")
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if int(last or first) < int(first):
+            raise ValueError(f"{option} {text}: {part} is empty; the lower number comes first")
+        numbers.extend(range(int(first), int(last or first) + 1))
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{option} {text}: a number comes twice")
+    return numbers

@@ -5,25 +5,18 @@ import hashlib
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ssast_recipes.runs.own.finetuning import plan_finetuning
-from ssast_recipes.runs.own.plans import (
-    name_after,
-    positive_integer,
-)
-from ssast_recipes.runs.recipe_runs import (
+from ssast_recipes.runs.own.plans import name_after, positive_integer
+from ssast_recipes.runs.own.request import (
     is_planned,
     keep_request,
-    run_recipe,
-    train_command,
+    own_command,
+    run_own,
     write_hparams,
 )
 from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.machine import check_device
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,10 +61,10 @@ def run(arguments: argparse.Namespace) -> None:
         keep_request(hparams_file, request, digest)
         print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
     if arguments.plan:
-        command = shlex.join(train_command("OwnAudio", hparams_file, arguments.device))
+        command = shlex.join(own_command(hparams_file, arguments.device))
         print(f"To run it: {command}")
         return
-    run_recipe("OwnAudio", hparams_file, arguments.device)
+    run_own(hparams_file, arguments.device)
     print(
         f"The classifier: {output / 'model'}; class by class: {output / 'per_class.csv'}. To use "
         f"it:\nssast classify {output} FILES…"

@@ -3,25 +3,18 @@
 import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ssast_recipes.runs.own.plans import (
-    name_after,
-    positive_integer,
-)
+from ssast_recipes.runs.own.plans import name_after, positive_integer
 from ssast_recipes.runs.own.pretraining import lengthen, plan_pretraining
-from ssast_recipes.runs.recipe_runs import (
+from ssast_recipes.runs.own.request import (
     is_planned,
     keep_request,
-    run_recipe,
-    train_command,
+    own_command,
+    run_own,
     write_hparams,
 )
 from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.machine import check_device
-
-if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
-    pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,11 +61,11 @@ def run(arguments: argparse.Namespace) -> None:
         write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
         keep_request(hparams_file, request, str(len(paths)))
         print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
-    command = shlex.join(train_command("OwnAudio", hparams_file, arguments.device))
+    command = shlex.join(own_command(hparams_file, arguments.device))
     if arguments.plan:
         print(f"To run it: {command}")
         return
-    run_recipe("OwnAudio", hparams_file, arguments.device)
+    run_own(hparams_file, arguments.device)
     print(
         f"The encoder: {output / 'model'}. Next, with labels (a folder of class folders, or a CSV "
         f"file path,label):\nssast finetune {output} LABELS\n"

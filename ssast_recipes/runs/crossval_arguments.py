@@ -1,54 +1,20 @@
-"""What `ssast crossval` was given: read, checked before the first fold, and kept."""
+"""What `ssast crossval` was given: checked before the first fold, and kept."""
 
 import json
-import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ssast_recipes.records.configuration import PLACE_KEYS
-from ssast_recipes.system.files import write_text
+from ssast_recipes.system.files import file_digest, write_text
+from ssast_recipes.weights.finding import find_weights
 
-
-def read_numbers(text: str, option: str) -> list[int]:
-    """Reads numbers and ranges of numbers, separated by commas.
-
-    Arguments
-    ---------
-    text : str
-        What was given.
-    option : str
-        The option to which it was given.
-
-    Returns
-    -------
-    list[int]
-        The numbers, in their order.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, a range is empty or a number comes twice.
-
-    Example
-    -------
-    >>> read_numbers("1-3,5", "--folds")
-    [1, 2, 3, 5]
-    """
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text, re.ASCII):
-        raise ValueError(f"{option} is to be like 1-5, 1,3,5 or 2, not {text!r}")
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if int(last or first) < int(first):
-            raise ValueError(f"{option} {text}: {part} is empty; the lower number comes first")
-        numbers.extend(range(int(first), int(last or first) + 1))
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"{option} {text}: a number comes twice")
-    return numbers
+if TYPE_CHECKING:
+    from ssast_recipes.runs.crossval import Fold
 
 
 def read_options(passed_on: Sequence[str], with_seeds: bool) -> dict[str, str]:
@@ -113,6 +79,47 @@ def _shorten(value: str | None) -> str:
     return "not given" if value is None else textwrap.shorten(value, 60, placeholder=" …") or "''"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file to be read."""
+def write_json(path: Path, value: Any) -> Path:
+    """Writes a JSON file to be read, and returns where."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+    return path
+
+
+def find_encoders(source: str | None, folds: Iterable["Fold"]) -> dict["Fold", Path]:
+    """Finds the weights that every fold is to begin with; of those finished, they may be gone.
+
+    None if the encoder starts from scratch, or the YAML file computes its path.
+    """
+    if not source or source.startswith("!") or yaml.safe_load(source) is None:
+        return {}
+    found = {}
+    for fold in folds:
+        try:
+            found[fold] = find_weights(Path(fold.fill_in(source)))
+        except FileNotFoundError as error:
+            if not fold.finished:
+                raise FileNotFoundError(f"pretrained_encoder of {fold.name}: {error}") from None
+    return found
+
+
+def keep_encoders(output: Path, encoders: Mapping["Fold", Path]) -> None:
+    """Writes `encoders.json`, unless a fold was begun with another file: then raises ValueError."""
+    if not encoders:
+        return
+    path = output / "encoders.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    now = {}
+    for fold, weights in encoders.items():
+        state = weights.stat()
+        now[fold.name] = _digest(weights, state.st_mtime_ns, state.st_size)
+        if fold.begun and before.get(fold.name, now[fold.name]) != now[fold.name]:
+            raise ValueError(
+                f"{fold.name} was run with another encoder: {weights} was replaced since; choose "
+                "another --output, or put the old one back"
+            )
+    write_json(path, {**before, **now})
+
+
+@lru_cache
+def _digest(path: Path, modified: int, size: int) -> str:
+    return file_digest(path)

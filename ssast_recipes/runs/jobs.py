@@ -1,20 +1,34 @@
-"""Several runs of recipes, a few at a time, each a process of its own."""
+"""Runs of a recipe's `train.py`, each a process of its own, in the background a few at a time."""
 
 import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from ssast_recipes.system.children import end, start
 from ssast_recipes.system.errors import RunError
 
-_SECONDS_TO_END = 10  # of what is told to
+_SECONDS_BETWEEN_LOOKS = 1  # at the logs of what is running
+
+
+def train_command(train: Path, hparams_file: Path, words: Sequence[Any] = ()) -> list[str]:
+    """Returns the command line that runs a recipe's `train.py` on a YAML file.
+
+    Example
+    -------
+    >>> train_command(Path("train.py"), Path("mine.yaml"), ["--test_fold", 1])[1:]
+    ['train.py', 'mine.yaml', '--test_fold', '1']
+    """
+    return [sys.executable, *map(str, [train, hparams_file, *words])]
 
 
 @dataclass(frozen=True, eq=False)  # each is a run of its own
@@ -46,7 +60,7 @@ class Job:
     train: Path
     hparams_file: str
     folder: Path
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
     after: Sequence["Job"] = ()
     length: tuple[str, int] | None = None
     weight: float | None = None
@@ -54,10 +68,9 @@ class Job:
     @property
     def command(self) -> list[str]:
         """The command line."""
-        hparams_file = self.train.parent / "hparams" / self.hparams_file
         options = {**self.options, "output_folder": self.folder}
         words = [f"--{key}={_as_yaml(value)}" for key, value in options.items()]
-        return [sys.executable, str(self.train), str(hparams_file), *words]
+        return train_command(self.train, self.train.parent / "hparams" / self.hparams_file, words)
 
     @property
     def background_command(self) -> list[str]:
@@ -80,25 +93,6 @@ class Job:
         path = self.folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]  # the last may be cut
-
-    @property
-    def work(self) -> float:
-        """How much of the whole work it is."""
-        return self.weight if self.weight is not None else self._length[1]
-
-    @property
-    def work_done(self) -> float:
-        """How much of it is done, by its log."""
-        if self.finished:
-            return self.work
-        if self.length is None and "num_steps" not in self.options:
-            return 0.0
-        unit, total = self._length
-        return self.work * max((record.get(unit, 0) for record in self.metrics), default=0) / total
-
-    @property
-    def _length(self) -> tuple[str, int]:
-        return self.length or ("step", self.options["num_steps"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +127,43 @@ def _as_yaml(value: Any) -> Any:
     return "null" if value is None else value
 
 
+class Progress:
+    """How far a job has come, by what its log has got since the last look.
+
+    Arguments
+    ---------
+    job : Job
+        The job, waiting, running or finished.
+    """
+
+    def __init__(self, job: Job):
+        self.job = job
+        total = job.options.get("num_steps")
+        self._unit, self._total = job.length or ("step", total)
+        self.work = float(job.weight if job.weight is not None else self._total)
+        self._log = job.folder / "metrics.jsonl"
+        self._file, self._place, self._reached = 0, 0, 0  # inode, bytes, steps or epochs
+
+    def work_done(self) -> float:
+        """How much of the job's `work` is done; reads what was appended to its log."""
+        if self.job.finished:
+            return self.work
+        if not self._total or not self._log.exists():
+            return 0.0
+        with open(self._log, "rb") as log:
+            file = os.fstat(log.fileno()).st_ino
+            if file != self._file:  # a run that resumes writes it anew, up to its checkpoint
+                self._file, self._place, self._reached = file, 0, 0
+            log.seek(self._place)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break  # it is being written
+                self._place += len(line)
+                if line.endswith(b"}\n"):  # not cut by an earlier end
+                    self._reached = max(self._reached, json.loads(line).get(self._unit, 0))
+        return self.work * self._reached / self._total
+
+
 def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
     """Runs what is not finished, the first first, and shows one progress bar over all steps.
 
@@ -157,41 +188,56 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
     """
     if num_processes < 1:
         raise ValueError(f"{num_processes} runs at a time would never end; give 1 or more")
-    for job in jobs:
+    unfinished = {job: number for number, job in enumerate(jobs) if not job.finished}
+    for job in unfinished:
         for before in job.after:
-            if not before.finished and before not in jobs:
+            if not before.finished and before not in unfinished:
                 raise ValueError(f"{job.name} waits for {before.name}, which is none of the jobs")
-    waiting = [job for job in jobs if not job.finished]
-    running: dict[Job, subprocess.Popen] = {}
-    total = sum(job.work for job in jobs)
-    form = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
-    with tqdm(total=total, desc=title, bar_format=form, dynamic_ncols=True, mininterval=1) as bar:
+    graph = {job: [before for before in job.after if before in unfinished] for job in unfinished}
+    order = TopologicalSorter(graph)
+    order.prepare()
+    progress = {job: Progress(job) for job in jobs}
+    done = {job: one.work_done() for job, one in progress.items()}
+    waiting: list[Job] = []
+    running: dict[Future[int], tuple[Job, subprocess.Popen]] = {}
+    bar = tqdm(
+        desc=title,
+        total=sum(one.work for one in progress.values()),
+        bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed}{postfix}",
+        dynamic_ncols=True,
+        mininterval=1,
+    )
+    with bar, ThreadPoolExecutor(num_processes) as threads:
         try:
-            while waiting or running:
-                for job in [job for job in waiting if all(one.finished for one in job.after)]:
-                    if len(running) < num_processes:
-                        running[job] = _start(job)
-                        waiting.remove(job)
-                time.sleep(0.2)
-                for job, process in list(running.items()):
-                    if process.poll() is not None:
-                        del running[job]
-                        _check(job, process.returncode)
-                bar.set_postfix_str(", ".join(job.name for job in running), refresh=False)
-                bar.update(sum(job.work_done for job in jobs) - bar.n)
+            while order.is_active():
+                waiting = sorted([*waiting, *order.get_ready()], key=unfinished.__getitem__)
+                while waiting and len(running) < num_processes:
+                    job = waiting.pop(0)
+                    process = _start(job)
+                    running[threads.submit(process.wait)] = job, process
+                ended, _ = wait_for(running, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
+                for job, _ in running.values():
+                    done[job] = progress[job].work_done()
+                for future in ended:
+                    job, process = running.pop(future)
+                    _check(job, process.returncode)
+                    order.done(job)
+                names = ", ".join(job.name for job, _ in running.values())
+                bar.set_postfix_str(names, refresh=False)
+                bar.update(sum(done.values()) - bar.n)
         finally:
-            _end(running.values())
+            end([process for _, process in running.values()])
 
 
 def _start(job: Job) -> subprocess.Popen:
     job.folder.mkdir(parents=True, exist_ok=True)
     with open(job.folder / "output.txt", "w", encoding="utf-8") as output:
-        return subprocess.Popen(
+        return start(
             job.background_command,
+            {"OMP_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
 
@@ -202,15 +248,3 @@ def _check(job: Job, status: int) -> None:
     errors = [line for line in output.read_text(errors="replace").splitlines() if "error:" in line]
     told = f": {errors[-1].partition('error:')[2].strip()}" if errors else ""
     raise RunError(f"{job.name} failed{told} (exit status {status}); see {output}")
-
-
-def _end(processes: Sequence[subprocess.Popen]) -> None:
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + _SECONDS_TO_END
-    for process in processes:
-        try:
-            process.wait(max(0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,8 +18,9 @@ from hyperpyyaml import resolve_references
 from ssast_recipes.commands.main import main
 from ssast_recipes.records.overrides import check_overrides
 from ssast_recipes.runs.own.pretraining import _seconds_per_clip
-from ssast_recipes.runs.recipe_runs import write_hparams
+from ssast_recipes.runs.own.request import write_hparams
 from ssast_recipes.system.machine import control_group_memory, free_memory
+from tests.processes import has_members, running, wait_until
 from tests.recipes.conftest import RECIPES
 from tests.weights.formats.test_folder import save
 
@@ -268,7 +270,7 @@ def test_files_that_cannot_be_read_are_told_of_labels(labelled, tmp_path, capsys
 
 
 def test_other_values_need_another_folder(write_sounds, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ssast_recipes.runs.own.pretraining.run_recipe", lambda *_: None)
+    monkeypatch.setattr("ssast_recipes.commands.pretrain.run_own", lambda *_: None)
     folder = write_sounds(tmp_path / "sounds")
     assert main(["pretrain", str(folder), "--output", str(tmp_path / "run"), "--steps", "2"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
@@ -311,14 +313,14 @@ import sys
 from pathlib import Path
 from unittest import mock
 from ssast_recipes.commands import main as cli
-from ssast_recipes.runs import recipe_runs
+from ssast_recipes.runs.own import request
 
 class Command:
     add_arguments = staticmethod(lambda parser: None)
-    run = staticmethod(lambda arguments: recipe_runs.run_recipe("OwnAudio", Path("a.yaml")))
+    run = staticmethod(lambda arguments: request.run_own(Path("a.yaml")))
 
 command = [sys.executable, {train!r}]
-with mock.patch.object(recipe_runs, "train_command", lambda *arguments: command):
+with mock.patch.object(request, "own_command", lambda *arguments: command):
     with mock.patch.object(cli, "import_command", lambda name: Command):
         print("begun", flush=True)
         sys.exit(cli.main(["pretrain"]))
@@ -328,44 +330,21 @@ with mock.patch.object(recipe_runs, "train_command", lambda *arguments: command)
 @pytest.fixture
 def start(tmp_path):
     """`start(importing)`: `ssast` in a process group of its own, at work on a train.py."""
-    processes = []
+    with ExitStack() as stack:
 
-    def run(importing=0):
-        train = tmp_path / "train.py"
-        train.write_text(TRAIN.format(importing=importing))
-        script = COMMAND.format(train=str(train))
-        with open(tmp_path / "printed", "w") as printed:
-            process = subprocess.Popen(
-                [sys.executable, "-c", script],
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        processes.append(process)
-        return process
+        def begin(importing=0):
+            train = tmp_path / "train.py"
+            train.write_text(TRAIN.format(importing=importing))
+            script = COMMAND.format(train=str(train))
+            printed = stack.enter_context(open(tmp_path / "printed", "w"))
+            command = [sys.executable, "-c", script]
+            return stack.enter_context(running(command, stdout=printed, stderr=subprocess.STDOUT))
 
-    yield run
-    for process in processes:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+        yield begin
 
 
 def wait_for(path, word):
-    deadline = time.monotonic() + 60
-    while word not in path.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def is_alive(group):
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    wait_until(lambda: word in path.read_text())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -380,7 +359,7 @@ def test_an_interrupted_training_says_what_is_saved(start, tmp_path, number, to_
         "training",
         "train.py: interrupted before training; give the same command again",
     ]
-    assert not is_alive(process.pid)
+    assert not has_members(process.pid)
 
 
 def test_ctrl_c_while_it_imports_is_one_line(start, tmp_path):
@@ -393,14 +372,13 @@ def test_ctrl_c_while_it_imports_is_one_line(start, tmp_path):
     assert printed.splitlines() == ["begun", "ssast: interrupted"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is not told")
-def test_training_ends_with_a_killed_command(start, tmp_path):
-    process = start()
-    wait_for(tmp_path / "printed", "training")
+@pytest.mark.parametrize("importing", [0, 60])
+def test_training_ends_with_a_killed_command(start, tmp_path, importing):
+    process = start(importing)
+    wait_for(tmp_path / "printed", "begun" if importing else "training")
+    time.sleep(1)
     process.kill()
     process.wait()
-    wait_for(tmp_path / "printed", "train.py: interrupted")
-    deadline = time.monotonic() + 20
-    while is_alive(process.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    if not importing:
+        wait_for(tmp_path / "printed", "train.py: interrupted")
+    wait_until(lambda: not has_members(process.pid), seconds=60)

@@ -14,6 +14,7 @@ from ssast_recipes.commands import main as cli
 from ssast_recipes.data.synthetic import make_esc50
 from ssast_recipes.runs.crossval_table import format_table, summarise
 from tests.conftest import REPOSITORY
+from tests.processes import has_members, running, wait_until
 
 # Accuracy after every epoch, by seed and fold.
 SCORES = {
@@ -429,6 +430,18 @@ def test_a_fold_ends_with_its_parent(recipe, number):
     assert printed == "the fold ends\nssast: fold 1 interrupted; the same command goes on there\n"
     with pytest.raises(ProcessLookupError):
         os.kill(int(Path("pid").read_text()), 0)
+
+
+def test_a_fold_ends_with_its_killed_parent(recipe):
+    program = "import sys; from ssast_recipes.commands.main import main; sys.exit(main())"
+    files = ["crossval", "recipes/Fake/train.py", "hparams/tune.yaml"]
+    options = ["--folds", "1", "--data_folder", "data", "--sleep", "60"]
+    command = [sys.executable, "-c", program, *files, *options]
+    with running(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: Path("pid").exists() and Path("pid").read_text())
+        process.kill()
+        assert process.communicate(timeout=20)[1] == "the fold ends\n"
+        wait_until(lambda: not has_members(process.pid))
 
 
 def test_a_pretraining_file_is_refused(recipe, capfd):

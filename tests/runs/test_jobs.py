@@ -1,14 +1,18 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from ssast_recipes.runs.jobs import Job, run_jobs
+from ssast_recipes.runs.jobs import Job, Preparation, Progress, run_jobs
 from ssast_recipes.system.errors import RunError
+from ssast_recipes.system.files import write_text
 from ssast_recipes.system.interruption import Interrupted, raising_interrupts
+from tests.processes import has_members, is_alive, running, wait_until
 
 # What a train.py does, as far as jobs go: takes steps, logs them, leaves results.
 TRAIN = """
@@ -68,12 +72,13 @@ def test_what_is_finished_is_not_run_again(job, tmp_path):
 
 def test_progress_is_read_from_the_log_whose_last_line_may_be_cut(job):
     one = job("one")
-    assert one.work_done == 0
+    progress = Progress(one)
+    assert progress.work_done() == 0
     one.folder.mkdir()
     (one.folder / "metrics.jsonl").write_text(json.dumps({"step": 3}) + '\n{"step": 4')
-    assert one.work_done == 3 and [record["step"] for record in one.metrics] == [3]
+    assert progress.work_done() == 3 and [record["step"] for record in one.metrics] == [3]
     (one.folder / "results.json").write_text("{}")
-    assert one.work_done == 4
+    assert progress.work_done() == 4
 
 
 def test_a_failure_is_told_and_ends_the_others(job, tmp_path):
@@ -101,6 +106,65 @@ def test_an_interruption_ends_the_running(job, tmp_path):
     assert is_gone(slow)
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from ssast_recipes.runs.jobs import Job, run_jobs
+folder = Path(sys.argv[1])
+options = {"num_steps": 4, "seconds": 60}
+jobs = [Job(name, folder / "train.py", "x.yaml", folder / name, options) for name in "ab"]
+run_jobs(jobs, 2, "all")
+"""
+
+
+def test_jobs_end_when_who_runs_them_is_killed(job, tmp_path):
+    with running([sys.executable, "-c", KILLED, tmp_path]) as process:
+        files = [tmp_path / name / "pid" for name in "ab"]
+        wait_until(lambda: all(file.exists() and file.read_text() for file in files))
+        process.kill()
+        process.wait()
+        wait_until(lambda: not has_members(process.pid), seconds=60)
+
+
+def test_of_a_log_what_is_new_is_read(job, monkeypatch):
+    """And all of it where a run that resumes has put another in its place."""
+    one = job("one")
+    progress, log = Progress(one), one.folder / "metrics.jsonl"
+    one.folder.mkdir()
+    read = []
+    monkeypatch.setattr("ssast_recipes.runs.jobs.json.loads", lambda line: read.append(line) or {})
+    for lines in ('{"step": 1}\n', '{"step": 2}\n{"step": 3}\n{"st', 'ep": 4}\n', ""):
+        with open(log, "a") as file:
+            file.write(lines)
+        progress.work_done()
+    assert [json.JSONDecoder().decode(line.decode()) for line in read] == [
+        {"step": step} for step in (1, 2, 3, 4)
+    ]
+    monkeypatch.undo()
+    write_text(log, '{"step": 1}\n{"step": 2}\n{"step"')
+    assert progress.work_done() == 2
+    with open(log, "a") as file:
+        file.write('\n{"step": 3}\n')  # the cut line stays
+    assert progress.work_done() == 3
+
+
+def test_jobs_that_wait_for_each_other_are_refused(job):
+    first = job("first")
+    second = job("second", after=[first])
+    object.__setattr__(first, "after", [second])
+    with pytest.raises(ValueError, match="cycle"):
+        run_jobs([first, second], 1, "all")
+
+
+def test_a_preparation_may_be_a_module(tmp_path):
+    leaves = tmp_path / "leaves"
+    words = [sys.executable, "-m", "timeit", "-n1", "-r1", f"open({str(leaves)!r}, 'w')"]
+    run_jobs(
+        [Preparation("one", Path(), "", tmp_path, {}, weight=1, words=words, leaves=leaves)], 1, ""
+    )
+    assert leaves.exists() and "1 loop" in (tmp_path / "output.txt").read_text()
+
+
 def test_a_job_that_waits_for_none_of_the_jobs_is_refused(job):
     with pytest.raises(ValueError, match="second waits for first, which is none of the jobs"):
         run_jobs([job("second", after=[job("first")])], 1, "all")
@@ -113,8 +177,4 @@ def test_no_process_at_a_time_is_refused_rather_than_waited_for(job, number):
 
 
 def is_gone(job):
-    try:
-        os.kill(int((job.folder / "pid").read_text()), 0)
-    except ProcessLookupError:
-        return True
-    return False
+    return not is_alive(int((job.folder / "pid").read_text()))

@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.preparation.resampling import to_sixteen_bits
 from ssast_recipes.data.preparation.scanning import check_rejected
 from ssast_recipes.data.shards import Member, UnreadableAudioError
+from ssast_recipes.system.children import watch
 from ssast_recipes.system.files import beside, file_digest, write_text
 from ssast_recipes.system.tables import write_csv
 
@@ -170,12 +172,23 @@ def _map(function: Callable[[_Task], None], tasks: list[_Task], num_workers: int
         return
     # Not forked: the threads of torch do not survive that.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, context, torch.set_num_threads, (1,)) as pool:
+    watched, held = context.Pipe(duplex=False)  # `held` by this process alone, as long as it lives
+    with (
+        held,
+        watched,
+        ProcessPoolExecutor(num_workers, context, _begin_worker, (watched,)) as pool,
+    ):
         try:
             yield from pool.map(function, tasks)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _begin_worker(watched: Connection) -> None:
+    """Lets a worker end with its parent: of a killed one, the queue of tasks would never tell."""
+    watch(os.dup(watched.fileno()))
+    torch.set_num_threads(1)
 
 
 def _write_shard(task: _Task, work: Path, packing: Packing) -> None:

@@ -17,7 +17,7 @@ from ssast_recipes.runs.own.plans import (
     kept_bytes,
     num_patches,
 )
-from ssast_recipes.runs.recipe_runs import (
+from ssast_recipes.runs.own.request import (
     has_begun,
     keep_request,
     read_request,

@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import os
+import sys
 import tarfile
 
 import numpy as np
@@ -11,9 +13,10 @@ from ssast_recipes.commands.main import main
 from ssast_recipes.data.batches import as_float
 from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
 from ssast_recipes.data.pipelines import WaveformReader
-from ssast_recipes.data.preparation.manifests import packing
+from ssast_recipes.data.preparation import packing
 from ssast_recipes.data.preparation.packing import Packing, pack
 from ssast_recipes.data.shards import split_location
+from tests.processes import has_members, running, wait_until
 
 SMALL = Packing(audio_format="wav", shard_bytes=4 * 1600 * 2)  # four clips a shard
 
@@ -107,6 +110,28 @@ def test_an_interrupted_packing_goes_on(corpus, tmp_path, monkeypatch):
     assert first.stat().st_mtime_ns == before
     assert bytes_of(tmp_path / "shards") == bytes_of(tmp_path / "whole")
     assert not list((tmp_path / "shards").glob("*.part"))
+
+
+PACK = """
+import sys
+from ssast_recipes.data.preparation.packing import Packing, pack
+if __name__ == "__main__":
+    pack(sys.argv[1], sys.argv[2], Packing(shard_bytes=20_000_000), num_workers=2)
+"""
+
+
+def test_workers_end_when_packing_is_killed(corpus, tmp_path):
+    clips = read_manifest(corpus)
+    many = [dataclasses.replace(clips[0], id=f"c{number}") for number in range(20000)]
+    write_manifest(tmp_path / "many.csv", many)
+    (tmp_path / "script.py").write_text(PACK)
+    script = [tmp_path / "script.py", tmp_path / "many.csv", tmp_path / "shards"]
+    with running([sys.executable, *script]) as process:
+        wait_until(lambda: len(list(tmp_path.glob("shards/*.part"))) == 2)
+        process.kill()
+        process.wait()
+        wait_until(lambda: not has_members(process.pid), seconds=60)
+    assert not (tmp_path / "shards" / "many.csv").exists()  # it was killed at work
 
 
 def test_a_shard_that_was_deleted_is_written_again(corpus, tmp_path):

@@ -1,26 +1,24 @@
-"""A recipe's YAML file with other values, written to a folder and run from there."""
+"""A run planned for one's own audio: what was asked for, its YAML file, and running it."""
 
-import ctypes
 import json
 import re
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssast_recipes.runs.jobs import train_command
 from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.children import start, wait
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.system.interruption import Interrupted
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-_SECONDS_TO_END = 2  # of what a signal has reached, too
 _REQUEST = "request.json"
 _INCLUDED = "!include:"
 _MOST_TOLD = 100  # characters of a value
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None:
@@ -64,27 +62,20 @@ def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None
     write_text(target, text)
 
 
-def train_command(recipe: str, hparams_file: Path, device: str | None = None) -> list[str]:
-    """Returns the words that run a recipe's `train.py` on a YAML file.
+def own_command(hparams_file: Path, device: str | None = None) -> list[str]:
+    """Returns the words that run the recipe for one's own audio.
 
     Example
     -------
-    >>> train_command("OwnAudio", Path("mine.yaml"), "cpu")[-3:]
+    >>> own_command(Path("mine.yaml"), "cpu")[-3:]
     ['mine.yaml', '--device', 'cpu']
     """
-    train = recipe_folder(recipe) / "train.py"
-    return [
-        sys.executable,
-        str(train),
-        str(hparams_file),
-        *(["--device", device] if device else []),
-    ]
+    train = recipe_folder("OwnAudio") / "train.py"
+    return train_command(train, hparams_file, ["--device", device] if device else [])
 
 
-def run_recipe(recipe: str, hparams_file: Path, device: str | None = None) -> None:
-    """Runs a recipe's `train.py` on a YAML file; what it prints is seen as it comes.
-
-    A signal that asks this process to end is passed on, and the end of the other is waited for.
+def run_own(hparams_file: Path, device: str | None = None) -> None:
+    """Runs the recipe for one's own audio; what it prints is seen as it comes.
 
     Raises
     ------
@@ -95,45 +86,19 @@ def run_recipe(recipe: str, hparams_file: Path, device: str | None = None) -> No
     Interrupted
         If it was interrupted before it could say anything.
     """
-    command = train_command(recipe, hparams_file, device)
-    with subprocess.Popen(command, preexec_fn=_ending_with_parent()) as process:
-        try:
-            status = process.wait()
-        except Interrupted as interruption:
-            _end(process)
-            if process.returncode not in _INTERRUPTED:
-                raise
-            sys.exit(interruption.status)
+    process = start(own_command(hparams_file, device))
+    try:
+        status = wait(process)
+    except Interrupted as interruption:
+        if process.returncode not in _INTERRUPTED:
+            raise
+        sys.exit(interruption.status)
     if status in _INTERRUPTED:
         sys.exit(status)
     if status:
         raise RunError(
             f"train.py ended with status {status}; once that is mended, the same command goes on"
         )
-
-
-def _end(process: subprocess.Popen) -> None:
-    """Ends a process in order, unless it does so itself: a terminal sends its Ctrl-C to both."""
-    try:
-        process.wait(_SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        process.wait()
-
-
-def _ending_with_parent() -> Callable[[], None]:
-    """Makes what a new process does first: to be told when this one ends, even if it is killed.
-
-    Ctrl-C is ignored until train.py heeds it, lest there be a traceback of what it imports.
-    """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def begin() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if libc is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return begin
 
 
 def has_begun(folder: Path) -> bool:
