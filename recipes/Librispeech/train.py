@@ -6,16 +6,21 @@ python train.py hparams/pretrain_patch.yaml --data_folder /data/LibriSpeech \
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import speechbrain as sb
 from librispeech_prepare import prepare_librispeech
-from speechbrain.utils.distributed import run_on_main
-from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.runs.command_line import read_experiment, run_experiment
 from ssast_recipes.runs.folder import run_folder
-from ssast_recipes.runs.steps import load_pretrained, make_datasets, train_and_evaluate
+from ssast_recipes.runs.steps import load_pretrained, make_datasets, prepare, train_and_evaluate
+
+PREPARATION_KEYS = (  # of the YAML file
+    "data_folder",
+    "manifest_folder",
+    "subsets",
+    "download",
+    "max_rejected",
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -23,24 +28,10 @@ def main(arguments: Sequence[str]) -> None:
     hparams_file, hparams, run_options, overrides = read_experiment(arguments)
     with run_folder(hparams["output_folder"], hparams["configuration"]):
         sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
-        run(hparams, run_options)
-
-
-def run(hparams: dict[str, Any], run_options: RunOptions) -> None:
-    """Prepares the data, trains and evaluates."""
-    hparams["record"]["dataset"] = run_on_main(
-        prepare_librispeech,
-        kwargs={
-            "data_folder": hparams["data_folder"],
-            "manifest_folder": hparams["manifest_folder"],
-            "subsets": hparams["subsets"],
-            "download": hparams["download"],
-            "max_rejected": hparams["max_rejected"],
-        },
-    )
-    datasets = make_datasets(hparams)
-    load_pretrained(hparams)
-    train_and_evaluate(hparams, run_options, datasets)
+        prepare(hparams, prepare_librispeech, PREPARATION_KEYS)
+        datasets = make_datasets(hparams)
+        load_pretrained(hparams)
+        train_and_evaluate(hparams, run_options, datasets)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,12 @@ python train.py hparams/finetune.yaml --data_folder /data/labels.csv --num_class
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import speechbrain as sb
-from speechbrain.utils.distributed import run_on_main
-from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.runs.command_line import read_experiment, run_experiment
 from ssast_recipes.runs.folder import run_folder
-from ssast_recipes.runs.steps import load_pretrained, make_datasets, train_and_evaluate
+from ssast_recipes.runs.steps import load_pretrained, make_datasets, prepare, train_and_evaluate
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,15 +19,10 @@ def main(arguments: Sequence[str]) -> None:
     hparams_file, hparams, run_options, overrides = read_experiment(arguments)
     with run_folder(hparams["output_folder"], hparams["configuration"]):
         sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
-        run(hparams, run_options)
-
-
-def run(hparams: dict[str, Any], run_options: RunOptions) -> None:
-    """Prepares the data, trains and evaluates."""
-    hparams["record"]["dataset"] = run_on_main(hparams["prepare"])
-    datasets = make_datasets(hparams)
-    load_pretrained(hparams)
-    train_and_evaluate(hparams, run_options, datasets)
+        prepare(hparams, hparams["prepare"])
+        datasets = make_datasets(hparams)
+        load_pretrained(hparams)
+        train_and_evaluate(hparams, run_options, datasets)
 
 
 if __name__ == "__main__":

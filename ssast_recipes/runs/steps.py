@@ -4,10 +4,11 @@ Code of the experiments: unlike the parts, it reads `hparams`.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
@@ -15,6 +16,31 @@ from ssast_recipes.weights.finding import find_run, find_weights
 from ssast_recipes.weights.loading import load_pretrained_encoder, load_pretrained_heads
 
 logger = logging.getLogger(__name__)
+
+
+def prepare(
+    hparams: dict[str, Any], preparation: Callable[..., str], keys: Sequence[str] = ()
+) -> None:
+    """Writes the manifests, in the main process alone, and notes the data set in the run's record.
+
+    Arguments
+    ---------
+    hparams : dict
+        The keys below, and `record`, which gets `dataset`.
+    preparation : callable
+        A recipe's: it writes manifests, unless they are there, and returns the data set's name.
+    keys : sequence of str
+        What it is called with: keys of `hparams`, by these names.
+
+    Example
+    -------
+    >>> hparams = {"data_folder": "/data", "record": {}}
+    >>> prepare(hparams, lambda data_folder: f"what is in {data_folder}", ["data_folder"])
+    >>> hparams["record"]
+    {'dataset': 'what is in /data'}
+    """
+    values = {key: hparams[key] for key in keys}
+    hparams["record"]["dataset"] = run_on_main(preparation, kwargs=values)
 
 
 def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:

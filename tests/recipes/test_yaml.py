@@ -65,7 +65,7 @@ schedule: !new:ssast_recipes.objectives.EpochDecay
 model: !new:ssast_recipes.model.ClassificationModel
     encoder: !ref <encoder>
     classifier: !new:ssast_recipes.model.ClassificationHead
-        embed_dim: !ref <model_parts[encoder].embed_dim>
+        embed_dim: !ref <encoder.embed_dim>
         num_classes: !ref <num_classes>
     pooling: mean
     freeze_encoder: !ref <freeze_encoder>
@@ -114,7 +114,7 @@ schedule: !new:ssast_recipes.objectives.Constant
 model: !new:ssast_recipes.model.WeightedSumModel
     encoder: !ref <encoder>
     classifier: !new:ssast_recipes.model.ProjectionHead
-        embed_dim: !ref <model_parts[encoder].embed_dim>
+        embed_dim: !ref <encoder.embed_dim>
         num_classes: !ref <num_classes>
         hidden_dim: 256
     padding: !ref <padding>
@@ -174,7 +174,7 @@ opt_class: !name:torch.optim.Adam
 model: !new:ssast_recipes.model.ClassificationModel
     encoder: !ref <encoder>
     classifier: !new:ssast_recipes.model.ClassificationHead
-        embed_dim: !ref <model_parts[encoder].embed_dim>
+        embed_dim: !ref <encoder.embed_dim>
         num_classes: !ref <num_classes>
     pooling: mean
     freeze_encoder: !ref <freeze_encoder>
@@ -260,7 +260,7 @@ schedule: !new:ssast_recipes.objectives.EpochDecay
 model: !new:ssast_recipes.model.ClassificationModel
     encoder: !ref <encoder>
     classifier: !new:ssast_recipes.model.ClassificationHead
-        embed_dim: !ref <model_parts[encoder].embed_dim>
+        embed_dim: !ref <encoder.embed_dim>
         num_classes: !ref <num_classes>
     pooling: mean
     freeze_encoder: !ref <freeze_encoder>
@@ -362,6 +362,17 @@ FRAME_DIFFERS_IN = {
     "finetune_v1": {"output_folder", "patch_size", "patch_stride", "lr"},
     "pretrain": {"output_folder", "patch_size", "masker"},
 }
+# What all experiments of a Brain have in common.
+COMMON = ("model_parts", "encoder", "front_end", "modules", "train_dataloader_opts", "training_log")
+ALIKE = {
+    "Pretraining": (
+        *COMMON,
+        *("contrastive_head", "reconstruction_head", "model", "contrastive_loss"),
+        *("reconstruction_loss", "opt_class", "valid_dataloader_opts", "test_dataloader_opts"),
+        *("epoch_counter", "checkpointer"),
+    ),
+    "Classification": (*COMMON, "read_waveform"),
+}
 
 
 # ---- what a file says
@@ -421,6 +432,10 @@ class KeysRead(ast.NodeVisitor):
         self._looped = {}
         for loop in ast.walk(node):
             match loop:
+                case ast.Assign([ast.Name("PREPARATION_KEYS")], ast.Tuple(values)):
+                    self.needed.update(value.value for value in values)  # `prepare` reads them
+                case ast.comprehension(ast.Name(name), ast.Name("keys")):
+                    self._looped[name] = []  # a caller's: those above
                 case ast.For(ast.Name(name), ast.Tuple(values)) | ast.comprehension(
                     ast.Name(name), ast.Tuple(values)
                 ):
@@ -462,10 +477,12 @@ class KeysRead(ast.NodeVisitor):
         kind.update(self._keys(key))
 
     def _keys(self, key: ast.expr) -> list[str]:
-        """The keys that an expression stands for: a text, or an f-string of one loop variable."""
+        """The keys that an expression stands for: a text, a loop variable, an f-string of one."""
         match key:
             case ast.Constant(text):
                 return [text]
+            case ast.Name(name) if name in self._looped:
+                return self._looped[name]
             case ast.JoinedStr([ast.FormattedValue(ast.Name(name)), ast.Constant(rest)]):
                 return [value + rest for value in self._looped[name]]
         raise NotImplementedError(f"line {key.lineno}: hparams[{ast.unparse(key)}]")
@@ -634,6 +651,16 @@ def test_patch_and_frame_differ_only_where_they_have_to(frame):
     )
 
 
+@pytest.mark.parametrize("kind", ALIKE)
+def test_what_is_no_matter_of_the_data_set_is_alike_in_all(kind):
+    """It stands in every file, because a key is overridden and replaced where it stands."""
+    written = [parse(path.read_text(encoding="utf-8")) for path in EXPERIMENTS]
+    files = [file for file in written if plain(file["brain_class"])[0].endswith(f".{kind}Brain")]
+    assert len(files) > 10
+    for key in ALIKE[kind]:
+        assert len({repr(plain(file[key])) for file in files}) == 1, key
+
+
 @pytest.mark.parametrize(
     ("name", "finetune", "frozen"),
     [
@@ -693,20 +720,20 @@ MISTAKES = [
     (FINETUNE, "download: False\n", "", "download is needed by the code"),
     (
         FINETUNE,
-        "    depth: !ref <depth>\n",
-        "    dept: !ref <depth>\n",
+        " depth: !ref <depth>,",
+        " dept: !ref <depth>,",
         "model_parts hands over dept, which model.yaml does not have",
     ),
     (
         PRETRAIN,
-        "    sample_rate: !ref <sample_rate>\n    target_length",
-        "    target_length",
+        "     sample_rate: !ref <sample_rate>, pad",
+        "     pad",
         "sample_rate is not handed over to model.yaml, which has it too",
     ),
     (
         FINETUNE,
-        "    patch_stride: !ref <patch_stride>\n",
-        "    patch_stride: !ref <patch_size>\n",
+        "patch_stride: !ref <patch_stride>",
+        "patch_stride: !ref <patch_size>",
         "patch_stride is not handed over to model.yaml, which has it too",
     ),
     (SHARED, "depth: null\n", "depth: null\ncolour: red\n", "colour of model.yaml is used nowhere"),
@@ -724,17 +751,22 @@ MISTAKES = [
     ),
     (
         PRETRAIN,
-        "        model: !ref <model>\n",
-        "        model: !copy <model>\n",
+        "recoverables: {model: !ref",
+        "recoverables: {model: !copy",
         "the checkpointer saves another model than the one that is used",
     ),
     (
         FINETUNE,
-        "        epoch_counter: !ref <epoch_counter>\n",
-        "        epoch_counter: !copy <epoch_counter>\n",
+        "epoch_counter: !ref <epoch_counter>}",
+        "epoch_counter: !copy <epoch_counter>}",
         "the checkpointer saves another epoch_counter than the one that is used",
     ),
-    (PRETRAIN, "        model: !ref <model>\n", "", "model trains and is not saved"),
+    (
+        PRETRAIN,
+        "recoverables: {model: !ref <model>}",
+        "recoverables: {}",
+        "model trains and is not saved",
+    ),
     (
         FINETUNE,
         "\nencoder: !ref <model_parts[encoder]>",
@@ -793,8 +825,8 @@ def test_a_file_that_does_not_load_is_found(recipes):
     [
         ("lr: 1.0e-4", "lr: 1.0e-3", "lr"),
         ("max_frames: 96", "max_frames: 48", "spec_augment"),
-        ("NoiseAndRoll\n", "NoiseAndRoll\n    max_shift: 5\n", "noise_and_roll"),
-        ("torch.optim.Adam\n", "torch.optim.AdamW\n", "opt_class"),
+        ("NoiseAndRoll\n", "NoiseAndRoll {max_shift: 5}\n", "noise_and_roll"),
+        ("torch.optim.Adam {", "torch.optim.AdamW {", "opt_class"),
         ("first_epoch: 6", "first_epoch: 5", "schedule"),
         ("patch_stride: [10, 10]", "patch_stride: [16, 16]", "patch_stride"),
         ("grad_accumulation_factor: 1\n", "", "grad_accumulation_factor"),
