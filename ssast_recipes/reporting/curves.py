@@ -1,8 +1,12 @@
 """The page's curves: every number that the run logged, over steps."""
 
+from typing import Any
+
+from markupsafe import Markup
+
 from ssast_recipes.records.run import RunFolder, is_number
-from ssast_recipes.reporting.charts import legend, line_chart
-from ssast_recipes.reporting.markup import Html, figure, join, tag
+from ssast_recipes.reporting.charts import colour, line_chart
+from ssast_recipes.reporting.rendering import render
 
 # What is known of the keys of metrics.jsonl: a title, and the unit. In the order of the page.
 _KNOWN = {
@@ -24,7 +28,7 @@ _LEFT_OUT = frozenset({"step", "epoch", "valid_score"})
 _STAGES = ("train", "valid")
 
 
-def curves_section(run: RunFolder) -> Html | None:
+def curves_section(run: RunFolder) -> Markup | None:
     """Draws a chart for every number in the log, training and validation in one.
 
     Arguments
@@ -34,11 +38,11 @@ def curves_section(run: RunFolder) -> Html | None:
 
     Returns
     -------
-    Html or None
+    Markup or None
         The charts; None if nothing was logged.
     """
     charts = [_chart(run, *choice) for choice in _choose(run)]
-    return tag("div", *charts, class_="grid") if charts else None
+    return render("curves.html.jinja", charts=charts) if charts else None
 
 
 def _choose(run: RunFolder) -> list[tuple[str, str, list[str]]]:
@@ -59,7 +63,7 @@ def _choose(run: RunFolder) -> list[tuple[str, str, list[str]]]:
     return charts + [(*_LAST[key], [key]) for key in _LAST if key in found]
 
 
-def _chart(run: RunFolder, title: str, unit: str, keys: list[str]) -> Html:
+def _chart(run: RunFolder, title: str, unit: str, keys: list[str]) -> dict[str, Any]:
     logged = {record["stage"] for record in run.records} - {"test"}
     stages = [*_STAGES, *sorted(logged - set(_STAGES))]
     lines = {}
@@ -68,7 +72,5 @@ def _chart(run: RunFolder, title: str, unit: str, keys: list[str]) -> Html:
             name = key.removeprefix(_PROBE) if key.startswith(_PROBE) else stage
             lines.setdefault(name, []).extend(run.series(stage, key))
     # A stage without the number keeps its colour, so that a stage has one on the whole page.
-    names = [name for name, points in lines.items() if points]
-    colours = [number for number, points in enumerate(lines.values()) if points]
-    caption = join(tag("b", title), legend(names, colours))
-    return figure(line_chart(lines, "step", unit or title), caption, class_="chart")
+    keys = [(name, colour(number)) for number, (name, points) in enumerate(lines.items()) if points]
+    return {"title": title, "legend": keys, "drawn": line_chart(lines, "step", unit or title)}

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from markupsafe import Markup
 
 from ssast_recipes.records.run import RunFolder, is_number
-from ssast_recipes.reporting.markup import Html, join, table, tag
+from ssast_recipes.reporting.rendering import render
 
 _WEIGHTS = {
     "last": "last step",
@@ -37,23 +38,16 @@ def title_of(run: RunFolder) -> str:
     return f"{kind}: {', '.join(about)}" if about else kind
 
 
-def results_section(run: RunFolder) -> Html:
+def results_section(run: RunFolder) -> Markup:
     """Shows the metric by selection of the weights, or that the run was not evaluated."""
     values = _mapping(run.results.get("value"))
     if not values:
-        limit = run.setting("num_steps")
-        so_far = f"Its log ends at step {run.last_step:,}" + (f" of {limit}." if limit else ".")
-        return tag(
-            "p", tag("b", "Not evaluated: no results yet. "), so_far, class_="note", role="status"
-        )
+        so_far = {"last_step": run.last_step, "num_steps": run.setting("num_steps")}
+        return render("results.html.jinja", tiles=[], **so_far)
     metric = str(run.results.get("metric", "metric")).replace("_", " ")
     clips = _mapping(run.results.get("num_clips")).get("test")
     tiles = [
-        tag(
-            "div",
-            tag("span", f"{value:.4g}" if is_number(value) else "–", class_="number"),
-            tag("span", f"{metric}, {_WEIGHTS.get(name, name)}", class_="name"),
-        )
+        (f"{value:.4g}" if is_number(value) else "–", f"{metric}, {_WEIGHTS.get(name, name)}")
         for name, value in values.items()
     ]
     told = [f"On {clips} test clips."] if clips is not None else []
@@ -63,21 +57,17 @@ def results_section(run: RunFolder) -> Html:
     chosen = run.results.get("best_is_chosen_on")
     if chosen and "best" in values:
         told.append(f"The best weights were chosen on {chosen}.")
-    return join(tag("div", *tiles, class_="tiles"), tag("p", " ".join(told), class_="quiet"))
+    return render("results.html.jinja", tiles=tiles, told=told)
 
 
-def configuration_section(run: RunFolder) -> Html:
+def configuration_section(run: RunFolder) -> Markup:
     """Tells the configuration in brief and, folded in, every plain value."""
-    brief = table([], _brief(run), caption="In brief")
     plain = [
         (key, node.value)
         for key, node in run.settings.items()
         if isinstance(node, yaml.ScalarNode) and not node.tag.startswith("!")
     ]
-    if not plain:
-        return brief
-    whole = table(["key", "value"], plain, caption="Top level of hyperparams.yaml")
-    return join(brief, tag("details", tag("summary", "All plain values"), whole))
+    return render("configuration.html.jinja", brief=_brief(run), plain=plain)
 
 
 def _brief(run: RunFolder) -> list[tuple[str, Any]]:
