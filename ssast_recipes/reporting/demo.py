@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ssast_recipes.reporting.rendering import render
 from ssast_recipes.runs.jobs import Job
+from ssast_recipes.system import words
 from ssast_recipes.system.files import beside, write_text
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ def format_table(summary: Mapping[str, Sequence[float]]) -> str:
     Example
     -------
     >>> print(format_table({"scratch": [0.2, 0.25], "pretrained": [0.4, 0.45]}))
-    |              | mean ± std | seed 1 | seed 2 |
-    |--------------|------------|--------|--------|
-    | from scratch | 22.5 ± 3.5 |   20.0 |   25.0 |
-    | pretrained   | 42.5 ± 3.5 |   40.0 |   45.0 |
+    |              |   mean ± std |   seed 1 |   seed 2 |
+    |:-------------|-------------:|---------:|---------:|
+    | from scratch |   22.5 ± 3.5 |     20.0 |     25.0 |
+    | pretrained   |   42.5 ± 3.5 |     40.0 |     45.0 |
     <BLANKLINE>
     Gained: 20.0 points.
     """
@@ -97,13 +98,12 @@ def format_table(summary: Mapping[str, Sequence[float]]) -> str:
         percent = [100 * value for value in values]
         means[kind] = statistics.mean(percent)
         mean = f"{means[kind]:.1f} ± {statistics.stdev(percent):.1f}"
-        cells = "".join(f" {value:6.1f} |" for value in percent)
-        rows.append(f"| {NAMES[kind]:<12} | {mean:<10} |{cells}")
+        rows.append([NAMES[kind], mean, *(f"{value:.1f}" for value in percent)])
     seeds = range(1, len(summary["scratch"]) + 1)
-    head = f"| {'':<12} | mean ± std |" + "".join(f" seed {seed} |" for seed in seeds)
-    rule = f"|{'-' * 14}|{'-' * 12}|" + f"{'-' * 8}|" * len(seeds)
+    head = ["", "mean ± std", *(f"seed {seed}" for seed in seeds)]
     gain = means["pretrained"] - means["scratch"]
-    return "\n".join([head, rule, *rows, "", f"Gained: {gain:.1f} points."])
+    table = words.format_table(head, rows, "pipe", numbers=True)
+    return f"{table}\n\nGained: {gain:.1f} points."
 
 
 def draw_curves(pretraining: Job, trainings: Mapping[str, Sequence[Job]]) -> "Figure":
