@@ -58,7 +58,7 @@ def _styled() -> Iterator[None]:
 
 @_styled()
 def line_chart(
-    lines: Mapping[str, Points], x_label: str, y_label: str, y_range: tuple | None = None
+    lines: Mapping[str, Points], x_label: str, y_label: str, from_zero: bool = False
 ) -> Markup:
     """Draws lines over a common x.
 
@@ -69,8 +69,8 @@ def line_chart(
         altogether.
     x_label, y_label : str
         What the axes show, with units.
-    y_range : tuple[float, float], optional
-        What of y the axis shows at least; by default from 0, if values reach half way down to it.
+    from_zero : bool
+        Whether y begins at 0; if not, it does where values reach half way down to it.
 
     Returns
     -------
@@ -96,9 +96,7 @@ def line_chart(
         axes.plot(*zip(*thin, strict=True), gid=kind, **look)
         titles[kind] = [f"{name}, {x_label} {x:g}: {y:.5g}" for x, y in marked]
     (x_low, x_high), (y_low, y_high) = axes.dataLim.intervalx, axes.dataLim.intervaly
-    if y_range is not None:
-        axes.set_ylim(min(y_range[0], y_low), max(y_range[1], y_high))
-    elif 0 <= y_low < 0.5 * y_high:
+    if 0 <= y_low and (from_zero or y_low < 0.5 * y_high):
         axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", integer=True)  # steps
     if x_low < 0.5 * x_high:

@@ -96,7 +96,7 @@ def per_class_section(run: RunFolder, selection: str | None) -> Markup:
     metrics, rows = run.per_class(selection)
     ordered = sorted(rows, key=lambda row: _number(row[metrics[0]]))
     named = [metric.replace("_", " ") for metric in metrics]
-    caption = f"{named[0]} by class, the worst first"
+    caption = f"{named[0][:1].upper()}{named[0][1:]} by class, the worst first"
     if len(ordered) > _MOST_ROWS:
         caption += f"; {_MOST_ROWS} of {len(ordered)} classes"
     body = [

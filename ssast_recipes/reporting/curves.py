@@ -16,13 +16,15 @@ _KNOWN = {
     "accuracy": ("Accuracy", "share of clips"),
     "masked_patch_accuracy": ("Masked-patch accuracy", "share of masked patches"),
     "mAP": ("mAP", "mean average precision"),
+    "spread": ("Spread of embeddings", "distance from mean / length"),
+    "rank": ("Rank of embeddings", "effective rank"),
 }
 _LAST = {
     "constant_patches": ("Constant patches", "share of masked patches"),
     "learning_rate": ("Learning rate", "learning rate"),
     "clips_per_second": ("Throughput", "clips / s"),
 }
-_PROBE = "probe_"
+_PROBE, _PROBES = "probe_", "Probes"
 # `valid_score` is the metric or the loss again; a test has no curve.
 _LEFT_OUT = frozenset({"step", "epoch", "valid_score"})
 _STAGES = ("train", "valid")
@@ -58,9 +60,21 @@ def _choose(run: RunFolder) -> list[tuple[str, str, list[str]]]:
     others = [key for key in found if key not in {*_KNOWN, *_LAST, *probes}]
     charts = [(*_KNOWN[key], [key]) for key in _KNOWN if key in found]
     if probes:
-        charts.append(("Probes", "share of clips", probes))
-    charts += [(key.replace("_", " "), "", [key]) for key in others]
+        charts.append((_PROBES, "share of clips", probes))
+    charts += [(_title(key), "", [key]) for key in others]
     return charts + [(*_LAST[key], [key]) for key in _LAST if key in found]
+
+
+def _title(key: str) -> str:
+    """A key of the log as a heading.
+
+    Example
+    -------
+    >>> _title("gradient_norm")
+    'Gradient norm'
+    """
+    words = key.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def _chart(run: RunFolder, title: str, unit: str, keys: list[str]) -> dict[str, Any]:
@@ -73,4 +87,5 @@ def _chart(run: RunFolder, title: str, unit: str, keys: list[str]) -> dict[str, 
             lines.setdefault(name, []).extend(run.series(stage, key))
     # A stage without the number keeps its colour, so that a stage has one on the whole page.
     keys = [(name, colour(number)) for number, (name, points) in enumerate(lines.items()) if points]
-    return {"title": title, "legend": keys, "drawn": line_chart(lines, "step", unit or title)}
+    drawn = line_chart(lines, "step", unit or title, from_zero=title == _PROBES)
+    return {"title": title, "legend": keys, "drawn": drawn}

@@ -24,6 +24,7 @@ def write_report(
     pretraining: Job,
     trainings: Mapping[str, Sequence[Job]],
     summary: Mapping[str, Sequence[float]],
+    quick: bool = False,
 ) -> str:
     """Writes `report.md` and its pictures to a demo's folder.
 
@@ -37,6 +38,8 @@ def write_report(
         By kind, "scratch" and "pretrained", the finished runs: one a seed.
     summary : mapping
         By kind, the accuracies in [0, 1].
+    quick : bool
+        Whether it was a quick demo, which means nothing but that everything runs.
 
     Returns
     -------
@@ -57,6 +60,7 @@ def write_report(
         table=table,
         training=one,
         pretraining=pretraining,
+        quick=quick,
         num_seeds=len(summary["scratch"]),
         commands=[
             _command(job, output / "again" / job.folder.relative_to(output))

@@ -1,4 +1,4 @@
-"""The page's map of the test clips: their embeddings, projected to two dimensions."""
+"""The page's map of clips: their embeddings, projected to two dimensions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from ssast_recipes.reporting.rendering import render
 
 
 def embeddings_section(
-    folder: Path, clips: Sequence[Clip], count: int, device: str | None
+    folder: Path, clips: Sequence[Clip], count: int, device: str | None, kind: str = "test"
 ) -> Markup:
     """Embeds clips with the run's model, and draws them where their two main components put them.
 
@@ -28,11 +28,13 @@ def embeddings_section(
     folder : Path
         The run's folder, with a `model`.
     clips : sequence of Clip
-        Of the test set.
+        Of the test set, or of validation.
     count : int
         How many to embed at most, evenly from the sequence.
     device : str, optional
         Where to compute.
+    kind : str
+        What the clips are called: test or validation clips.
 
     Returns
     -------
@@ -62,14 +64,14 @@ def embeddings_section(
         if waveforms:
             vectors.append(encoder.encode_batch(waveforms, encoder.sample_rate))
     if len(embedded) < 3:
-        raise ValueError(f"the audio of {len(embedded)} test clips is at hand, too few for a map")
+        raise ValueError(f"the audio of {len(embedded)} {kind} clips is at hand, too few for a map")
     whole = torch.cat(vectors)
     if not whole.isfinite().all():
         raise ValueError("the model's embeddings are not finite numbers: training diverged")
-    return _draw(embedded, whole, len(clips))
+    return _draw(embedded, whole, len(clips), kind)
 
 
-def _draw(clips: Sequence[Clip], vectors: Tensor, total: int) -> Markup:
+def _draw(clips: Sequence[Clip], vectors: Tensor, total: int, kind: str) -> Markup:
     points, shares = principal_components(vectors)
     labels = [clip.labels[0] if clip.labels else "" for clip in clips]
     common = [name for name, _ in Counter(filter(None, labels)).most_common(len(COLOURS))]
@@ -82,7 +84,7 @@ def _draw(clips: Sequence[Clip], vectors: Tensor, total: int) -> Markup:
         points.tolist(), [numbers.get(label) for label in labels], names, first, second
     )
     keys = [(name, colour(number)) for name, number in numbers.items()]
-    if any(label not in numbers for label in labels):
+    if keys and any(label not in numbers for label in labels):
         keys.append(("others", colour(None)))
     return render(
         "embeddings.html.jinja",
@@ -90,6 +92,7 @@ def _draw(clips: Sequence[Clip], vectors: Tensor, total: int) -> Markup:
         keys=keys,
         clips=len(clips),
         total=total,
+        kind=kind,
         several=any(len(clip.labels) > 1 for clip in clips),
     )
 

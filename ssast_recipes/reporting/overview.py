@@ -38,6 +38,19 @@ def title_of(run: RunFolder) -> str:
     return f"{kind}: {', '.join(about)}" if about else kind
 
 
+def kind_of_clips(run: RunFolder) -> str:
+    """Names the clips that a run is judged by: pretraining recipes validate and test on the same.
+
+    Example
+    -------
+    >>> from pathlib import Path
+    >>> kind_of_clips(RunFolder(Path("a"), {"dataset": "ESC-10", "fold": 1, "seed": 2}))
+    'test'
+    """
+    valid, test = run.setting("valid_manifests"), run.setting("test_manifests")
+    return "validation" if run.is_pretraining and valid and valid == test else "test"
+
+
 def results_section(run: RunFolder) -> Markup:
     """Shows the metric by selection of the weights, or that the run was not evaluated."""
     values = _mapping(run.results.get("value"))
@@ -46,11 +59,12 @@ def results_section(run: RunFolder) -> Markup:
         return render("results.html.jinja", tiles=[], **so_far)
     metric = str(run.results.get("metric", "metric")).replace("_", " ")
     clips = _mapping(run.results.get("num_clips")).get("test")
+    kind = kind_of_clips(run)
     tiles = [
         (f"{value:.4g}" if is_number(value) else "–", f"{metric}, {_WEIGHTS.get(name, name)}")
         for name, value in values.items()
     ]
-    told = [f"On {clips} test clips."] if clips is not None else []
+    told = [f"On {clips} {kind} clips."] if clips is not None else []
     masked = run.setting("num_masked_patches") or ""
     if run.results.get("metric") == "masked_patch_accuracy" and re.fullmatch("[1-9][0-9]*", masked):
         told.append(f"By chance, 1 in {masked} masked patches is found: {1 / float(masked):.2g}.")
@@ -75,7 +89,11 @@ def _brief(run: RunFolder) -> list[tuple[str, Any]]:
     rows = {
         "Data": _join(results.get("dataset"), results.get("protocol")),
         "Clips": _join(
-            *(f"{n} {split}" for split, n in _mapping(results.get("num_clips")).items())
+            *(
+                f"{n} {split}"
+                for split, n in _mapping(results.get("num_clips")).items()
+                if split != "test" or kind_of_clips(run) == "test"
+            )
         ),
         "Model": _model(run),
         "Begins with": _origin(run),
@@ -117,8 +135,16 @@ def _model(run: RunFolder) -> str:
 def _origin(run: RunFolder) -> str:
     source = run.results.get("pretrained_from")
     if isinstance(source, Mapping):
-        digest = source.get("sha256")
-        return _join(source.get("name"), digest and f"SHA-256 {str(digest)[:_SHORT]}")
+        digest, before = source.get("sha256"), _mapping(source.get("run"))
+        seed = before.get("seed")
+        return _join(
+            before.get("experiment"),
+            before.get("dataset"),
+            None if seed is None else f"seed {seed}",
+            run.setting("pretrained_encoder"),
+            source.get("name"),
+            digest and f"SHA-256 {str(digest)[:_SHORT]}",
+        )
     if "pretrained_from" in run.results:
         return "fresh weights (from scratch)"
     named = run.setting("pretrained_encoder")

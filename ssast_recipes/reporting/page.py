@@ -13,7 +13,12 @@ from ssast_recipes.reporting.clips import clips_section, worst_clips
 from ssast_recipes.reporting.curves import curves_section
 from ssast_recipes.reporting.embeddings import embeddings_section
 from ssast_recipes.reporting.masking import frequencies_section, pictures_section
-from ssast_recipes.reporting.overview import configuration_section, results_section, title_of
+from ssast_recipes.reporting.overview import (
+    configuration_section,
+    kind_of_clips,
+    results_section,
+    title_of,
+)
 from ssast_recipes.reporting.rendering import render
 from ssast_recipes.system.errors import explain
 from ssast_recipes.weights.formats.config import ModelConfig, read_config
@@ -93,7 +98,9 @@ def _test_sections(
         sections["Embeddings"] = _attempt(
             run,
             "Embeddings",
-            lambda: embeddings_section(run.path, list(clips.values()), num_points, device),
+            lambda: embeddings_section(
+                run.path, list(clips.values()), num_points, device, kind_of_clips(run)
+            ),
         )
     return sections
 

@@ -134,9 +134,57 @@ def test_whatever_is_logged_has_a_curve(folder):
     records += [("test", 20, {"last": 0.5})]
     write_records(folder, *records)
     page = check_page(make_page(folder))
-    assert page.all("figcaption") == ["Probesknnlinear", "gradient normtrain"]
+    assert page.all("figcaption") == ["Probesknnlinear", "Gradient normtrain"]
     first = page.values("svg", "aria-label")[0]
     assert first == "share of clips over step. knn: from 0.1 to 0.2; linear: from 0.05 to 0.1."
+
+
+def test_probes_are_drawn_from_zero(folder):
+    records = [("probe", step, {"probe_knn": 0.8 + step / 1000}) for step in (10, 20)]
+    write_records(folder, *records, *(("valid", step, {"loss": 0.8}) for step in (10, 20)))
+    page = check_page(make_page(folder))
+    loss, probes = (min(y for _, y in line) for line in page.lines())
+    assert "0.0" in page.all("text") and probes < 50 < loss  # the probes' are near the top
+
+
+def test_clips_that_validated_pretraining_are_called_so(folder):
+    results = {"value": {"last": 0.5}, "num_clips": {"train": 9, "valid": 4, "test": 4}}
+    (folder / "results.json").write_text(json.dumps(results))
+    same = "valid_manifests: &a [b.csv]\ntest_manifests: *a\n"
+    (folder / "hyperparams.yaml").write_text(f"masker: x\n{same}")
+    page = check_page(make_page(folder))
+    assert "On 4 validation clips." in page.section("Results")
+    assert "Clips9 train, 4 valid" in page.section("Configuration")
+    for text in (same, f"masker: x\n{same}test_manifests: [c.csv]\n"):
+        (folder / "hyperparams.yaml").write_text(text)
+        page = check_page(make_page(folder))
+        assert "On 4 test clips." in page.section("Results")
+        assert "4 valid, 4 test" in page.section("Configuration")
+
+
+def test_the_run_that_weights_began_with_is_named(folder):
+    before = {"experiment": "ESC50/pretrain_patch", "dataset": "ESC-50", "seed": 0}
+    source = {"name": "model.ckpt", "sha256": "0123456789abcdef", "run": before}
+    (folder / "results.json").write_text(json.dumps({"pretrained_from": source}))
+    (folder / "hyperparams.yaml").write_text("pretrained_encoder: results/mine\n")
+    assert (
+        "Begins withESC50/pretrain_patch, ESC-50, seed 0, results/mine, model.ckpt, "
+        "SHA-256 0123456789ab"
+    ) in check_page(make_page(folder)).section("Configuration")
+
+
+@pytest.mark.parametrize("labels", [(), ("dog",)])
+def test_a_map_of_clips_without_labels_has_no_legend(tmp_path, labels):
+    save_model_folder(tmp_path / "run" / "model", "encoder")
+    noise = np.random.default_rng(1).normal(size=8000)
+    soundfile.write(tmp_path / "a.wav", noise, 16000)
+    path = str(tmp_path / "a.wav")
+    clips = [Clip(name, path, start, 0.2, 16000, labels) for start, name in enumerate("a")]
+    clips += [Clip(name, path, start, 0.2, 16000) for name, start in (("b", 0.1), ("c", 0.2))]
+    drawn = Page(embeddings_section(tmp_path / "run", clips, 3, "cpu", "validation"))
+    told = drawn.all("figcaption")[0]
+    assert "Embeddings of 3 of 3 validation clips" in told
+    assert ("by label" in told) == bool(labels) == ("others" in told)
 
 
 def test_a_step_that_was_logged_twice_counts_once(folder):
@@ -205,6 +253,7 @@ def test_values_are_text(folder):
     results = dict.fromkeys(values, HOSTILE)
     results |= {"value": {HOSTILE: 0.5, "last": HOSTILE}, "num_clips": {HOSTILE: HOSTILE}}
     results |= {"pretrained_from": {"name": HOSTILE, "sha256": HOSTILE}, "seconds": HOSTILE}
+    results["pretrained_from"]["run"] = {"experiment": HOSTILE, "dataset": HOSTILE, "seed": HOSTILE}
     results |= {"geometry": {"depth": HOSTILE}, "best_is_chosen_on": HOSTILE}
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "hyperparams.yaml").write_text(f"schedule: '{HOSTILE}'\n'{HOSTILE}': 1\n")
