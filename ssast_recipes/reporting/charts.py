@@ -19,7 +19,7 @@ COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#c2408f", "#b8860b"),
     *("#3aa0d8", "#6a3d9a", "#7a5c3e", "#8a9a1b", "#d1495b"),
 )
-_GREY, _QUIET, _GRID = "#9aa0a8", "#5b6470", "#e4e7eb"
+_GREY, _QUIET = "#9aa0a8", "#5b6470"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 18, 42  # around the axes
 _MOST_POINTS = 400  # of a line; more are averaged
 _MOST_MARKS = 40  # of a line whose points are marked
@@ -213,7 +213,7 @@ def _axes(
         )
     )
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.grid(axis="y", color=_GRID)
+    axes.grid(axis="y", color=_QUIET, alpha=0.2)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(colors=_QUIET)
