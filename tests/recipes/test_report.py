@@ -159,7 +159,7 @@ def test_a_run_of_several_labels_a_clip(runs, tmp_path):
         rows = [row for row in csv.DictReader(file) if row["selection"] == "best"]
     rows = rows or pytest.fail("no best weights")
     classes = page.section("Classes")
-    assert "average precision by class" in classes
+    assert "Average precision by class" in classes
     for row in rows:
         told = f"{float(row['average_precision']):.3f}" if row["average_precision"] else "–"
         assert f"{row['class']}{row['clips']}{told}" in classes
