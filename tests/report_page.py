@@ -32,6 +32,8 @@ class Page(HTMLParser):
         assert self._open.pop()[0] == name
 
     def handle_data(self, text):
+        # Between blocks, line ends and indentation show nothing; within text they are a space.
+        text = re.sub(r"\s+", " ", re.sub(r"^\s*\n\s*|\s*\n\s*$", "", text))
         for _, _, texts in self._open:
             texts.append(text)
 
@@ -47,6 +49,10 @@ class Page(HTMLParser):
         """An attribute of every such element."""
         return [has[attribute] for found, has, _ in self.elements if found == name]
 
+    def all_values(self, attribute: str) -> list[str]:
+        """An attribute of every element that has it."""
+        return [has[attribute] for _, has, _ in self.elements if attribute in has]
+
     @property
     def sections(self) -> list[str]:
         return self.all("h2")
@@ -59,6 +65,17 @@ class Page(HTMLParser):
         """The text of a section."""
         (found,) = (text for text in self.all("section") if text.startswith(name))
         return found[len(name) :]
+
+    def lines(self) -> list[list[tuple[float, float]]]:
+        """The corners of all lines of charts."""
+        found = []
+        for number, (name, has, _) in enumerate(self.elements):
+            if name == "g" and has.get("class", "").startswith("line "):
+                following, path, _ = self.elements[number + 1]
+                assert following == "path"
+                numbers = [float(one) for one in re.findall(r"-?[\d.]+", path["d"])]
+                found.append(list(zip(numbers[::2], numbers[1::2], strict=True)))
+        return found
 
     def pictures(self) -> list[np.ndarray]:
         """All pictures, decoded."""
@@ -103,9 +120,15 @@ def check_page(text: str) -> Page:
     assert len(set(anchors)) == len(anchors) > 0
     assert all(picture.size for picture in page.pictures())
     assert all(len(samples) for samples, _ in page.sounds())
-    for points in page.values("polyline", "points"):
-        numbers = [float(number) for number in re.split("[ ,]", points)]
-        assert min(numbers) >= 0 and max(numbers) <= 360
+    names = page.all_values("id")
+    assert len(set(names)) == len(names)
+    used = re.findall(r"url\(#([^)]*)\)", text) + [
+        has["href"][1:] for name, has, _ in page.elements if name == "use"
+    ]
+    assert set(used) <= set(names)
+    for line in page.lines():
+        for x, y in line:
+            assert 0 <= x <= 360 and 0 <= y <= 240
     return page
 
 

@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
         kind: [job.results["value"]["last"] for job in runs] for kind, runs in trainings.items()
     }
     write_text(output / "summary.json", json.dumps(summary, indent=2) + "\n")
-    print(write_report(output, pretraining, trainings, summary))
+    print(write_report(output, pretraining, trainings, summary, quick))
     if quick:
         print("\nA quick demo: it shows that everything runs, and means nothing else.")
 

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     _check_data(data, tables)
     places = Places(output, output / "data" if is_smoke else arguments.data_root.absolute(), data)
     if is_smoke:
-        from ssast_recipes.reporting.tables.smoke import make_corpora, run_in_process
+        from ssast_recipes.reporting.tables.smoke import make_corpora
 
         make_corpora(places.data_root)
     plan = make_plan(
@@ -82,8 +82,6 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.dry_run:
         for job, command in zip(waiting, commands, strict=True):
             print(f"# {job.name}\n{command}")
-    elif is_smoke:
-        run_in_process(plan.jobs)
     else:
         run_jobs(plan.jobs, arguments.processes, "tables")
     if not arguments.dry_run and not arguments.commands:

@@ -1,31 +1,65 @@
-"""Charts as inline SVG: crisp at any size, and in the page's own colours, light and dark."""
+"""Charts as SVG within the page: drawn by matplotlib, crisp at any size, of text that is found."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
-from ssast_recipes.reporting.markup import Html, join, tag
+from markupsafe import Markup
 
-NUM_COLOURS = 10  # the page's style has so many, and a grey
-_WIDTH, _HEIGHT = 360, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 10, 40
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy import ndarray
+
+# Ten colours that stay apart for the colour-blind, too; after Okabe and Ito, and Tol.
+COLOURS = (
+    *("#0072b2", "#d55e00", "#009e73", "#c2408f", "#b8860b"),
+    *("#3aa0d8", "#6a3d9a", "#7a5c3e", "#8a9a1b", "#d1495b"),
+)
+_GREY, _QUIET = "#9aa0a8", "#5b6470"
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 18, 42  # around the axes
 _MOST_POINTS = 400  # of a line; more are averaged
 _MOST_MARKS = 40  # of a line whose points are marked
+_MOST_LETTERS = 40  # of a label; a log's keys may be of any length
 
 Points = Sequence[tuple[float, float]]
 
 
 def colour(number: int | None) -> str:
-    """The style's class of a colour; grey if there is no number, or there are no more colours.
+    """Returns a colour; grey if there is no number, or there are no more colours.
 
     Example
     -------
-    >>> colour(0), colour(None)
-    ('c0', 'grey')
+    >>> colour(0), colour(None) == colour(10)
+    ('#0072b2', True)
     """
-    return f"c{number}" if number is not None and number < NUM_COLOURS else "grey"
+    return COLOURS[number] if number is not None and number < len(COLOURS) else _GREY
 
 
-def line_chart(lines: Mapping[str, Points], x_label: str, y_label: str) -> Html:
+@contextmanager
+def _styled() -> Iterator[None]:
+    """Holds matplotlib's own defaults while a chart is made, whatever a user's file says."""
+    from matplotlib import style
+
+    options = {
+        "font.size": 12,
+        "font.sans-serif": "DejaVu Sans",  # which matplotlib brings, and measures by
+        "svg.fonttype": "none",  # text stays text: searchable, in the page's own fonts
+        "text.parse_math": False,  # of users' labels
+    }
+    with style.context(["default", options]), warnings.catch_warnings():
+        # The page's fonts are the browser's; matplotlib's own need not have the letter.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
+
+
+@_styled()
+def line_chart(
+    lines: Mapping[str, Points], x_label: str, y_label: str, from_zero: bool = False
+) -> Markup:
     """Draws lines over a common x.
 
     Arguments
@@ -35,46 +69,45 @@ def line_chart(lines: Mapping[str, Points], x_label: str, y_label: str) -> Html:
         altogether.
     x_label, y_label : str
         What the axes show, with units.
+    from_zero : bool
+        Whether y begins at 0; if not, it does where values reach half way down to it.
 
     Returns
     -------
-    Html
+    Markup
         An SVG element.
 
     Example
     -------
     >>> drawn = line_chart({"train": [(1, 0.5), (2, 0.25)]}, "step", "loss")
-    >>> drawn.count("<circle"), 'aria-label="loss over step. train: from 0.5 to 0.25' in drawn
+    >>> drawn.count("<title>"), 'aria-label="loss over step. train: from 0.5 to 0.25' in drawn
     (2, True)
     """
-    xs = [x for points in lines.values() for x, _ in points]
-    ys = [y for points in lines.values() for _, y in points]
-    x_range = (0 if min(xs) < 0.5 * max(xs) else min(xs), max(xs))
-    frame = _Frame(x_range, _room(min(ys), max(ys)), x_label, y_label)
-    told = [
-        f"{name}: from {points[0][1]:.4g} to {points[-1][1]:.4g}"
-        for name, points in lines.items()
-        if points
-    ]
-    drawn = []
+    figure, axes = _axes(x_label, y_label)
+    told, titles = [], {}
     for number, (name, points) in enumerate(lines.items()):
         if not points:  # it keeps its colour
             continue
-        kind = colour(number)
+        told.append(f"{name}: from {points[0][1]:.4g} to {points[-1][1]:.4g}")
         thin = thin_out(points)
-        corners = " ".join("{:.1f},{:.1f}".format(*frame.place(x, y)) for x, y in thin)
-        drawn.append(tag("polyline", points=corners, class_=f"line {kind}"))
-        if len(thin) <= _MOST_MARKS:
-            drawn += [
-                _dot(frame, x, y, f"{kind} dot", f"{name}, {x_label} {x:g}: {y:.5g}", 2.5)
-                for x, y in thin
-            ]
-    return frame.finish(drawn, f"{y_label} over {x_label}. {'; '.join(told)}.")
+        marked = thin if len(thin) <= _MOST_MARKS else []
+        look = {"color": colour(number), "linewidth": 2, "marker": "." if marked else None}
+        kind = f"line c{number}"
+        axes.plot(*zip(*thin, strict=True), gid=kind, **look)
+        titles[kind] = [f"{name}, {x_label} {x:g}: {y:.5g}" for x, y in marked]
+    (x_low, x_high), (y_low, y_high) = axes.dataLim.intervalx, axes.dataLim.intervaly
+    if 0 <= y_low and (from_zero or y_low < 0.5 * y_high):
+        axes.set_ylim(bottom=0)
+    axes.locator_params(axis="x", integer=True)  # steps
+    if x_low < 0.5 * x_high:
+        axes.set_xlim(left=0)
+    return _to_svg(figure, f"{y_label} over {x_label}. {'; '.join(told)}.", titles)
 
 
+@_styled()
 def scatter_chart(
     points: Points, colours: Sequence[int | None], names: Sequence[str], x_label: str, y_label: str
-) -> Html:
+) -> Markup:
     """Draws points, each with a colour and a name that is shown where one points at it.
 
     Arguments
@@ -90,71 +123,63 @@ def scatter_chart(
 
     Returns
     -------
-    Html
+    Markup
         An SVG element.
     """
-    xs, ys = zip(*points, strict=True)
-    ranges = ((min(xs), max(xs)), (min(ys), max(ys)))
-    x_range, y_range = (
-        (low - _margin(low, high), high + _margin(low, high)) for low, high in ranges
-    )
-    frame = _Frame(x_range, y_range, x_label, y_label, width=1040, height=560)
-    dots = [
-        _dot(frame, x, y, f"{colour(number)} point", name, 4)
-        for (x, y), number, name in zip(points, colours, names, strict=True)
-    ]
-    return frame.finish(dots, f"{len(points)} points: {y_label} against {x_label}.")
+    figure, axes = _axes(x_label, y_label, width=900, height=500)
+    groups: dict[str, list[int]] = {_GREY: []}  # by colour; grey lies below
+    for place, number in enumerate(colours):
+        groups.setdefault(colour(number), []).append(place)
+    titles = {}
+    for shade, places in groups.items():
+        kind = f"points {shade}"
+        titles[kind] = [names[place] for place in places]
+        xs, ys = ([points[place][i] for place in places] for i in range(2))
+        look = {"markersize": 8, "markeredgecolor": "white", "alpha": 0.85}
+        axes.plot(xs, ys, "o", color=shade, gid=kind, **look)
+    return _to_svg(figure, f"{len(points)} points: {y_label} against {x_label}.", titles)
 
 
+@_styled()
 def picture_chart(
-    address: str,
+    values: "ndarray",
+    value_range: tuple[float, float],
     x_range: tuple[float, float],
     x_label: str,
-    y_ticks: Points,
+    y_ticks: Mapping[str, float],
     y_label: str,
     told: str,
-) -> Html:
-    """Draws a picture between axes.
+) -> Markup:
+    """Draws a matrix as a picture between axes.
 
     Arguments
     ---------
-    address : str
-        A data URI of the picture.
+    values : ndarray
+        [rows, columns], the lowest row first.
+    value_range : tuple[float, float]
+        Values that are darkest and brightest.
     x_range : tuple[float, float]
-        What its left and right edges are.
+        What the picture's left and right edges are.
     x_label, y_label : str
         What the axes show, with units.
-    y_ticks : sequence of (value, height)
-        Heights from 0, the lower edge, to 1.
+    y_ticks : mapping of str to float
+        Names of heights, from 0, the lower edge, to 1.
     told : str
         What it shows, for those who cannot see it.
 
     Returns
     -------
-    Html
+    Markup
         An SVG element.
     """
-    frame = _Frame(x_range, (0, 1), x_label, y_label, dict(y_ticks), height=200)
-    picture = tag(
-        "image",
-        href=address,
-        x=_LEFT,
-        y=_TOP,
-        width=frame.width - _LEFT - _RIGHT,
-        height=frame.height - _TOP - _BOTTOM,
-        preserveAspectRatio="none",
-    )
-    return frame.finish([picture], told)
-
-
-def legend(names: Sequence[str], colours: Sequence[int | None] | None = None) -> Html:
-    """Tells which colour is what."""
-    colours = range(len(names)) if colours is None else colours
-    keys = (
-        tag("span", name, class_=f"key {colour(number)}")
-        for name, number in zip(names, colours, strict=True)
-    )
-    return tag("span", *keys, class_="legend")
+    figure, axes = _axes(x_label, y_label, height=210)
+    axes.grid(False)
+    # Interpolated by the browser: every value is a pixel of the picture that the page holds.
+    look = {"origin": "lower", "cmap": "magma", "aspect": "auto", "interpolation": "none"}
+    low, high = value_range
+    axes.imshow(values, extent=(*x_range, 0, 1), vmin=low, vmax=high, **look)
+    axes.set_yticks(list(y_ticks.values()), list(y_ticks))
+    return _to_svg(figure, told, {})
 
 
 def thin_out(points: Points) -> list[tuple[float, float]]:
@@ -172,108 +197,63 @@ def thin_out(points: Points) -> list[tuple[float, float]]:
     return [tuple(sum(values) / len(part) for values in zip(*part, strict=True)) for part in parts]
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Chooses round numbers between two others.
+def _axes(
+    x_label: str, y_label: str, width: int = 360, height: int = 240
+) -> tuple["Figure", "Axes"]:
+    """Makes empty axes, in a figure of so many points: units of the SVG."""
+    from matplotlib.figure import Figure
 
-    Example
-    -------
-    >>> ticks(0, 0.93), ticks(1997, 2003)
-    ([0.0, 0.2, 0.4, 0.6, 0.8], [1998.0, 2000.0, 2002.0])
-    """
-    span = (high - low) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / most))
-    step = next(s * power for s in (1, 2, 5, 10, 20) if span / (s * power) <= most)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(number * step, 12) + 0.0 for number in range(first, last + 1)]
-
-
-def _room(low: float, high: float) -> tuple[float, float]:
-    """A range for an axis: from 0, if that takes no more room than the values."""
-    if low >= 0 and low < 0.5 * high:
-        return 0.0, high + 0.05 * high
-    return low - _margin(low, high), high + _margin(low, high)
-
-
-def _margin(low: float, high: float) -> float:
-    return 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-
-
-def _dot(frame: "_Frame", x: float, y: float, kind: str, name: str, radius: float) -> Html:
-    left, top = frame.place(x, y)
-    return tag(
-        "circle", tag("title", name), cx=f"{left:.1f}", cy=f"{top:.1f}", r=radius, class_=kind
-    )
-
-
-class _Frame:
-    """Axes with their ticks, and where values lie between them."""
-
-    def __init__(
-        self,
-        x_range: tuple[float, float],
-        y_range: tuple[float, float],
-        x_label: str,
-        y_label: str,
-        y_ticks: Mapping[float, float] | None = None,
-        width: int = _WIDTH,
-        height: int = _HEIGHT,
-    ):
-        self.x_range, self.y_range = x_range, y_range
-        self.x_label, self.y_label = x_label, y_label
-        self.y_ticks = {y: y for y in ticks(*y_range)} if y_ticks is None else y_ticks
-        self.width, self.height = width, height
-
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        (x_low, x_high), (y_low, y_high) = self.x_range, self.y_range
-        across = (x - x_low) / ((x_high - x_low) or 1)
-        up = (y - y_low) / ((y_high - y_low) or 1)
-        left = _LEFT + across * (self.width - _LEFT - _RIGHT)
-        return left, self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM)
-
-    def finish(self, drawn: Sequence[Html], told: str) -> Html:
-        """The whole: the axes behind what is drawn."""
-        return tag(
-            "svg",
-            *self._axes(),
-            *drawn,
-            viewBox=f"0 0 {self.width} {self.height}",
-            role="img",
-            aria_label=told,
+    figure = Figure(figsize=(width / 72, height / 72))
+    axes = figure.add_axes(
+        (
+            _LEFT / width,
+            _BOTTOM / height,
+            (width - _LEFT - _RIGHT) / width,
+            (height - _TOP - _BOTTOM) / height,
         )
-
-    def _axes(self) -> list[Html]:
-        right, floor = self.width - _RIGHT, self.height - _BOTTOM
-        parts = []
-        for number, height in zip(_numbers(self.y_ticks), self.y_ticks.values(), strict=True):
-            _, y = self.place(self.x_range[0], height)
-            parts.append(_line(_LEFT, y, right, y, "grid"))
-            parts.append(_text(_LEFT - 6, y + 4, number, "end"))
-        x_ticks = ticks(*self.x_range)
-        for number, value in zip(_numbers(x_ticks), x_ticks, strict=True):
-            x, _ = self.place(value, self.y_range[0])
-            parts.append(_line(x, floor, x, floor + 4, "axis"))
-            parts.append(_text(x, floor + 17, number, "middle"))
-        parts.append(_line(_LEFT, floor, right, floor, "axis"))
-        parts.append(_text((_LEFT + right) / 2, self.height - 6, self.x_label, "middle"))
-        middle = (_TOP + floor) / 2
-        turned = f"rotate(-90 12 {middle:.0f})"
-        parts.append(_text(12, middle, self.y_label, "middle", transform=turned))
-        return parts
+    )
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis="y", color=_QUIET, alpha=0.2)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(colors=_QUIET)
+    axes.spines["bottom"].set_color(_QUIET)
+    axes.ticklabel_format(scilimits=(-3, 6))
+    axes.locator_params(nbins=5)
+    axes.yaxis.set_label_coords(12 / width, 0.55, transform=figure.transFigure)
+    axes.set_xlabel(_shorten(x_label), color=_QUIET)
+    axes.set_ylabel(_shorten(y_label), color=_QUIET)
+    return figure, axes
 
 
-def _numbers(values: Iterable[float]) -> list[str]:
-    """Ticks' numbers; small ones by their power of ten, for room."""
-    values = list(values)
-    if not 0 < max(map(abs, values), default=0) < 1e-2:
-        return [f"{value:.6g}" for value in values]
-    parts = (f"{value:.3e}".split("e") for value in values)
-    return [f"{float(digits):g}e{int(power)}" if float(digits) else "0" for digits, power in parts]
+def _shorten(text: str) -> str:
+    """A label in one line, without what XML forbids."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Html:
-    places = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
-    return tag("line", **{key: f"{value:.1f}" for key, value in places.items()}, class_=kind)
+def _to_svg(figure: "Figure", told: str, titles: Mapping[str, Sequence[str]]) -> Markup:
+    """Writes a figure as an element of HTML: what it shows, and titles of marks by their group."""
+    from matplotlib import rc_context
 
-
-def _text(x: float, y: float, text: str, anchor: str, **more: str) -> Html:
-    return join(tag("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, **more))
+    with rc_context({"svg.hashsalt": told}):  # ids of marks are a chart's, not a moment's
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = ElementTree.fromstring(file.getvalue())
+    for element in svg.iter():  # HTML knows SVG's names without their namespaces
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {key.rpartition("}")[2]: text for key, text in element.attrib.items()}
+        element.tail = None
+        element.text = (element.text or "").strip()
+        if element.tag == "image":
+            element.set("href", "".join(element.get("href").split()))
+    for group in svg.iter("g"):
+        name = group.attrib.pop("id", None)  # as in every other figure
+        if name in titles:
+            group.set("class", name)
+            for mark, title in zip(group.iter("use"), titles[name], strict=True):
+                ElementTree.SubElement(mark, "title").text = title
+    svg.remove(svg.find("metadata"))
+    svg.remove(svg.find("defs"))  # a style, of the whole page; it stands in style.css
+    svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-label": told}
+    return Markup(ElementTree.tostring(svg, "unicode", short_empty_elements=False))

@@ -3,8 +3,10 @@
 import math
 from collections import Counter
 
+from markupsafe import Markup
+
 from ssast_recipes.records.run import Predictions, RunFolder
-from ssast_recipes.reporting.markup import Html, join, table, tag
+from ssast_recipes.reporting.rendering import render
 
 _MOST_CLASSES = 50  # of a matrix that can still be read
 _NARROW = 15  # classes of a matrix that leaves room beside it
@@ -12,7 +14,7 @@ _MOST_CONFUSIONS = 12
 _MOST_ROWS = 60  # of classes in a table; of more, the worst are shown
 
 
-def confusion_section(predictions: Predictions) -> Html | None:
+def confusion_section(predictions: Predictions) -> Markup | None:
     """Shows the confusion matrix and the most frequent confusions of clips with one label each.
 
     Arguments
@@ -22,29 +24,27 @@ def confusion_section(predictions: Predictions) -> Html | None:
 
     Returns
     -------
-    Html or None
+    Markup or None
         None if clips have several labels.
     """
     if predictions.targets.ndim != 1:
         return None
     counts = confusion_counts(predictions)
-    clips = len(predictions.ids)
-    hits = sum(count for (label, predicted), count in counts.items() if label == predicted)
-    told = f"{hits} of {clips} test clips are classified as labelled, by {predictions.weights}."
-    told = tag("p", told, class_="quiet")
     names = predictions.classes
     wrong = [
         (names[label], names[predicted], count)
         for (label, predicted), count in counts.most_common()
         if label != predicted
-    ][:_MOST_CONFUSIONS]
-    listed = None
-    if wrong:
-        listed = table(["label", "classified as", "clips"], wrong, "Most frequent confusions")
-    if len(names) > _MOST_CLASSES:
-        return join(told, listed)
-    side = "beside" if len(names) <= _NARROW else None
-    return join(told, tag("div", _matrix(names, counts), listed, class_=side))
+    ]
+    return render(
+        "confusions.html.jinja",
+        hits=sum(count for (label, predicted), count in counts.items() if label == predicted),
+        clips=len(predictions.ids),
+        weights=predictions.weights,
+        matrix=_matrix(names, counts) if len(names) <= _MOST_CLASSES else [],
+        dense=len(names) > _NARROW,
+        wrong=wrong[:_MOST_CONFUSIONS],
+    )
 
 
 def confusion_counts(predictions: Predictions) -> Counter[tuple[int, int]]:
@@ -62,35 +62,18 @@ def confusion_counts(predictions: Predictions) -> Counter[tuple[int, int]]:
     return Counter(zip(predictions.targets.tolist(), predicted, strict=True))
 
 
-def _matrix(names: list[str], counts: Counter[tuple[int, int]]) -> Html:
-    """A table with a row a label; a cell is the darker, the more of the row's clips it has."""
-    totals = Counter()
-    for (label, _), count in counts.items():
-        totals[label] += count
-    corner = tag("th", "label", scope="col")
-    head = (tag("th", tag("span", name), scope="col", class_="turned") for name in names)
+def _matrix(
+    names: list[str], counts: Counter[tuple[int, int]]
+) -> list[tuple[str, list[tuple[int, float]]]]:
+    """A row a label: by predicted class, how many clips, and which share of the row's."""
     rows = []
     for label, name in enumerate(names):
-        cells = []
-        for predicted in range(len(names)):
-            count = counts[label, predicted]
-            share = count / totals[label] if count else 0.0
-            kind = " ".join(
-                word
-                for word, is_so in (("own", label == predicted), ("dark", share > 0.8))
-                if is_so
-            )
-            style = f"--share:{share:.2f}" if count else None
-            cells.append(tag("td", count or "", style=style, class_=kind or None))
-        rows.append(tag("tr", tag("th", name, scope="row"), *cells))
-    caption = "Clips by label (rows) and predicted class (columns); shades are shares of a row."
-    body = (tag("thead", tag("tr", corner, *head)), tag("tbody", *rows))
-    kind = "matrix" if len(names) <= _NARROW else "matrix dense"
-    whole = tag("table", tag("caption", caption), *body, class_=kind)
-    return tag("div", whole, class_="scroll", tabindex=0)
+        row = [counts[label, predicted] for predicted in range(len(names))]
+        rows.append((name, [(count, count / sum(row) if count else 0.0) for count in row]))
+    return rows
 
 
-def per_class_section(run: RunFolder, selection: str | None) -> Html:
+def per_class_section(run: RunFolder, selection: str | None) -> Markup:
     """Lists the run's metrics by class, the worst first.
 
     Arguments
@@ -102,7 +85,7 @@ def per_class_section(run: RunFolder, selection: str | None) -> Html:
 
     Returns
     -------
-    Html
+    Markup
         A table.
 
     Raises
@@ -113,28 +96,21 @@ def per_class_section(run: RunFolder, selection: str | None) -> Html:
     metrics, rows = run.per_class(selection)
     ordered = sorted(rows, key=lambda row: _number(row[metrics[0]]))
     named = [metric.replace("_", " ") for metric in metrics]
-    caption = f"{named[0]} by class, the worst first"
+    caption = f"{named[0][:1].upper()}{named[0][1:]} by class, the worst first"
     if len(ordered) > _MOST_ROWS:
         caption += f"; {_MOST_ROWS} of {len(ordered)} classes"
     body = [
-        (row["class"], row["clips"], *(cell for metric in metrics for cell in _cells(row[metric])))
+        (row["class"], row["clips"], *(_shown(row[metric]) for metric in metrics))
         for row in ordered[:_MOST_ROWS]
     ]
     header = ["class", "clips", *(cell for name in named for cell in (name, ""))]
-    return table(header, body, caption=caption)
+    return render("classes.html.jinja", header=header, rows=body, caption=caption)
 
 
 def _number(text: str) -> float:
     return float(text) if text else math.inf  # a class without clips has no worth
 
 
-def _cells(text: str) -> tuple[str, Html | str]:
-    """A number, and a bar if it is a share."""
+def _shown(text: str) -> float | None:
     value = _number(text)
-    if not math.isfinite(value):
-        return "–", ""
-    bar = ""
-    if 0 <= value <= 1:
-        inner = tag("span", class_="bar", style=f"width:{100 * value:.1f}%")
-        bar = tag("div", inner, class_="track")
-    return f"{value:.3f}", bar
+    return value if math.isfinite(value) else None

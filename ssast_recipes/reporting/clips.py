@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import soundfile
-from matplotlib.image import imsave
+from markupsafe import Markup
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,8 +17,8 @@ from ssast_recipes.data.shards import UnreadableAudioError
 from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.records.run import Predictions
 from ssast_recipes.reporting.charts import picture_chart
-from ssast_recipes.reporting.markup import Html, data_uri, join, tag
 from ssast_recipes.reporting.masking import mel
+from ssast_recipes.reporting.rendering import data_uri, render
 
 _MOST_SECONDS = 10.0  # of a clip, so that the page stays small
 _SAMPLE_RATE = 16000  # Hz, of what is played and drawn
@@ -80,7 +80,7 @@ def worst_clips(predictions: Predictions, label_kind: str, count: int) -> list[B
     return found
 
 
-def clips_section(bad: Sequence[BadClip], clips: Mapping[str, Clip]) -> Html:
+def clips_section(bad: Sequence[BadClip], clips: Mapping[str, Clip], weights: str) -> Markup:
     """Shows clips with labels, likeliest classes, spectrogram and a player.
 
     Arguments
@@ -89,42 +89,31 @@ def clips_section(bad: Sequence[BadClip], clips: Mapping[str, Clip]) -> Html:
         Which.
     clips : mapping of str to Clip
         By ID, where their audio is. A line tells of how many it is not at hand.
+    weights : str
+        Which weights are wrong about them.
 
     Returns
     -------
-    Html
+    Markup
         A card a clip.
     """
     sounds = [_sound(clips[one.id]) if one.id in clips else None for one in bad]
+    cards = list(zip(bad, sounds, strict=True))
     missing = sounds.count(None)
-    told = f"The audio of {missing} of these {len(bad)} clips is not at hand."
-    return join(
-        tag("p", told, class_="quiet") if missing else None,
-        tag("div", *map(_card, bad, sounds), class_="grid clips"),
-    )
+    return render("clips.html.jinja", cards=cards, missing=missing, weights=weights)
 
 
-def _card(bad: BadClip, sound: Html | None) -> Html:
-    scores = ", ".join(f"{name} {score:.2f}" for name, score in bad.likeliest)
-    told = tag(
-        "dl",
-        *(tag("dt", "labelled"), tag("dd", ", ".join(bad.labels) or "nothing")),
-        *(tag("dt", "taken for"), tag("dd", scores)),
-        *(tag("dt", "loss"), tag("dd", f"{bad.loss:.3g}")),
-    )
-    return tag("article", tag("h3", bad.id), sound, told, class_="card")
-
-
-def _sound(clip: Clip) -> Html | None:
+def _sound(clip: Clip) -> dict[str, str] | None:
     reader = WaveformReader(_SAMPLE_RATE, max_duration=_MOST_SECONDS)
     try:
         waveform = reader(clip.path, clip.start, clip.duration, epoch=0, clip_id=clip.id)
     except UnreadableAudioError:
         return None
     waveform = as_float(waveform)
-    address = data_uri(encode_audio(waveform), "audio/flac")
-    player = tag("audio", controls=True, preload="metadata", src=address, aria_label=clip.id)
-    return join(draw_spectrogram(waveform, f"Spectrogram of {clip.id}"), player)
+    return {
+        "address": data_uri(encode_audio(waveform), "audio/flac"),
+        "spectrogram": draw_spectrogram(waveform, f"Spectrogram of {clip.id}"),
+    }
 
 
 def encode_audio(waveform: Tensor) -> bytes:
@@ -134,7 +123,7 @@ def encode_audio(waveform: Tensor) -> bytes:
     return file.getvalue()
 
 
-def draw_spectrogram(waveform: Tensor, told: str) -> Html:
+def draw_spectrogram(waveform: Tensor, told: str) -> Markup:
     """Draws the log-mel spectrogram of [samples], as the models see it.
 
     Example
@@ -148,11 +137,16 @@ def draw_spectrogram(waveform: Tensor, told: str) -> Html:
         waveform = F.pad(waveform, (0, filterbank.samples_per_frame - len(waveform)))
     log_mel = filterbank(waveform.unsqueeze(0))[0].T.numpy()  # [mel bins, frames]
     low, high = np.percentile(log_mel, [5, 99.8])  # silence would take most of the colours
-    file = io.BytesIO()
-    colours = {"vmin": low, "vmax": max(high, low + 1e-3), "cmap": "magma", "origin": "lower"}
-    imsave(file, log_mel, format="png", **colours)
     lowest, highest = mel(20.0), mel(_SAMPLE_RATE / 2)
-    heights = [(value, (mel(1000 * value) - lowest) / (highest - lowest)) for value in _KILOHERTZ]
-    seconds = (0.0, len(waveform) / _SAMPLE_RATE)
-    address = data_uri(file.getvalue(), "image/png")
-    return picture_chart(address, seconds, "time / s", heights, "frequency / kHz", told)
+    heights = {
+        f"{value:g}": (mel(1000 * value) - lowest) / (highest - lowest) for value in _KILOHERTZ
+    }
+    return picture_chart(
+        log_mel,
+        (low, max(high, low + 1e-3)),
+        (0.0, len(waveform) / _SAMPLE_RATE),
+        "time / s",
+        heights,
+        "frequency / kHz",
+        told,
+    )

@@ -1,8 +1,12 @@
 """The page's curves: every number that the run logged, over steps."""
 
+from typing import Any
+
+from markupsafe import Markup
+
 from ssast_recipes.records.run import RunFolder, is_number
-from ssast_recipes.reporting.charts import legend, line_chart
-from ssast_recipes.reporting.markup import Html, figure, join, tag
+from ssast_recipes.reporting.charts import colour, line_chart
+from ssast_recipes.reporting.rendering import render
 
 # What is known of the keys of metrics.jsonl: a title, and the unit. In the order of the page.
 _KNOWN = {
@@ -12,19 +16,21 @@ _KNOWN = {
     "accuracy": ("Accuracy", "share of clips"),
     "masked_patch_accuracy": ("Masked-patch accuracy", "share of masked patches"),
     "mAP": ("mAP", "mean average precision"),
+    "spread": ("Spread of embeddings", "distance from mean / length"),
+    "rank": ("Rank of embeddings", "effective rank"),
 }
 _LAST = {
     "constant_patches": ("Constant patches", "share of masked patches"),
     "learning_rate": ("Learning rate", "learning rate"),
     "clips_per_second": ("Throughput", "clips / s"),
 }
-_PROBE = "probe_"
+_PROBE, _PROBES = "probe_", "Probes"
 # `valid_score` is the metric or the loss again; a test has no curve.
 _LEFT_OUT = frozenset({"step", "epoch", "valid_score"})
 _STAGES = ("train", "valid")
 
 
-def curves_section(run: RunFolder) -> Html | None:
+def curves_section(run: RunFolder) -> Markup | None:
     """Draws a chart for every number in the log, training and validation in one.
 
     Arguments
@@ -34,11 +40,11 @@ def curves_section(run: RunFolder) -> Html | None:
 
     Returns
     -------
-    Html or None
+    Markup or None
         The charts; None if nothing was logged.
     """
     charts = [_chart(run, *choice) for choice in _choose(run)]
-    return tag("div", *charts, class_="grid") if charts else None
+    return render("curves.html.jinja", charts=charts) if charts else None
 
 
 def _choose(run: RunFolder) -> list[tuple[str, str, list[str]]]:
@@ -54,12 +60,24 @@ def _choose(run: RunFolder) -> list[tuple[str, str, list[str]]]:
     others = [key for key in found if key not in {*_KNOWN, *_LAST, *probes}]
     charts = [(*_KNOWN[key], [key]) for key in _KNOWN if key in found]
     if probes:
-        charts.append(("Probes", "share of clips", probes))
-    charts += [(key.replace("_", " "), "", [key]) for key in others]
+        charts.append((_PROBES, "share of clips", probes))
+    charts += [(_title(key), "", [key]) for key in others]
     return charts + [(*_LAST[key], [key]) for key in _LAST if key in found]
 
 
-def _chart(run: RunFolder, title: str, unit: str, keys: list[str]) -> Html:
+def _title(key: str) -> str:
+    """A key of the log as a heading.
+
+    Example
+    -------
+    >>> _title("gradient_norm")
+    'Gradient norm'
+    """
+    words = key.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _chart(run: RunFolder, title: str, unit: str, keys: list[str]) -> dict[str, Any]:
     logged = {record["stage"] for record in run.records} - {"test"}
     stages = [*_STAGES, *sorted(logged - set(_STAGES))]
     lines = {}
@@ -68,7 +86,6 @@ def _chart(run: RunFolder, title: str, unit: str, keys: list[str]) -> Html:
             name = key.removeprefix(_PROBE) if key.startswith(_PROBE) else stage
             lines.setdefault(name, []).extend(run.series(stage, key))
     # A stage without the number keeps its colour, so that a stage has one on the whole page.
-    names = [name for name, points in lines.items() if points]
-    colours = [number for number, points in enumerate(lines.values()) if points]
-    caption = join(tag("b", title), legend(names, colours))
-    return figure(line_chart(lines, "step", unit or title), caption, class_="chart")
+    keys = [(name, colour(number)) for number, (name, points) in enumerate(lines.items()) if points]
+    drawn = line_chart(lines, "step", unit or title, from_zero=title == _PROBES)
+    return {"title": title, "legend": keys, "drawn": drawn}

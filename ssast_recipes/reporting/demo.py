@@ -6,11 +6,15 @@ import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
+from ssast_recipes.reporting.rendering import render
 from ssast_recipes.runs.jobs import Job
+from ssast_recipes.system import words
 from ssast_recipes.system.files import beside, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAMES = {"scratch": "from scratch", "pretrained": "pretrained"}
 
@@ -20,6 +24,7 @@ def write_report(
     pretraining: Job,
     trainings: Mapping[str, Sequence[Job]],
     summary: Mapping[str, Sequence[float]],
+    quick: bool = False,
 ) -> str:
     """Writes `report.md` and its pictures to a demo's folder.
 
@@ -33,6 +38,8 @@ def write_report(
         By kind, "scratch" and "pretrained", the finished runs: one a seed.
     summary : mapping
         By kind, the accuracies in [0, 1].
+    quick : bool
+        Whether it was a quick demo, which means nothing but that everything runs.
 
     Returns
     -------
@@ -47,39 +54,20 @@ def write_report(
         draw_curves(pretraining, trainings).savefig(part, format="png", dpi=100)
 
     table = format_table(summary)
-    one, before = trainings["pretrained"][0], pretraining.results
-    num_classes, num_steps = one.options["num_classes"], one.options["num_steps"]
-    clips, found = one.results["num_clips"], before["metrics"]["last"]["masked_patch_accuracy"]
-    num_masked = pretraining.options["num_masked_patches"]
-    commands = "\n".join(
-        _command(job, output / "again" / job.folder.relative_to(output))
-        for job in (pretraining, trainings["scratch"][0], one)
+    one, num_steps = trainings["pretrained"][0], trainings["pretrained"][0].options["num_steps"]
+    text = render(
+        "demo.md.jinja",
+        table=table,
+        training=one,
+        pretraining=pretraining,
+        quick=quick,
+        num_seeds=len(summary["scratch"]),
+        commands=[
+            _command(job, output / "again" / job.folder.relative_to(output))
+            for job in (pretraining, trainings["scratch"][0], one)
+        ],
     )
-    paragraphs = (
-        "# What pretraining gained",
-        f"{num_classes} families of fabricated sounds, {clips['train']} labelled clips to train on "
-        f"and {clips['test']} others to test on. Accuracy in %, after the last step:",
-        table,
-        f"Both rows: the same model, labels, {num_steps} steps and augmentation; the learning rate "
-        "is for each the best of the same list. The second row began "
-        f"with the weights that {pretraining.options['num_steps']} steps of pretraining made of "
-        f"{before['num_clips']['train']} clips without labels, in {before['seconds'] / 60:.1f} "
-        f"minutes ({before['device']}). The deviation is of {len(summary['scratch'])} seeds after "
-        "one pretraining; the learning rates were chosen on these test clips, for both rows alike.",
-        f"The gain is a head start after {num_steps} steps, not fewer labels: with three times the "
-        "steps, training from scratch catches up at this scale (docs/demo.md of the repository).",
-        "## What pretraining sees, and redraws",
-        "![spectrograms, masked, reconstructed](pictures/reconstruction.png)",
-        "Clips held out of pretraining: as they are, without the masked patches, with those "
-        f"redrawn, and which of them were found. Among the {num_masked} masked patches of a clip, "
-        f"{100 * found:.0f} % are found; "
-        f"by chance {100 / num_masked:.0f} %.",
-        "## How it went",
-        "![loss and accuracy](pictures/curves.png)",
-        "## Again, by hand",
-        f"```bash\nexport OMP_NUM_THREADS=1\n{commands}\n```",
-    )
-    write_text(output / "report.md", "\n\n".join(paragraphs) + "\n")
+    write_text(output / "report.md", f"{text}\n")
     return (
         f"\n{table}\n\nAfter {num_steps} steps, that is; with three times as many, training from "
         f"scratch catches up.\nReport with pictures: {output / 'report.md'}"
@@ -102,10 +90,10 @@ def format_table(summary: Mapping[str, Sequence[float]]) -> str:
     Example
     -------
     >>> print(format_table({"scratch": [0.2, 0.25], "pretrained": [0.4, 0.45]}))
-    |              | mean ± std | seed 1 | seed 2 |
-    |--------------|------------|--------|--------|
-    | from scratch | 22.5 ± 3.5 |   20.0 |   25.0 |
-    | pretrained   | 42.5 ± 3.5 |   40.0 |   45.0 |
+    |              |   mean ± std |   seed 1 |   seed 2 |
+    |:-------------|-------------:|---------:|---------:|
+    | from scratch |   22.5 ± 3.5 |     20.0 |     25.0 |
+    | pretrained   |   42.5 ± 3.5 |     40.0 |     45.0 |
     <BLANKLINE>
     Gained: 20.0 points.
     """
@@ -114,16 +102,15 @@ def format_table(summary: Mapping[str, Sequence[float]]) -> str:
         percent = [100 * value for value in values]
         means[kind] = statistics.mean(percent)
         mean = f"{means[kind]:.1f} ± {statistics.stdev(percent):.1f}"
-        cells = "".join(f" {value:6.1f} |" for value in percent)
-        rows.append(f"| {NAMES[kind]:<12} | {mean:<10} |{cells}")
+        rows.append([NAMES[kind], mean, *(f"{value:.1f}" for value in percent)])
     seeds = range(1, len(summary["scratch"]) + 1)
-    head = f"| {'':<12} | mean ± std |" + "".join(f" seed {seed} |" for seed in seeds)
-    rule = f"|{'-' * 14}|{'-' * 12}|" + f"{'-' * 8}|" * len(seeds)
+    head = ["", "mean ± std", *(f"seed {seed}" for seed in seeds)]
     gain = means["pretrained"] - means["scratch"]
-    return "\n".join([head, rule, *rows, "", f"Gained: {gain:.1f} points."])
+    table = words.format_table(head, rows, "pipe", numbers=True)
+    return f"{table}\n\nGained: {gain:.1f} points."
 
 
-def draw_curves(pretraining: Job, trainings: Mapping[str, Sequence[Job]]) -> Figure:
+def draw_curves(pretraining: Job, trainings: Mapping[str, Sequence[Job]]) -> "Figure":
     """Draws the losses of pretraining, and loss and accuracy of what came after, over steps.
 
     Arguments
@@ -137,6 +124,8 @@ def draw_curves(pretraining: Job, trainings: Mapping[str, Sequence[Job]]) -> Fig
     -------
     Figure
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(14, 3.6), layout="constrained")
     contrastive, found, loss, accuracy = figure.subplots(1, 4)
     for stage, style in (("train", {"alpha": 0.5}), ("valid", {"marker": "o"})):

@@ -1,10 +1,11 @@
-"""The page's map of the test clips: their embeddings, projected to two dimensions."""
+"""The page's map of clips: their embeddings, projected to two dimensions."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from markupsafe import Markup
 from torch import Tensor
 from tqdm import tqdm
 
@@ -13,11 +14,13 @@ from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.shards import UnreadableAudioError
 from ssast_recipes.inference.models import AudioEncoder
-from ssast_recipes.reporting.charts import NUM_COLOURS, legend, scatter_chart
-from ssast_recipes.reporting.markup import Html, figure, join, tag
+from ssast_recipes.reporting.charts import COLOURS, colour, scatter_chart
+from ssast_recipes.reporting.rendering import render
 
 
-def embeddings_section(folder: Path, clips: Sequence[Clip], count: int, device: str | None) -> Html:
+def embeddings_section(
+    folder: Path, clips: Sequence[Clip], count: int, device: str | None, kind: str = "test"
+) -> Markup:
     """Embeds clips with the run's model, and draws them where their two main components put them.
 
     Arguments
@@ -25,15 +28,17 @@ def embeddings_section(folder: Path, clips: Sequence[Clip], count: int, device: 
     folder : Path
         The run's folder, with a `model`.
     clips : sequence of Clip
-        Of the test set.
+        Of the test set, or of validation.
     count : int
         How many to embed at most, evenly from the sequence.
     device : str, optional
         Where to compute.
+    kind : str
+        What the clips are called: test or validation clips.
 
     Returns
     -------
-    Html
+    Markup
         The map.
 
     Raises
@@ -59,17 +64,17 @@ def embeddings_section(folder: Path, clips: Sequence[Clip], count: int, device: 
         if waveforms:
             vectors.append(encoder.encode_batch(waveforms, encoder.sample_rate))
     if len(embedded) < 3:
-        raise ValueError(f"the audio of {len(embedded)} test clips is at hand, too few for a map")
+        raise ValueError(f"the audio of {len(embedded)} {kind} clips is at hand, too few for a map")
     whole = torch.cat(vectors)
     if not whole.isfinite().all():
         raise ValueError("the model's embeddings are not finite numbers: training diverged")
-    return _draw(embedded, whole, len(clips))
+    return _draw(embedded, whole, len(clips), kind)
 
 
-def _draw(clips: Sequence[Clip], vectors: Tensor, total: int) -> Html:
+def _draw(clips: Sequence[Clip], vectors: Tensor, total: int, kind: str) -> Markup:
     points, shares = principal_components(vectors)
     labels = [clip.labels[0] if clip.labels else "" for clip in clips]
-    common = [name for name, _ in Counter(filter(None, labels)).most_common(NUM_COLOURS)]
+    common = [name for name, _ in Counter(filter(None, labels)).most_common(len(COLOURS))]
     numbers = {name: number for number, name in enumerate(sorted(common))}
     names = [f"{clip.id}: {', '.join(clip.labels) or 'no label'}" for clip in clips]
     first, second = (
@@ -78,17 +83,18 @@ def _draw(clips: Sequence[Clip], vectors: Tensor, total: int) -> Html:
     drawn = scatter_chart(
         points.tolist(), [numbers.get(label) for label in labels], names, first, second
     )
-    keys: dict[str, int | None] = dict(numbers)
-    if any(label not in numbers for label in labels):
-        keys["others"] = None
-    several = any(len(clip.labels) > 1 for clip in clips)
-    told = (
-        f"Embeddings of {len(clips)} of {total} test clips on their two principal components, by "
-        f"{'first ' if several else ''}label. Two components show little of what many dimensions "
-        "hold apart."
+    keys = [(name, colour(number)) for name, number in numbers.items()]
+    if keys and any(label not in numbers for label in labels):
+        keys.append(("others", colour(None)))
+    return render(
+        "embeddings.html.jinja",
+        drawn=drawn,
+        keys=keys,
+        clips=len(clips),
+        total=total,
+        kind=kind,
+        several=any(len(clip.labels) > 1 for clip in clips),
     )
-    caption = join(legend(list(keys), list(keys.values())), tag("span", told, class_="quiet"))
-    return figure(drawn, caption, class_="chart wide")
 
 
 def principal_components(vectors: Tensor) -> tuple[Tensor, list[float]]:

@@ -4,11 +4,12 @@ import io
 import math
 import re
 from pathlib import Path
+from typing import Any
 
-from matplotlib.image import imread, imsave
+from markupsafe import Markup
 
 from ssast_recipes.records.run import RunFolder, is_number
-from ssast_recipes.reporting.markup import Html, data_uri, figure, join, table, tag
+from ssast_recipes.reporting.rendering import data_uri, render
 
 _NAME = re.compile(r"(?P<kind>\w+)_(?P<step>\d+)\.png")
 _MOST_PICTURES = 6
@@ -17,7 +18,7 @@ _JPEG_QUALITY = 88
 _LOWEST = 20.0  # Hz, of the filterbank
 
 
-def pictures_section(run: RunFolder) -> Html | None:
+def pictures_section(run: RunFolder) -> Markup | None:
     """Shows pictures of validation, from the first to the last.
 
     Arguments
@@ -27,7 +28,7 @@ def pictures_section(run: RunFolder) -> Html | None:
 
     Returns
     -------
-    Html or None
+    Markup or None
         Six pictures at most, spread evenly; None if there are none. The run's `notes` tell what is
         not a picture.
     """
@@ -42,18 +43,12 @@ def pictures_section(run: RunFolder) -> Html | None:
         steps = [steps[place] for place in places]
     shown = [_picture(run, step, found[step]) for step in reversed(steps)]
     shown = [picture for picture in shown if picture is not None]
-    if not shown:
-        return None
-    told = tag(
-        "p",
-        "Clips of validation: the spectrogram, what the encoder sees of it and, as far as there is "
-        "a head for it, what it redraws, and which masked patches it finds among those of the "
-        "clip. The latest first; masks are the same every time.",
-    )
-    return join(told, *shown[:1], tag("div", *shown[1:], class_="pair") if shown[1:] else None)
+    return render("pictures.html.jinja", pictures=shown) if shown else None
 
 
-def _picture(run: RunFolder, step: int, path: Path) -> Html | None:
+def _picture(run: RunFolder, step: int, path: Path) -> dict[str, Any] | None:
+    from matplotlib.image import imread, imsave
+
     file = io.BytesIO()
     try:
         if path.stat().st_size > _LARGEST:
@@ -64,22 +59,17 @@ def _picture(run: RunFolder, step: int, path: Path) -> Html | None:
     except (OSError, ValueError, LookupError, SyntaxError):  # the last is Pillow's, of a bad PNG
         run.notes.append(f"pictures/{path.name} is no picture of a validation, and left out.")
         return None
-    image = tag(
-        "img",
-        src=data_uri(file.getvalue(), "image/jpeg"),
-        alt=f"Clips of validation after step {step}: spectrograms, masked, and predicted",
-        width=pixels.shape[1],
-        height=pixels.shape[0],
-    )
-    return figure(image, f"After step {step:,}", class_="picture")
+    height, width, _ = pixels.shape
+    address = data_uri(file.getvalue(), "image/jpeg")
+    return {"step": step, "address": address, "width": width, "height": height}
 
 
-def frequencies_section(run: RunFolder) -> Html | None:
+def frequencies_section(run: RunFolder) -> Markup | None:
     """Shows which share of each frequency row validation masked, the highest on top.
 
     Returns
     -------
-    Html or None
+    Markup or None
         A table; None if the log does not tell.
     """
     logged = [record.get("masked_share_by_row") for record in run.records]
@@ -90,14 +80,13 @@ def frequencies_section(run: RunFolder) -> Html | None:
     edges = _row_edges(run, len(shares))
     rows = []
     for row in reversed(range(len(shares))):
-        bar = tag("span", class_="bar", style=f"width:{100 * shares[row]:.1f}%")
         name = f"{row + 1}"
         if edges is not None:
             name = f"{edges[row]:,.0f} – {edges[row + 1]:,.0f} Hz"
-        rows.append((name, f"{100 * shares[row]:.1f} %", tag("div", bar, class_="track")))
+        rows.append((name, shares[row]))
     first = "frequencies" if edges is not None else "row of patches, from below"
     caption = f"Share of patches masked in validation, by frequency; {100 * mean:.1f} % altogether"
-    return table([first, "masked", ""], rows, caption=caption)
+    return render("frequencies.html.jinja", first=first, rows=rows, caption=caption)
 
 
 def _row_edges(run: RunFolder, num_rows: int) -> list[float] | None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from markupsafe import Markup
 
 from ssast_recipes.records.run import RunFolder, is_number
-from ssast_recipes.reporting.markup import Html, join, table, tag
+from ssast_recipes.reporting.rendering import render
 
 _WEIGHTS = {
     "last": "last step",
@@ -37,47 +38,50 @@ def title_of(run: RunFolder) -> str:
     return f"{kind}: {', '.join(about)}" if about else kind
 
 
-def results_section(run: RunFolder) -> Html:
+def kind_of_clips(run: RunFolder) -> str:
+    """Names the clips that a run is judged by: pretraining recipes validate and test on the same.
+
+    Example
+    -------
+    >>> from pathlib import Path
+    >>> kind_of_clips(RunFolder(Path("a"), {"dataset": "ESC-10", "fold": 1, "seed": 2}))
+    'test'
+    """
+    valid, test = run.setting("valid_manifests"), run.setting("test_manifests")
+    return "validation" if run.is_pretraining and valid and valid == test else "test"
+
+
+def results_section(run: RunFolder) -> Markup:
     """Shows the metric by selection of the weights, or that the run was not evaluated."""
     values = _mapping(run.results.get("value"))
     if not values:
-        limit = run.setting("num_steps")
-        so_far = f"Its log ends at step {run.last_step:,}" + (f" of {limit}." if limit else ".")
-        return tag(
-            "p", tag("b", "Not evaluated: no results yet. "), so_far, class_="note", role="status"
-        )
+        so_far = {"last_step": run.last_step, "num_steps": run.setting("num_steps")}
+        return render("results.html.jinja", tiles=[], **so_far)
     metric = str(run.results.get("metric", "metric")).replace("_", " ")
     clips = _mapping(run.results.get("num_clips")).get("test")
+    kind = kind_of_clips(run)
     tiles = [
-        tag(
-            "div",
-            tag("span", f"{value:.4g}" if is_number(value) else "–", class_="number"),
-            tag("span", f"{metric}, {_WEIGHTS.get(name, name)}", class_="name"),
-        )
+        (f"{value:.4g}" if is_number(value) else "–", f"{metric}, {_WEIGHTS.get(name, name)}")
         for name, value in values.items()
     ]
-    told = [f"On {clips} test clips."] if clips is not None else []
+    told = [f"On {clips} {kind} clips."] if clips is not None else []
     masked = run.setting("num_masked_patches") or ""
     if run.results.get("metric") == "masked_patch_accuracy" and re.fullmatch("[1-9][0-9]*", masked):
         told.append(f"By chance, 1 in {masked} masked patches is found: {1 / float(masked):.2g}.")
     chosen = run.results.get("best_is_chosen_on")
     if chosen and "best" in values:
         told.append(f"The best weights were chosen on {chosen}.")
-    return join(tag("div", *tiles, class_="tiles"), tag("p", " ".join(told), class_="quiet"))
+    return render("results.html.jinja", tiles=tiles, told=told)
 
 
-def configuration_section(run: RunFolder) -> Html:
+def configuration_section(run: RunFolder) -> Markup:
     """Tells the configuration in brief and, folded in, every plain value."""
-    brief = table([], _brief(run), caption="In brief")
     plain = [
         (key, node.value)
         for key, node in run.settings.items()
         if isinstance(node, yaml.ScalarNode) and not node.tag.startswith("!")
     ]
-    if not plain:
-        return brief
-    whole = table(["key", "value"], plain, caption="Top level of hyperparams.yaml")
-    return join(brief, tag("details", tag("summary", "All plain values"), whole))
+    return render("configuration.html.jinja", brief=_brief(run), plain=plain)
 
 
 def _brief(run: RunFolder) -> list[tuple[str, Any]]:
@@ -85,7 +89,11 @@ def _brief(run: RunFolder) -> list[tuple[str, Any]]:
     rows = {
         "Data": _join(results.get("dataset"), results.get("protocol")),
         "Clips": _join(
-            *(f"{n} {split}" for split, n in _mapping(results.get("num_clips")).items())
+            *(
+                f"{n} {split}"
+                for split, n in _mapping(results.get("num_clips")).items()
+                if split != "test" or kind_of_clips(run) == "test"
+            )
         ),
         "Model": _model(run),
         "Begins with": _origin(run),
@@ -127,8 +135,16 @@ def _model(run: RunFolder) -> str:
 def _origin(run: RunFolder) -> str:
     source = run.results.get("pretrained_from")
     if isinstance(source, Mapping):
-        digest = source.get("sha256")
-        return _join(source.get("name"), digest and f"SHA-256 {str(digest)[:_SHORT]}")
+        digest, before = source.get("sha256"), _mapping(source.get("run"))
+        seed = before.get("seed")
+        return _join(
+            before.get("experiment"),
+            before.get("dataset"),
+            None if seed is None else f"seed {seed}",
+            run.setting("pretrained_encoder"),
+            source.get("name"),
+            digest and f"SHA-256 {str(digest)[:_SHORT]}",
+        )
     if "pretrained_from" in run.results:
         return "fresh weights (from scratch)"
     named = run.setting("pretrained_encoder")

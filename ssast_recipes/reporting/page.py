@@ -1,9 +1,10 @@
 """The page itself: its sections, in order, and its looks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from string import Template
 from typing import TypeVar
+
+from markupsafe import Markup
 
 from ssast_recipes import __version__
 from ssast_recipes.records.run import RunFolder, read_run
@@ -11,33 +12,19 @@ from ssast_recipes.reporting.classes import confusion_section, per_class_section
 from ssast_recipes.reporting.clips import clips_section, worst_clips
 from ssast_recipes.reporting.curves import curves_section
 from ssast_recipes.reporting.embeddings import embeddings_section
-from ssast_recipes.reporting.markup import Html, join, tag
 from ssast_recipes.reporting.masking import frequencies_section, pictures_section
-from ssast_recipes.reporting.overview import configuration_section, results_section, title_of
-from ssast_recipes.reporting.style import STYLE
+from ssast_recipes.reporting.overview import (
+    configuration_section,
+    kind_of_clips,
+    results_section,
+    title_of,
+)
+from ssast_recipes.reporting.rendering import render
 from ssast_recipes.system.errors import explain
 from ssast_recipes.weights.formats.config import ModelConfig, read_config
 from ssast_recipes.weights.formats.folder import find_model_folder
 
 _Made = TypeVar("_Made")
-
-# The policy lets a browser fetch and execute nothing, whatever the page may hold.
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-media-src data:; style-src 'unsafe-inline'">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-$body
-</body>
-</html>
-""")
 
 
 def make_page(
@@ -75,14 +62,19 @@ def make_page(
         "Masked by frequency": frequencies_section(run),
         **_test_sections(run, num_clips, num_points, device),
     }
-    if run.notes:
-        sections["Left out"] = tag("ul", *(tag("li", note) for note in run.notes))
-    return _lay_out(run, {name: made for name, made in sections.items() if made is not None})
+    return render(
+        "page.html.jinja",
+        title=title_of(run),
+        folder=run.path,
+        sections={name: made for name, made in sections.items() if made is not None},
+        notes=run.notes,
+        version=__version__,
+    )
 
 
 def _test_sections(
     run: RunFolder, num_clips: int, num_points: int, device: str | None
-) -> dict[str, Html | None]:
+) -> dict[str, Markup | None]:
     """What is told of single test clips, as far as the run left them and they are at hand."""
     if not run.results:
         return {}
@@ -90,7 +82,7 @@ def _test_sections(
         run, "The model", lambda: read_config(find_model_folder(run.path))
     )
     selection = str(config.provenance.get("weights")) if config else None
-    sections: dict[str, Html | None] = {}
+    sections: dict[str, Markup | None] = {}
     clips = _attempt(run, "Test clips", run.test_clips) or {}
     if not run.is_pretraining:
         predictions = _attempt(run, "Predictions", lambda: run.predictions(selection))
@@ -101,19 +93,14 @@ def _test_sections(
             kind = config.label_kind if config else None
             kind = kind or ("single" if predictions.targets.ndim == 1 else "multi")
             bad = worst_clips(predictions, kind, num_clips)
-            sections["Worst clips"] = join(
-                tag(
-                    "p",
-                    f"Test clips of the highest loss, by {predictions.weights}.",
-                    class_="quiet",
-                ),
-                clips_section(bad, clips),
-            )
+            sections["Worst clips"] = clips_section(bad, clips, predictions.weights)
     if config is not None and clips and num_points:
         sections["Embeddings"] = _attempt(
             run,
             "Embeddings",
-            lambda: embeddings_section(run.path, list(clips.values()), num_points, device),
+            lambda: embeddings_section(
+                run.path, list(clips.values()), num_points, device, kind_of_clips(run)
+            ),
         )
     return sections
 
@@ -125,22 +112,3 @@ def _attempt(run: RunFolder, name: str, make: Callable[[], _Made]) -> _Made | No
     except (OSError, ValueError) as error:
         run.notes.append(f"{name}: {explain(error)}")
         return None
-
-
-def _lay_out(run: RunFolder, sections: dict[str, Html]) -> str:
-    title = title_of(run)
-    anchors = {name: name.lower().replace(", ", "-").replace(" ", "-") for name in sections}
-    links = (tag("a", name, href=f"#{anchor}") for name, anchor in anchors.items())
-    parts: Sequence[Html] = [
-        tag("header", tag("p", str(run.path), class_="quiet"), tag("h1", title)),
-        tag("nav", *links, aria_label="Sections"),
-        tag(
-            "main",
-            *(
-                tag("section", tag("h2", name, id=anchors[name]), content)
-                for name, content in sections.items()
-            ),
-        ),
-        tag("footer", f"Made by ssast report, ssast-recipes {__version__}"),
-    ]
-    return _PAGE.substitute(title=join(title), style=STYLE, body="\n".join(parts))

@@ -1,8 +1,11 @@
 """What `ssast crossval` prints: folds, their mean and their deviation."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
+
+from ssast_recipes.system import words
 
 # What a run may be judged by, and the heading of its column.
 _HEADINGS = {"last": "last epoch", "averaged": "averaged", "best": "best epoch"}
@@ -88,15 +91,16 @@ def format_table(summary: Mapping[str, Any]) -> str:
     """Makes the table, in percent, of what `summarise` returned."""
     runs = summary["runs"]
     headings = {name: text for name, text in _HEADINGS.items() if name in summary["averages"]}
-    lines = [f"{summary['metric']} in % (epoch)", ""]
-    lines.append("fold  seed" + "".join(f"{text:>15}" for text in headings.values()))
+    rows = []
     for record in runs:
-        line = f"{record['fold']:4}{record['seed']:6}"
+        row = [record["fold"], record["seed"]]
         for selection in headings:
             epochs = record["epochs"][selection]
-            epoch = f"({epochs[0]}-{epochs[-1]})" if isinstance(epochs, list) else f"({epochs})"
-            line += f"{100 * record['value'][selection]:9.2f}{epoch:>6}"
-        lines.append(line)
+            epoch = f"{epochs[0]}-{epochs[-1]}" if isinstance(epochs, list) else f"{epochs}"
+            row.append(f"{100 * record['value'][selection]:.2f} ({epoch})")
+        rows.append(row)
+    table = words.format_table(["fold", "seed", *headings.values()], rows, numbers=True)
+    lines = [f"{summary['metric']} in % (epoch)", "", table]
 
     num_folds = len({record["fold"] for record in runs})
     over = f"{num_folds} folds" if num_folds > 1 else "1 fold"
@@ -105,15 +109,19 @@ def format_table(summary: Mapping[str, Any]) -> str:
     # An epoch that was chosen by what it is judged by flatters: say so.
     on_test = all(record["validated_on_test"] for record in runs)
     star = " *" if on_test and "best" in headings else ""
-    lines += ["", f"mean ± standard deviation over {over}"]
-    for name, label in {
+    labels = {
         "last": "last epoch",
         "averaged": "averaged weights",
         "best": f"each fold's own best epoch{star}",
         "best_by_average": f"best epoch by the folds' average (as released){star}",
-    }.items():
-        if name in summary["averages"]:
-            lines.append(f"  {label:<50}{_format(summary['averages'][name])}")
+    }
+    averages = [
+        (label, _format(summary["averages"][name]))
+        for name, label in labels.items()
+        if name in summary["averages"]
+    ]
+    lines += ["", f"mean ± standard deviation over {over}"]
+    lines.append(textwrap.indent(words.format_table([], averages, "plain"), "  "))
     if star:
         lines.append("* chosen on the test clips")
     return "\n".join(lines)
@@ -122,7 +130,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
 def _format(average: Mapping[str, Any]) -> str:
     if "left_out" in average:
         return f"left out: {average['left_out']}"
-    text = f"{100 * average['mean']:6.2f}"
+    text = f"{100 * average['mean']:.2f}"
     if average["standard_deviation"] is not None:
         text += f" ± {100 * average['standard_deviation']:.2f}"
     if "epochs" in average:

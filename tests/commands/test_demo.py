@@ -60,9 +60,10 @@ def test_pretraining_sees_no_test_clip_and_no_label(demo):
     assert not re.search(r"output_keys:.*target", hparams.split("# Front end")[0])
 
 
-def test_the_report_has_its_pictures(demo):
+def test_the_report_has_its_pictures_and_says_that_it_was_quick(demo):
     folder, _ = demo
     report = (folder / "report.md").read_text()
+    assert report.startswith("# A quick demo\n") and "catches up" not in report
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", report)
     assert pictures == ["pictures/reconstruction.png", "pictures/curves.png"]
     for picture in pictures:

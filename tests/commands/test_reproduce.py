@@ -10,6 +10,7 @@ from ssast_recipes.records.settings import read_settings
 from ssast_recipes.reporting.tables.plan import Places, make_plan
 from ssast_recipes.reporting.tables.rows import read_table, table_names
 from ssast_recipes.reporting.tables.scales import read_scale, scale_table
+from tests.jobs_in_process import run_in_process
 
 DATA = ["AudioSet", "ESC-10", "ESC-50", "IEMOCAP", "LibriSpeech", "SpeechCommands", "VoxCeleb1"]
 
@@ -182,6 +183,11 @@ def test_wrong_words_are_told(tmp_path, monkeypatch, capsys, words, line):
 # ---- smoke
 
 
+@pytest.fixture
+def in_process(monkeypatch, quiet_logging):
+    monkeypatch.setattr("ssast_recipes.runs.jobs.run_jobs", run_in_process)
+
+
 def run_smoke(tmp_path, capsys, *words):
     assert reproduce(*words, "--scale", "smoke", "--output", tmp_path) == 0
     capsys.readouterr()
@@ -190,7 +196,7 @@ def run_smoke(tmp_path, capsys, *words):
     return capsys.readouterr().out
 
 
-def test_a_sample_runs_and_fills_what_it_is_of(tmp_path, capsys, quiet_logging):
+def test_a_sample_runs_and_fills_what_it_is_of(tmp_path, capsys, in_process):
     rows = "joint, 78 % masked;frame, from scratch"
     text = run_smoke(tmp_path, capsys, "esc10", "--rows", rows)
     results = sorted(tmp_path.rglob("results.json"))
@@ -209,7 +215,7 @@ def test_a_sample_runs_and_fills_what_it_is_of(tmp_path, capsys, quiet_logging):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", table_names())
-def test_every_configuration_runs(tmp_path, capsys, quiet_logging, name):
+def test_every_configuration_runs(tmp_path, capsys, in_process, name):
     run_smoke(tmp_path, capsys, name)
     places = Places(tmp_path / "smoke", tmp_path / "smoke" / "data")
     jobs = plan(places, name, scale="smoke").jobs

@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from ssast_recipes.commands.main import main
 from ssast_recipes.data.manifest import read_manifest
 from ssast_recipes.data.synthetic import make_audioset, make_esc50
 from ssast_recipes.records.predictions import read_predictions
+from ssast_recipes.reporting.charts import COLOURS
 from tests.recipes.conftest import RECIPES
 from tests.report_page import check_page
 
@@ -137,7 +140,12 @@ def test_a_run_of_one_label_a_clip(runs, tmp_path):
         assert rate == expected_rate == 16000
         np.testing.assert_allclose(samples, expected, atol=2**-15)
     assert [p.shape for p in page.pictures()] == [(128, 68, 4)] * 3
-    assert len(page.all("circle", **{"class": "c0 point"})) == 2  # of four classes
+    colours = [
+        re.search("fill: (#[0-9a-f]+)", has["style"])[1]
+        for name, has, texts in page.elements
+        if name == "use" and texts and texts[0].partition(":")[0] in clips
+    ]
+    assert Counter(colours) == dict.fromkeys(COLOURS[:4], 2)  # of four classes
     assert "8 of 8 test clips" in page.section("Embeddings")
 
 
@@ -151,7 +159,7 @@ def test_a_run_of_several_labels_a_clip(runs, tmp_path):
         rows = [row for row in csv.DictReader(file) if row["selection"] == "best"]
     rows = rows or pytest.fail("no best weights")
     classes = page.section("Classes")
-    assert "average precision by class" in classes
+    assert "Average precision by class" in classes
     for row in rows:
         told = f"{float(row['average_precision']):.3f}" if row["average_precision"] else "–"
         assert f"{row['class']}{row['clips']}{told}" in classes

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ import torch
 from ssast_recipes.commands.main import main
 from ssast_recipes.data.manifest import Clip
 from ssast_recipes.records.run import Predictions
-from ssast_recipes.reporting.charts import line_chart, picture_chart, scatter_chart, thin_out
+from ssast_recipes.reporting.charts import (
+    COLOURS,
+    line_chart,
+    picture_chart,
+    scatter_chart,
+    thin_out,
+)
 from ssast_recipes.reporting.classes import confusion_section
 from ssast_recipes.reporting.embeddings import embeddings_section, principal_components
 from ssast_recipes.reporting.page import make_page
@@ -127,9 +134,57 @@ def test_whatever_is_logged_has_a_curve(folder):
     records += [("test", 20, {"last": 0.5})]
     write_records(folder, *records)
     page = check_page(make_page(folder))
-    assert page.all("figcaption") == ["Probesknnlinear", "gradient normtrain"]
+    assert page.all("figcaption") == ["Probesknnlinear", "Gradient normtrain"]
     first = page.values("svg", "aria-label")[0]
     assert first == "share of clips over step. knn: from 0.1 to 0.2; linear: from 0.05 to 0.1."
+
+
+def test_probes_are_drawn_from_zero(folder):
+    records = [("probe", step, {"probe_knn": 0.8 + step / 1000}) for step in (10, 20)]
+    write_records(folder, *records, *(("valid", step, {"loss": 0.8}) for step in (10, 20)))
+    page = check_page(make_page(folder))
+    loss, probes = (min(y for _, y in line) for line in page.lines())
+    assert "0.0" in page.all("text") and probes < 50 < loss  # the probes' are near the top
+
+
+def test_clips_that_validated_pretraining_are_called_so(folder):
+    results = {"value": {"last": 0.5}, "num_clips": {"train": 9, "valid": 4, "test": 4}}
+    (folder / "results.json").write_text(json.dumps(results))
+    same = "valid_manifests: &a [b.csv]\ntest_manifests: *a\n"
+    (folder / "hyperparams.yaml").write_text(f"masker: x\n{same}")
+    page = check_page(make_page(folder))
+    assert "On 4 validation clips." in page.section("Results")
+    assert "Clips9 train, 4 valid" in page.section("Configuration")
+    for text in (same, f"masker: x\n{same}test_manifests: [c.csv]\n"):
+        (folder / "hyperparams.yaml").write_text(text)
+        page = check_page(make_page(folder))
+        assert "On 4 test clips." in page.section("Results")
+        assert "4 valid, 4 test" in page.section("Configuration")
+
+
+def test_the_run_that_weights_began_with_is_named(folder):
+    before = {"experiment": "ESC50/pretrain_patch", "dataset": "ESC-50", "seed": 0}
+    source = {"name": "model.ckpt", "sha256": "0123456789abcdef", "run": before}
+    (folder / "results.json").write_text(json.dumps({"pretrained_from": source}))
+    (folder / "hyperparams.yaml").write_text("pretrained_encoder: results/mine\n")
+    assert (
+        "Begins withESC50/pretrain_patch, ESC-50, seed 0, results/mine, model.ckpt, "
+        "SHA-256 0123456789ab"
+    ) in check_page(make_page(folder)).section("Configuration")
+
+
+@pytest.mark.parametrize("labels", [(), ("dog",)])
+def test_a_map_of_clips_without_labels_has_no_legend(tmp_path, labels):
+    save_model_folder(tmp_path / "run" / "model", "encoder")
+    noise = np.random.default_rng(1).normal(size=8000)
+    soundfile.write(tmp_path / "a.wav", noise, 16000)
+    path = str(tmp_path / "a.wav")
+    clips = [Clip(name, path, start, 0.2, 16000, labels) for start, name in enumerate("a")]
+    clips += [Clip(name, path, start, 0.2, 16000) for name, start in (("b", 0.1), ("c", 0.2))]
+    drawn = Page(embeddings_section(tmp_path / "run", clips, 3, "cpu", "validation"))
+    told = drawn.all("figcaption")[0]
+    assert "Embeddings of 3 of 3 validation clips" in told
+    assert ("by label" in told) == bool(labels) == ("others" in told)
 
 
 def test_a_step_that_was_logged_twice_counts_once(folder):
@@ -198,6 +253,7 @@ def test_values_are_text(folder):
     results = dict.fromkeys(values, HOSTILE)
     results |= {"value": {HOSTILE: 0.5, "last": HOSTILE}, "num_clips": {HOSTILE: HOSTILE}}
     results |= {"pretrained_from": {"name": HOSTILE, "sha256": HOSTILE}, "seconds": HOSTILE}
+    results["pretrained_from"]["run"] = {"experiment": HOSTILE, "dataset": HOSTILE, "seed": HOSTILE}
     results |= {"geometry": {"depth": HOSTILE}, "best_is_chosen_on": HOSTILE}
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "hyperparams.yaml").write_text(f"schedule: '{HOSTILE}'\n'{HOSTILE}': 1\n")
@@ -262,22 +318,21 @@ def test_a_model_that_diverged_has_no_map(tmp_path):
 
 def test_a_line_lies_where_its_values_are():
     drawn = Page(line_chart({"a": [(0, 0.0), (50, 10.0), (100, 5.0)]}, "step", "loss"))
-    (corners,) = drawn.values("polyline", "points")
-    (x0, y0), (x1, y1), (x2, y2) = (map(float, one.split(",")) for one in corners.split())
+    (((x0, y0), (x1, y1), (x2, y2)),) = drawn.lines()
     assert x1 == pytest.approx((x0 + x2) / 2, abs=0.1)
     assert y2 == pytest.approx((y0 + y1) / 2, abs=0.1) and y0 > y1  # upwards is less
     texts = [(has, "".join(texts)) for name, has, texts in drawn.elements if name == "text"]
-    heights = {text: float(has["y"]) for has, text in texts if has["text-anchor"] == "end"}
-    assert heights["0"] - 4 == pytest.approx(y0, abs=0.1)
-    assert heights["10"] - 4 == pytest.approx(y1, abs=0.1)
-    assert [text for _, text in texts][-2:] == ["step", "loss"]
+    heights = {text: float(has["y"]) for has, text in texts if "text-anchor: end" in has["style"]}
+    below = heights["0.0"] - y0  # text is written from its base line
+    assert 0 < below < 6 and heights["10.0"] - below == pytest.approx(y1, abs=0.1)
+    assert {"step", "loss"} <= {text for _, text in texts}
 
 
 @pytest.mark.parametrize("points", [[(0, 0.0)], [(7, -3.0)], [(1, 1e-5), (2, 1e-5)], [(3, 1e20)]])
 def test_lines_of_a_point_or_without_a_slope(points):
-    (corners,) = Page(line_chart({"a": points}, "step", "loss")).values("polyline", "points")
-    numbers = [float(number) for number in re.split("[ ,]", corners)]
-    assert all(0 <= number <= 360 for number in numbers)
+    (corners,) = Page(line_chart({"a": points}, "step", "loss")).lines()
+    assert len(corners) == len(points)
+    assert all(58 <= x <= 346 and 18 <= y <= 198 for x, y in corners)
 
 
 def test_long_lines_are_averaged():
@@ -291,17 +346,68 @@ def test_long_lines_are_averaged():
 def test_points_have_their_colour_and_name():
     points = [(0.0, 0.0), (1.0, 2.0), (2.0, 1.0)]
     drawn = Page(scatter_chart(points, [0, None, 12], ["a", "b", "c"], "x", "y"))
-    kinds = [has["class"] for name, has, _ in drawn.elements if name == "circle"]
-    assert kinds == ["c0 point", "grey point", "grey point"]
-    assert drawn.all("title") == ["a", "b", "c"]
+    titled = {
+        "".join(texts): has["style"]
+        for name, has, texts in drawn.elements
+        if name == "use" and texts
+    }
+    assert list(titled) == ["b", "c", "a"]  # grey below
+    assert f"fill: {COLOURS[0]};" in titled["a"]
+    assert "fill: #9aa0a8;" in titled["b"] and "fill: #9aa0a8;" in titled["c"]
+    heights = [float(has["y"]) for name, has, texts in drawn.elements if name == "use" and texts]
+    assert heights[0] < heights[1] < heights[2]
 
 
-def test_a_picture_has_its_ticks():
-    drawn = Page(picture_chart("data:,", (0, 2), "time / s", [(0.3, 0.0), (8, 1.0)], "kHz", "told"))
+def test_a_picture_has_its_ticks_and_its_values():
+    values = np.array([[0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])  # the lowest row first
+    drawn = Page(
+        picture_chart(values, (0, 1), (0, 2), "time / s", {"0.3": 0, "8": 1}, "kHz", "told")
+    )
+    (pixels,) = drawn.pictures()
+    dark = pixels[:, :, :3].sum(axis=2) < 0.1
+    assert pixels.shape == (3, 2, 4) and dark.sum() == 1
     ((_, image, _),) = (one for one in drawn.elements if one[0] == "image")
-    texts = {"".join(t): has for name, has, t in drawn.elements if name == "text"}
-    assert float(texts["8"]["y"]) - 4 == float(image["y"])
-    assert float(texts["0.3"]["y"]) - 4 == float(image["y"]) + float(image["height"])
+    scale = [float(one) for one in re.findall(r"-?[\d.]+", image["transform"])]
+    assert image["transform"].startswith("matrix(")
+    a, b, c, d, left, top = scale
+    assert (b, c) == (0, 0) and left == pytest.approx(58) and 2 * a == pytest.approx(288)
+    bottom = top + 3 * d
+    # The dark value, of the lowest row, is at the lower end.
+    assert bool(dark[0, 0]) == (top > bottom)
+    assert sorted((top, bottom)) == pytest.approx([18, 168])
+    ends = {
+        "".join(texts): float(has["y"])
+        for name, has, texts in drawn.elements
+        if name == "text" and "text-anchor: end" in has["style"]
+    }
+    assert ends["8"] == pytest.approx(18, abs=6) and ends["0.3"] == pytest.approx(168, abs=6)
+
+
+def test_charts_are_the_same_every_time_and_keep_apart():
+    first, again, other = (
+        line_chart({"a": [(1, 0.5), (2, value)]}, "step", "loss") for value in (0.25, 0.25, 0.75)
+    )
+    assert first == again
+    names = [set(Page(chart).all_values("id")) for chart in (first, other)]
+    assert names[0] and not names[0] & names[1]
+
+
+def test_a_users_own_looks_of_matplotlib_change_no_chart():
+    plain = line_chart({"a": [(1, 0.5), (2, 0.25)]}, "step", "loss")
+    with matplotlib.rc_context({"lines.linestyle": ":", "font.size": 40, "svg.fonttype": "path"}):
+        assert line_chart({"a": [(1, 0.5), (2, 0.25)]}, "step", "loss") == plain
+        assert matplotlib.rcParams["font.size"] == 40
+
+
+@pytest.mark.parametrize("label", ["$x_$", "a\x01 \nb", "犬の声", "x" * 1000, HOSTILE, "&amp;"])
+def test_labels_are_text_in_any_script(label, recwarn):
+    drawn = line_chart({label: [(1, 0.5)]}, "step", label)
+    page = Page(drawn)
+    assert "<img" not in drawn
+    assert page.values("svg", "aria-label") == [f"{label} over step. {label}: from 0.5 to 0.5."]
+    (shown,) = (text for text in page.all("text") if not re.fullmatch(r"[\d.−]*|step", text))
+    assert len(shown) <= 40 and (shown == label or not label.isprintable() or len(label) > 40)
+    assert not list(recwarn)
 
 
 # ---- classes and embeddings

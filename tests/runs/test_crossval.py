@@ -108,15 +108,16 @@ def test_every_fold_is_a_process_and_the_table_averages(recipe, capfd):
         "\n"
         "accuracy in % (epoch)\n"
         "\n"
-        "fold  seed     last epoch     best epoch\n"
-        "   1     1    70.00   (3)    90.00   (2)\n"
-        "   2     1    80.00   (3)    80.00   (3)\n"
-        "   3     1    60.00   (3)    65.00   (2)\n"
+        "fold      seed    last epoch    best epoch\n"
+        "------  ------  ------------  ------------\n"
+        "1            1     70.00 (3)     90.00 (2)\n"
+        "2            1     80.00 (3)     80.00 (3)\n"
+        "3            1     60.00 (3)     65.00 (2)\n"
         "\n"
         "mean ± standard deviation over 3 folds\n"
-        "  last epoch                                         70.00 ± 10.00\n"
-        "  each fold's own best epoch *                       78.33 ± 12.58\n"
-        "  best epoch by the folds' average (as released) *   75.00 ± 13.23 (2)\n"
+        "  last epoch                                        70.00 ± 10.00\n"
+        "  each fold's own best epoch *                      78.33 ± 12.58\n"
+        "  best epoch by the folds' average (as released) *  75.00 ± 13.23 (2)\n"
         "* chosen on the test clips\n"
         "\n"
         "written to results/Fake/crossval_tune/crossval.json\n"
@@ -148,7 +149,7 @@ def test_seeds_are_averaged_over_folds_first(recipe, capfd):
     table = capfd.readouterr().out.split("accuracy in %")[1]
     # By hand: 75 and 55; 85 and 85; the second epoch's 80 and the first one's 85.
     assert "over 2 seeds, each the mean of 2 folds\n" in table
-    assert "   2     2    50.00   (3)    90.00   (1)\n" in table
+    assert "2            2     50.00 (3)     90.00 (1)\n" in table
     assert "  65.00 ± 14.14\n" in table
     assert "  85.00 ± 0.00\n" in table
     assert "  82.50 ± 3.54 (2, 1)\n" in table
@@ -158,7 +159,7 @@ def test_one_fold_has_no_standard_deviation(recipe, capfd):
     assert run("--folds", "2") == 0
     table = capfd.readouterr().out
     assert "over 1 fold\n" in table
-    assert "  last epoch                                         80.00\n" in table
+    assert "  last epoch                                        80.00\n" in table
 
 
 def test_of_equal_epochs_the_first_is_taken():
@@ -171,7 +172,7 @@ def test_of_equal_epochs_the_first_is_taken():
 def test_the_average_chooses_no_epoch_by_other_clips(recipe, capfd):
     assert run("--folds", "1-2", "--valid_manifests", "[valid.csv]") == 0
     table = capfd.readouterr().out
-    assert "(as released)    left out: the validation clips are not the test clips\n" in table
+    assert "(as released)  left out: the validation clips are not the test clips\n" in table
     assert "*" not in table
     for fold in (1, 2):  # a recipe with other names for them
         Path(f"results/Fake/crossval_tune/fold{fold}/hyperparams.yaml").write_text("lr: 0.1")
@@ -191,18 +192,19 @@ def test_what_was_measured_is_shown_without_best_and_with_averaged():
     assert format_table(summary) == (
         "accuracy in % (epoch)\n"
         "\n"
-        "fold  seed     last epoch\n"
-        "   1     1    50.00   (3)\n"
-        "   2     1    70.00   (3)\n"
+        "fold      seed    last epoch\n"
+        "------  ------  ------------\n"
+        "1            1     50.00 (3)\n"
+        "2            1     70.00 (3)\n"
         "\n"
         "mean ± standard deviation over 2 folds\n"
-        "  last epoch                                         60.00 ± 14.14"
+        "  last epoch  60.00 ± 14.14"
     )
     values = {"last": 0.5, "averaged": 0.6}
     table = format_table(summarise([[record(1, **values), record(2, **values, best=0.9)]]))
-    assert "fold  seed     last epoch       averaged\n" in table
-    assert "   2     1    50.00   (3)    60.00 (2-3)\n" in table
-    assert table.endswith("\n  averaged weights                                   60.00 ± 0.00")
+    assert "fold      seed    last epoch     averaged\n" in table
+    assert "2            1     50.00 (3)  60.00 (2-3)\n" in table
+    assert table.endswith("\n  averaged weights  60.00 ± 0.00")
 
 
 def test_a_run_without_validation_is_averaged(recipe, capfd):

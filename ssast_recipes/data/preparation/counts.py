@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ssast_recipes.data.manifest import Clip
+from ssast_recipes.system.words import format_table
 
 MOST_CLASSES = 50  # of which each gets a line
 
@@ -135,9 +136,5 @@ def format_report(
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first column flush left, the others flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join((first.ljust(widths[0]), *map(str.rjust, others, widths[1:]))).rstrip()
-        for first, *others in rows
-    ]
+    head, *lines = rows
+    return format_table(head, lines, "plain", numbers=True).splitlines()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ssast_recipes.reporting.tables.cells import Cell
 from ssast_recipes.reporting.tables.rows import Table
+from ssast_recipes.system import words
 
 FORMATS = ("text", "markdown", "csv")
 NOT_RUN, DIVERGED = "not run", "diverged"
@@ -72,7 +73,11 @@ def format_lines(head: Sequence[str], lines: Sequence[Sequence[str]], layout: st
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([head, *lines])
         return text.getvalue().rstrip("\n")
-    return _markdown(head, lines) if layout == "markdown" else _text(head, lines)
+    if layout == "text":
+        return words.format_table(head, lines)
+    # Not set in columns, as tabulate would: of a page under version control, a cell that gets wider
+    # would change every line of its table.
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
 
 
 def column_cell(table: Table, cells: Mapping[tuple[str, str], Cell], row: str, column: str) -> Cell:
@@ -145,19 +150,6 @@ def _difference(published: float | None, cell: Cell) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---"] * len(head)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
-
-
-def _text(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
-        for line in (head, *lines)
-    )
 
 
 def _csv(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:

@@ -486,7 +486,9 @@ def test_pretraining_is_counted_apart(ledger, capsys):
 
 def test_any_other_grouping(ledger, capsys):
     _, text, _ = run(capsys, ledger, "--rows", "objective", "--columns", "dataset")
-    assert [line.split() for line in text.splitlines()] == [
+    head, rule, *lines = text.splitlines()
+    assert set(rule) == {"-", " "}
+    assert [line.split() for line in (head, *lines)] == [
         ["objective", "dataset", "ESC-10"],
         ["from", "scratch", "60.0", "±", "7.9", "(5)"],
         ["joint", "70.0", "±", "7.9", "(5)"],
