@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssast_recipes.records.hparams_text import write_hparams
 from ssast_recipes.runs.own.plans import (
     name_after,
     positive_integer,
@@ -15,7 +16,6 @@ from ssast_recipes.runs.recipe_runs import (
     keep_request,
     run_recipe,
     train_command,
-    write_hparams,
 )
 from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.machine import check_device
