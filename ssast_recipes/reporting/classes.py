@@ -3,7 +3,8 @@
 import math
 from collections import Counter
 
-from ssast_recipes.records.run import Predictions, RunFolder
+from ssast_recipes.records.predictions import Predictions
+from ssast_recipes.reporting.folder import RunFolder
 from ssast_recipes.reporting.markup import Html, join, table, tag
 
 _MOST_CLASSES = 50  # of a matrix that can still be read

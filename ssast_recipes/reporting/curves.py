@@ -1,7 +1,7 @@
 """The page's curves: every number that the run logged, over steps."""
 
-from ssast_recipes.records.run import RunFolder, is_number
 from ssast_recipes.reporting.charts import legend, line_chart
+from ssast_recipes.reporting.folder import RunFolder, is_number
 from ssast_recipes.reporting.markup import Html, figure, join, tag
 
 # What is known of the keys of metrics.jsonl: a title, and the unit. In the order of the page.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.image import imread, imsave
 
-from ssast_recipes.records.run import RunFolder, is_number
+from ssast_recipes.reporting.folder import RunFolder, is_number
 from ssast_recipes.reporting.markup import Html, data_uri, figure, join, table, tag
 
 _NAME = re.compile(r"(?P<kind>\w+)_(?P<step>\d+)\.png")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ssast_recipes.records.run import RunFolder, is_number
+from ssast_recipes.reporting.folder import RunFolder, is_number
 from ssast_recipes.reporting.markup import Html, join, table, tag
 
 _WEIGHTS = {

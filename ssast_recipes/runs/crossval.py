@@ -3,14 +3,13 @@
 Every fold is a process of its own. What is finished stays: the same command goes on from there.
 """
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssast_recipes.runs.crossval_arguments import read_yaml
+from ssast_recipes.records.run import RESULTS, Run
 from ssast_recipes.runs.crossval_encoders import FoldRun
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.interruption import Interrupted
@@ -51,13 +50,11 @@ def train_fold(
 
 def read_record(fold_run: FoldRun) -> dict[str, Any]:
     """Reads what a finished fold has left; raises ValueError where that is none of crossval's."""
-    path = fold_run.folder / "results.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to run the fold again") from None
+    run = Run(fold_run.folder)
+    record = run.results
     if "last" not in record["value"] or record["value"].keys() != record.get("epochs", {}).keys():
+        path = run.path / RESULTS
         raise ValueError(f"{path} is not of a fine-tuning: it has no last epoch's value")
-    hparams = read_yaml(fold_run.folder / "hyperparams.yaml")
-    validated_on_test = hparams.get("valid_manifests", "") == hparams.get("test_manifests")
+    test = run.value("test_manifests")
+    validated_on_test = test is not None and run.value("valid_manifests") == test
     return {**record, "fold": fold_run.fold, "validated_on_test": validated_on_test}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import yaml
 
+from ssast_recipes.records.run import Run
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.weights.finding import find_weights
 
@@ -25,12 +26,12 @@ class FoldRun(NamedTuple):
     @property
     def is_finished(self) -> bool:
         """Whether it has its results."""
-        return (self.folder / "results.json").exists()
+        return Run(self.folder).is_finished
 
     @property
     def is_begun(self) -> bool:
         """Whether it has results or a checkpoint."""
-        return self.is_finished or any(self.folder.glob("save/CKPT*"))
+        return self.is_finished or Run(self.folder).has_begun
 
     def fill_in(self, argument: str) -> str:
         """Puts fold and seed into an argument for train.py."""
