@@ -8,9 +8,8 @@ from ssast_recipes.records.predictions import find_predictions, read_predictions
 from ssast_recipes.records.run import HPARAMS, Run
 from ssast_recipes.reporting.tables.ledger import Record
 from ssast_recipes.system.files import file_digest
-from ssast_recipes.weights.finding import find_weights
+from ssast_recipes.weights.finding import find_weights, source_name
 from ssast_recipes.weights.formats.folder import load_model
-from ssast_recipes.weights.loading import source_name
 
 METRICS = {"accuracy": accuracy, "mAP": mean_average_precision}
 _TOLERANCE = 1e-6  # scores are written with nine digits

@@ -105,11 +105,9 @@ def _choose_size(request: Mapping[str, Any], device: "torch.device") -> dict[str
     if request["size"] or not request["init_from"]:
         return {"size": request["size"] or ("base" if device.type == "cuda" else "tiny")}
     from ssast_recipes.model.builders import size_options
-    from ssast_recipes.weights.finding import find_weights
-    from ssast_recipes.weights.formats.ssast import EXTRA_STATE
-    from ssast_recipes.weights.loading import read_weights
+    from ssast_recipes.weights.loading import read_pretrained
 
-    return size_options(read_weights(find_weights(Path(request["init_from"])))[EXTRA_STATE])
+    return size_options(read_pretrained(request["init_from"]).geometry)
 
 
 def _plan_training(
