@@ -13,7 +13,7 @@ import torch
 
 from ssast_recipes.commands.main import main
 from ssast_recipes.data.manifest import Clip
-from ssast_recipes.records.run import Predictions
+from ssast_recipes.records.predictions import Predictions
 from ssast_recipes.reporting.charts import line_chart, picture_chart, scatter_chart, thin_out
 from ssast_recipes.reporting.classes import confusion_section
 from ssast_recipes.reporting.embeddings import embeddings_section, principal_components
