@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ssast_recipes.data.sampling import TrainingBatches
 from ssast_recipes.records.results import device_kind
+from ssast_recipes.records.run import read_metrics
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import beside, write_text
 
@@ -93,10 +94,7 @@ class TrainingLog:
 
     def read(self) -> list[dict[str, Any]]:
         """Returns all records, oldest first."""
-        if not self.path.exists():
-            return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return read_metrics(self.path)
 
     def rewind(self, step: int) -> None:
         """Forgets what came after a step: a run that resumes there writes it again."""

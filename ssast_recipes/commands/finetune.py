@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+from ssast_recipes.records.hparams_text import write_hparams
 from ssast_recipes.runs.own.finetuning import plan_finetuning
 from ssast_recipes.runs.own.plans import name_after, positive_integer
 from ssast_recipes.runs.own.request import (
@@ -13,7 +14,6 @@ from ssast_recipes.runs.own.request import (
     keep_request,
     own_command,
     run_own,
-    write_hparams,
 )
 from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.machine import check_device

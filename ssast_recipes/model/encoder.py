@@ -12,6 +12,8 @@ from ssast_recipes.model.transformer import TransformerBlock
 
 # The class token and DeiT's distillation token, which AST keeps.
 NUM_PREFIX_TOKENS = 2
+# Under this name a state dict of a model with an `encoder` holds the encoder's geometry.
+EXTRA_STATE = "encoder._extra_state"
 
 
 class EncoderOutput(NamedTuple):

@@ -1,5 +1,10 @@
 from .configuration import changed_keys as changed_keys
 from .configuration import configuration_sha256 as configuration_sha256
+from .hparams import compose as compose
+from .hparams import read_hparams as read_hparams
+from .hparams import read_value as read_value
+from .hparams_text import read_lines as read_lines
+from .hparams_text import write_hparams as write_hparams
 from .overrides import check_overrides as check_overrides
 from .predictions import Predictions as Predictions
 from .predictions import find_predictions as find_predictions
@@ -11,10 +16,8 @@ from .results import device_kind as device_kind
 from .results import read_per_class as read_per_class
 from .results import write_per_class as write_per_class
 from .results import write_results as write_results
-from .run import RunFolder as RunFolder
-from .run import describe as describe
-from .run import is_number as is_number
-from .run import read_run as read_run
+from .run import Run as Run
+from .run import read_metrics as read_metrics
 from .settings import differences as differences
 from .settings import name_experiment as name_experiment
 from .settings import read_settings as read_settings

@@ -3,8 +3,9 @@
 import difflib
 from pathlib import Path
 
-import yaml
 from speechbrain.utils.run_opts import HELP_TEXTS
+
+from ssast_recipes.records.hparams import Map, Scalar, compose
 
 
 def check_overrides(hparams_file: str, overrides: str) -> set[str]:
@@ -28,13 +29,13 @@ def check_overrides(hparams_file: str, overrides: str) -> set[str]:
         If either is not YAML, a key is unknown, given twice or has no value, a placeholder is left,
         or an override names another object than the YAML file does.
     """
-    written = _compose(Path(hparams_file).read_bytes(), hparams_file)
+    written = compose(Path(hparams_file).read_bytes(), hparams_file)
     given = []
     if overrides:
         first = overrides.split()[0]
         if not first.endswith(":"):  # SpeechBrain writes `key: value` for --key value
             raise ValueError(f"{first!r} after {hparams_file}: expected --key value")
-        given = _compose(overrides, "the command line")
+        given = compose(overrides, "the command line")
     tags = {key: node.tag for key, node in written}
     seen = set()
     for key, node in given:
@@ -46,10 +47,10 @@ def check_overrides(hparams_file: str, overrides: str) -> set[str]:
         if key in seen:
             raise ValueError(f"--{key} is given twice; keep one")
         seen.add(key)
-        if isinstance(node, yaml.ScalarNode) and not node.value and node.style is None:
+        if isinstance(node, Scalar) and not node.value and node.style is None:
             raise ValueError(f"--{key} has no value; give one, as in --{key} null")
         # HyperPyYAML would hand the arguments to the object that the file names.
-        names_object = isinstance(node, yaml.MappingNode) and node.tag.startswith("!")
+        names_object = isinstance(node, Map) and node.tag.startswith("!")
         if names_object and node.tag != tags[key]:
             raise ValueError(
                 f"--{key} {node.tag} …: the command line can give an object other arguments, "
@@ -59,14 +60,3 @@ def check_overrides(hparams_file: str, overrides: str) -> set[str]:
         if tag == "!PLACEHOLDER" and key not in seen:
             raise ValueError(f"{key} has no value in {hparams_file}; give --{key} …")
     return set(tags)
-
-
-def _compose(text: str | bytes, source: str) -> list[tuple[str, yaml.Node]]:
-    """The keys at the top of a YAML text, and their nodes."""
-    try:
-        root = yaml.compose(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{source} is not YAML: {error}") from None
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError(f"{source} holds no keys and values")
-    return [(key.value, node) for key, node in root.value]

@@ -1,96 +1,137 @@
-"""Reading a run's folder: whatever is there, finished or not, and what of it cannot be read."""
+"""A run on disk: whatever it left in its folder, each file read when it is asked for, and once."""
 
 import json
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
+from ssast_recipes.records.hparams import Node, read_hparams, read_value
 
-from ssast_recipes.data.manifest import Clip, read_manifest
-from ssast_recipes.records.predictions import Predictions, find_predictions, load_predictions
-from ssast_recipes.records.results import read_per_class
+if TYPE_CHECKING:  # commands that start runs do not wait for torch
+    from ssast_recipes.records.predictions import Predictions
 
-_FILES = ("results.json", "metrics.jsonl", "hyperparams.yaml")
-_DEEPEST = 3  # values within values that are told
+RESULTS, METRICS, HPARAMS = "results.json", "metrics.jsonl", "hyperparams.yaml"
+PER_CLASS = "per_class.csv"
 
 
-@dataclass
-class RunFolder:
-    """A run's folder. What cannot be read is missing here, and told in `notes`.
+class Run:
+    """A run's folder, finished or not.
 
-    `results` is `results.json`, `records` the lines of `metrics.jsonl`, `settings` the top level of
-    `hyperparams.yaml`: nodes, of which nothing is executed.
+    What the run wrote once is read once; what grows or comes while it goes on (`is_finished`,
+    `checkpoints`) is looked for every time.
+
+    Arguments
+    ---------
+    path : str or Path
+        The run's output folder; it need not be there yet.
+
+    Example
+    -------
+    >>> run = Run(getfixture("tmp_path"))
+    >>> run.is_finished, run.has_begun, run.metrics
+    (False, False, [])
+    >>> _ = (run.path / "results.json").write_text('{"value": {"last": 0.5}}')
+    >>> run.is_finished, run.results
+    (True, {'value': {'last': 0.5}})
     """
 
-    path: Path
-    results: dict[str, Any] = field(default_factory=dict)
-    records: list[dict[str, Any]] = field(default_factory=list)
-    settings: dict[str, yaml.Node] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @classmethod
+    def of_weights(cls, weights: Path) -> "Run | None":
+        """The run that made a weights file: one of its checkpoints', or its folder `model`'s.
+
+        Example
+        -------
+        >>> Run.of_weights(Path("/runs/1/save/CKPT+2/model.ckpt")).path.name
+        '1'
+        >>> Run.of_weights(Path("/weights/SSAST.pth"))
+        """
+        folders = weights.absolute().parents
+        if len(folders) > 2 and folders[1].name == "save":
+            return cls(folders[2])
+        return cls(folders[1]) if folders[0].name == "model" else None
 
     @property
-    def is_pretraining(self) -> bool:
-        """Whether the run masks patches, and reads no labels."""
-        return "masker" in self.settings or any("constant_patches" in r for r in self.records)
+    def is_finished(self) -> bool:
+        """Whether the run, or an earlier one of the same command, came to its end."""
+        return (self.path / RESULTS).exists()
 
     @property
-    def last_step(self) -> int:
-        """How far the run has got, by its log."""
-        return max((record["step"] for record in self.records), default=0)
+    def checkpoints(self) -> list[Path]:
+        """The folders of its checkpoints, sorted by name."""
+        return sorted(self.path.glob("save/CKPT*"))
 
-    def setting(self, key: str) -> str | None:
-        """A value of `hyperparams.yaml` in words; None if there is none."""
-        node = self.settings.get(key)
-        return None if node is None or _is_null(node) else describe(node)
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a checkpoint."""
+        return any(self.path.glob("save/CKPT*"))
 
-    def series(self, stage: str, key: str) -> list[tuple[int, float]]:
-        """A number over steps; where a step was logged twice, as after a kill, the later one."""
-        found = {
-            record["step"]: record[key]
-            for record in self.records
-            if record["stage"] == stage and is_number(record.get(key))
-        }
-        return sorted(found.items())
-
-    def test_clips(self) -> dict[str, Clip]:
-        """Reads the manifests of the test set, wherever they are now.
+    def best_checkpoint(self) -> Path | None:
+        """Finds the checkpoint with weights of the highest `valid_score`, or else the newest.
 
         Returns
         -------
-        dict of str to Clip
-            By ID.
+        Path or None
+            The checkpoint's folder; None if there is none with a `model.ckpt`.
+
+        Raises
+        ------
+        ValueError
+            If what tells of one is damaged.
+        """
+        found = [one for one in self.checkpoints if (one / "model.ckpt").is_file()]
+        return max(found, key=_rank, default=None)
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """What `results.json` says.
 
         Raises
         ------
         FileNotFoundError
-            If a manifest is not at hand.
+            If there is none.
         ValueError
-            If one is not readable.
+            If it is damaged.
         """
-        node = self.settings.get("test_manifests")
-        paths = [
-            one.value for one in getattr(node, "value", []) if isinstance(one, yaml.ScalarNode)
-        ]
-        if not isinstance(node, yaml.SequenceNode) or not paths:
-            raise FileNotFoundError("hyperparams.yaml names no test_manifests")
-        clips = {}
-        for path in paths:
-            clips.update({clip.id: clip for clip in read_manifest(self._find(path))})
-        return clips
+        path = self.path / RESULTS
+        try:
+            results = json.loads(path.read_bytes())
+            if not isinstance(results, dict):
+                raise ValueError("it holds no object")
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}): delete it to evaluate the run again"
+            ) from error
+        return results
 
-    def _find(self, path: str) -> Path:
-        """A file that the run named from the folder in which it was started."""
-        candidates = [Path(path)]
-        started = _without_end(self.path.resolve(), Path(self.setting("output_folder") or "/"))
-        if started is not None:
-            candidates.append(started / path)
-        for candidate in candidates:
-            if candidate.is_file():
-                return candidate
-        raise FileNotFoundError(f"the test manifest {path} is not at hand")
+    @cached_property
+    def hparams(self) -> dict[str, Node]:
+        """The top level of `hyperparams.yaml`: nodes, of which nothing is built.
 
-    def predictions(self, selection: str | None) -> Predictions:
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        ValueError
+            If it is damaged.
+        """
+        return read_hparams(self.path / HPARAMS)
+
+    def value(self, key: str) -> Any:
+        """A plain value of `hyperparams.yaml`, None if it has no such key; raises as `hparams`."""
+        node = self.hparams.get(key)
+        return None if node is None else read_value(node)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """What the run has logged so far; see `read_metrics`."""
+        return read_metrics(self.path / METRICS)
+
+    def predictions(self, selection: str | None) -> "Predictions":
         """Reads `predictions.csv` or `predictions.parquet`.
 
         Arguments
@@ -105,6 +146,8 @@ class RunFolder:
         ValueError
             If it is not readable.
         """
+        from ssast_recipes.records.predictions import find_predictions, load_predictions
+
         path = find_predictions(self.path)
         try:
             found = load_predictions(path, selection)
@@ -124,130 +167,71 @@ class RunFolder:
         ValueError
             If it is not readable.
         """
+        from ssast_recipes.records.results import read_per_class
+
         try:
-            return read_per_class(self.path / "per_class.csv", selection)
+            return read_per_class(self.path / PER_CLASS, selection)
         except ValueError as error:
             raise ValueError(f"per_class.csv is not readable ({error})") from None
 
 
-def read_run(path: Path) -> RunFolder:
-    """Reads a run's folder.
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Reads `metrics.jsonl`: a record a line, the oldest first.
 
     Arguments
     ---------
     path : Path
-        The run's output folder.
+        The file; none is as good as an empty one.
 
     Returns
     -------
-    RunFolder
-        What is there.
+    list of dict
+        The records. A kill may have cut off the last line: it is passed over.
 
     Raises
     ------
-    FileNotFoundError
-        If it is no run's folder.
+    ValueError
+        If another line is damaged.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "metrics.jsonl"
+    >>> _ = path.write_text('{"stage": "train", "step": 1}\\n{"stage": "tr')
+    >>> read_metrics(path)
+    [{'stage': 'train', 'step': 1}]
     """
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path} is no folder; give the output folder of a run")
-    if not any((path / name).is_file() for name in _FILES):
-        raise FileNotFoundError(
-            f"{path} is no run's folder: it has none of {', '.join(_FILES)}; give the output "
-            "folder of a training"
-        )
-    run = RunFolder(path)
-    for name, read in zip(_FILES, (_read_results, _read_records, _read_settings), strict=True):
-        try:
-            read(run, (path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            if name != "results.json":  # of which the page says more
-                run.notes.append(f"There is no {name}.")
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())[:200]
-            run.notes.append(f"{name} is not readable, and left out: {reason}")
-    return run
+    if not path.exists():
+        return []
+    records = list(parse_metrics(path.read_text(encoding="utf-8")))
+    for number, record in enumerate(records[:-1], 1):
+        if record is None:
+            raise ValueError(f"{path}, line {number}: no JSON object; remove the line to go on")
+    return [record for record in records if record is not None]
 
 
-def _read_results(run: RunFolder, text: str) -> None:
-    results = json.loads(text)
-    if not isinstance(results, dict):
-        raise ValueError("it holds no object")
-    run.results = results
+def parse_metrics(text: str) -> Iterator[dict[str, Any] | None]:
+    """Reads lines of `metrics.jsonl`; of a damaged one, None.
 
-
-def _read_records(run: RunFolder, text: str) -> None:
-    num_bad = 0
+    Example
+    -------
+    >>> list(parse_metrics('{"step": 1}\\n[]\\n{"st'))
+    [{'step': 1}, None, None]
+    """
     for line in text.splitlines():
         try:
             record = json.loads(line)
-            whole = isinstance(record["stage"], str) and isinstance(record["step"], int)
-            whole = whole and is_number(record["step"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            whole = False
-        if whole:
-            run.records.append(record)
-        else:
-            num_bad += 1
-    if num_bad:
-        lines = "1 line" if num_bad == 1 else f"{num_bad} lines"
-        run.notes.append(f"{lines} of metrics.jsonl cannot be read (a kill may cut one off).")
+        except (ValueError, RecursionError):
+            record = None
+        yield record if isinstance(record, dict) else None
 
 
-def _read_settings(run: RunFolder, text: str) -> None:
-    root = yaml.compose(text)  # nodes: nothing is built of them
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError("it holds no keys")
-    run.settings = {
-        key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)
-    }
-
-
-def describe(node: yaml.Node, depth: int = 0) -> str:
-    """Tells a YAML node in a line: of objects, the class and its plain options.
-
-    Example
-    -------
-    >>> describe(yaml.compose("!name:torch.optim.Adam {lr: 0.1, betas: [0.9, 0.99]}"))
-    'Adam(lr=0.1, betas=[0.9, 0.99])'
-    """
-    if depth > _DEEPEST:
-        return "…"
-    if isinstance(node, yaml.SequenceNode):
-        told = f"[{', '.join(describe(one, depth + 1) for one in node.value[:20])}]"
-    elif isinstance(node, yaml.MappingNode):
-        items = [
-            f"{key.value}={describe(value, depth + 1)}"
-            for key, value in node.value[:20]
-            if isinstance(key, yaml.ScalarNode)
-        ]
-        told = f"({', '.join(items)})"
-    else:
-        told = node.value
-    kind, _, name = node.tag.rpartition(":")
-    if not kind.startswith("!"):
-        return told
-    return name.rpartition(".")[2] + ("" if told in ("", "()") else told)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of a JSON file is a finite number.
-
-    Example
-    -------
-    >>> [is_number(value) for value in (1, 0.5, True, float("nan"), None, "1")]
-    [True, True, False, False, False, False]
-    """
-    # Not a number fails every comparison; integers may be longer than a float can be.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _is_null(node: yaml.Node) -> bool:
-    return node.tag.endswith(":null") or (isinstance(node, yaml.ScalarNode) and node.value == "")
-
-
-def _without_end(path: Path, end: Path) -> Path | None:
-    """What of a path stands before its end, if it ends so."""
-    if end.is_absolute():
-        return None
-    count = len(end.parts)
-    return Path(*path.parts[:-count]) if path.parts[-count:] == end.parts else None
+def _rank(checkpoint: Path) -> tuple[float, float]:
+    path = checkpoint / "CKPT.yaml"
+    try:
+        meta = {key: read_value(node) for key, node in read_hparams(path).items()}
+        score = meta.get("valid_score", -math.inf)
+        return (-math.inf if math.isnan(score) else score), meta["unixtime"]
+    except (OSError, KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"{path} is missing or damaged; name the checkpoint folder to take instead"
+        ) from None

@@ -4,9 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ssast_recipes.records.configuration import FOLDER_KEYS, PLACE_KEYS
+from ssast_recipes.records.hparams import (
+    List,
+    Map,
+    Node,
+    Scalar,
+    compose,
+    is_block,
+    is_choice,
+    is_object,
+    object_name,
+    read_value,
+)
 
 # What others say again, what only looks on, and what holds the rest together.
 _LEFT_OUT = {
@@ -25,8 +35,6 @@ _LEFT_OUT = {
     "label_encoder",
     "log_interval",
     "model",
-    "model_parts",
-    "modules",
     "output_keys",
     "prepare",
     "probe_data",
@@ -64,16 +72,15 @@ def read_settings(text: str) -> dict[str, Any]:
     >>> read_settings("num_steps: !apply:operator.getitem [[20000, 200000], False]")
     {'num_steps': 20000}
     """
-    root = yaml.compose(text)
     settings = {}
-    for key, node in root.value:
-        if key.value in _LEFT_OUT:
+    for key, node in compose(text):
+        if key in _LEFT_OUT or is_block(node):
             continue
-        value = _value(node)
-        if key.value.endswith("_manifests"):
+        value = _tell(node)
+        if key.endswith("_manifests"):
             value = [Path(str(item)).name for item in value or ()]
         if not (isinstance(value, str) and _is_path(value)):
-            settings[key.value] = value
+            settings[key] = value
     return settings
 
 
@@ -110,31 +117,22 @@ def _is_path(value: str) -> bool:
     return value.startswith(("/", "~", ".")) or "\\" in value
 
 
-def _value(node: yaml.Node) -> Any:
-    if node.tag == "!apply:operator.getitem":  # how one key chooses the values of others
-        choices, index = map(_value, node.value)
-        return choices[index]
-    if node.tag.startswith("!"):
-        name = node.tag.partition(":")[2].rpartition(".")[2]
+def _tell(node: Node) -> Any:
+    """Plain values as they are, objects by name."""
+    if is_object(node):
         arguments = []
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, Map):
             plain = [(key.value, value) for key, value in node.value if _is_plain(value)]
-            arguments = [f"{key}={_value(value)}" for key, value in plain]
-        return f"{name}({', '.join(arguments)})" if arguments else name
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(item) for item in node.value]
-    if isinstance(node, yaml.MappingNode):
-        return {key.value: _value(value) for key, value in node.value}
-    value = yaml.safe_load(node.value) if node.style is None else node.value
-    if isinstance(value, str):
-        try:
-            return float(value)  # 1e-3, which YAML takes for a word
-        except ValueError:
-            return value
-    return value
+            arguments = [f"{key}={_tell(value)}" for key, value in plain]
+        return f"{object_name(node)}({', '.join(arguments)})" if arguments else object_name(node)
+    if isinstance(node, List) and not is_choice(node):
+        return [_tell(item) for item in node.value]
+    if isinstance(node, Map):
+        return {key.value: _tell(item) for key, item in node.value}
+    return read_value(node)
 
 
-def _is_plain(node: yaml.Node) -> bool:
-    if isinstance(node, yaml.SequenceNode):
+def _is_plain(node: Node) -> bool:
+    if isinstance(node, List):
         return all(map(_is_plain, node.value))
-    return isinstance(node, yaml.ScalarNode) and not node.tag.startswith("!")
+    return isinstance(node, Scalar) and not node.tag.startswith("!")

@@ -5,7 +5,8 @@ from collections import Counter
 
 from markupsafe import Markup
 
-from ssast_recipes.records.run import Predictions, RunFolder
+from ssast_recipes.records.predictions import Predictions
+from ssast_recipes.reporting.folder import RunFolder
 from ssast_recipes.reporting.rendering import render
 
 _MOST_CLASSES = 50  # of a matrix that can still be read

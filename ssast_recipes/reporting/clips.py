@@ -15,7 +15,7 @@ from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.shards import UnreadableAudioError
 from ssast_recipes.model.filterbank import LogMelFilterbank
-from ssast_recipes.records.run import Predictions
+from ssast_recipes.records.predictions import Predictions
 from ssast_recipes.reporting.charts import picture_chart
 from ssast_recipes.reporting.masking import mel
 from ssast_recipes.reporting.rendering import data_uri, render

@@ -4,8 +4,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ssast_recipes.records.run import RunFolder, is_number
 from ssast_recipes.reporting.charts import colour, line_chart
+from ssast_recipes.reporting.folder import RunFolder, is_number
 from ssast_recipes.reporting.rendering import render
 
 # What is known of the keys of metrics.jsonl: a title, and the unit. In the order of the page.

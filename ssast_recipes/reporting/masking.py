@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ssast_recipes.records.run import RunFolder, is_number
+from ssast_recipes.reporting.folder import RunFolder, is_number
 from ssast_recipes.reporting.rendering import data_uri, render
 
 _NAME = re.compile(r"(?P<kind>\w+)_(?P<step>\d+)\.png")

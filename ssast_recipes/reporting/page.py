@@ -7,11 +7,11 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from ssast_recipes import __version__
-from ssast_recipes.records.run import RunFolder, read_run
 from ssast_recipes.reporting.classes import confusion_section, per_class_section
 from ssast_recipes.reporting.clips import clips_section, worst_clips
 from ssast_recipes.reporting.curves import curves_section
 from ssast_recipes.reporting.embeddings import embeddings_section
+from ssast_recipes.reporting.folder import RunFolder, read_run
 from ssast_recipes.reporting.masking import frequencies_section, pictures_section
 from ssast_recipes.reporting.overview import (
     configuration_section,

@@ -180,8 +180,6 @@ def read_experiment(
     hparams = _load(hparams_file, overrides)
     hparams["record"]["run_options"] = given
     hparams["prepare_only"] = prepares_only
-    with open(hparams_file, encoding="utf-8") as file:
-        hparams["configuration"] = resolve_references(file, overrides).getvalue()
     hparams["record"]["experiment"] = name_experiment(hparams_file)
     hparams["record"]["settings"] = read_settings(hparams["configuration"])
     if hparams.get("pretrained_encoder"):
@@ -217,12 +215,13 @@ def _check_encoder(source: Path) -> None:
 
 
 def _load(hparams_file: str, overrides: str) -> dict[str, Any]:
+    """Builds what the YAML file names; its resolved text goes along, as `configuration`."""
     try:
         with open(hparams_file, encoding="utf-8") as file:
             resolved = resolve_references(file, overrides).getvalue()
         # The checkpointer makes the run's folder, before it is known whether there is to be a run.
         with leaving_no_folder(resolved), open(hparams_file, encoding="utf-8") as file:
-            return load_hyperpyyaml(file, overrides)
+            return {**load_hyperpyyaml(file, overrides), "configuration": resolved}
     except pydoc.ErrorDuringImport as error:  # what a file named in the YAML file raised
         raise error.value from None
     except ImportError as error:

@@ -1,7 +1,8 @@
 """What `train.py --help` shows: how it is called, and the keys of a YAML file."""
 
-import re
 from pathlib import Path
+
+from ssast_recipes.records.hparams_text import read_lines
 
 # SpeechBrain has more run options; these are the ones that a recipe's user may want.
 _RUN_OPTIONS = {
@@ -40,6 +41,8 @@ def describe_usage(program: str, hparams_file: Path | None = None) -> str:
     ------
     FileNotFoundError, IsADirectoryError
         If there is no such file.
+    ValueError
+        If it is not YAML.
 
     Example
     -------
@@ -62,7 +65,8 @@ def describe_usage(program: str, hparams_file: Path | None = None) -> str:
         lines.append(
             f"Every key at the top of {hparams_file.name} is an option, here with its value:"
         )
-        lines += _describe_keys(hparams_file.read_text(encoding="utf-8", errors="replace"))
+        text = hparams_file.read_text(encoding="utf-8", errors="replace")
+        lines += _describe_keys(text, hparams_file)
     lines += ["", "Run options:"]
     lines += [_option(option, text) for option, text in _RUN_OPTIONS.items()]
     return "\n".join(lines)
@@ -74,20 +78,16 @@ def find_hparams_files(program: str) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.glob("hparams/*.yaml"))
 
 
-def _describe_keys(text: str) -> list[str]:
+def _describe_keys(text: str, source: Path) -> list[str]:
     """One line a key, under the comments that head them; what is nested is left out."""
     lines: list[str] = []
-    for line in text.splitlines():
-        key = re.match(r"([A-Za-z]\w*):(?:\s+(.*?))??(?:\s+#\s*(.*))?$", line)
-        if key:
-            name, value, comment = key.groups(default="")
-            given = {"": "…", "!PLACEHOLDER": "(to be given)"}.get(value, value)
+    for line in read_lines(text, source):
+        if line.heading:
+            lines += ["", *line.heading]
+        if line.key[0].isalpha():
             # What begins so has arguments in the lines below, or is made of other keys.
-            lines.append(_option(f"{name} {given}", comment))
-        elif line.startswith("#"):
-            if not lines or lines[-1].startswith("  "):
-                lines.append("")
-            lines.append(line.lstrip("# "))
+            given = {"": "…", "!PLACEHOLDER": "(to be given)"}.get(line.value, line.value)
+            lines.append(_option(f"{line.key} {given}", line.comment))
     return lines
 
 

@@ -3,12 +3,12 @@
 What is finished stays: the same command goes on from there.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssast_recipes.records.run import RESULTS, Run
 from ssast_recipes.runs.crossval_arguments import (
     find_encoders,
     keep_arguments,
@@ -53,7 +53,7 @@ class Fold(Job):
     @property
     def begun(self) -> bool:
         """Whether it has results or a checkpoint."""
-        return self.finished or any(self.folder.glob("save/CKPT*"))
+        return self.finished or Run(self.folder).has_begun
 
     def fill_in(self, text: str) -> str:
         """Puts fold and seed into a text."""
@@ -77,20 +77,14 @@ class Fold(Job):
 
     def read_record(self) -> dict[str, Any]:
         """Reads what it has left; raises ValueError where that is none of crossval's."""
-        path = self.folder / "results.json"
-        try:
-            record = self.results
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path} is damaged ({error}): delete it to run the fold again"
-            ) from None
-        if (
-            "last" not in record["value"]
-            or record["value"].keys() != record.get("epochs", {}).keys()
-        ):
+        run = Run(self.folder)
+        record = run.results
+        values = record["value"]
+        if "last" not in values or values.keys() != record.get("epochs", {}).keys():
+            path = run.path / RESULTS
             raise ValueError(f"{path} is not of a fine-tuning: it has no last epoch's value")
-        hparams = read_yaml(self.folder / "hyperparams.yaml")
-        validated_on_test = hparams.get("valid_manifests", "") == hparams.get("test_manifests")
+        test = run.value("test_manifests")
+        validated_on_test = test is not None and run.value("valid_manifests") == test
         return {**record, "fold": self.number, "validated_on_test": validated_on_test}
 
 

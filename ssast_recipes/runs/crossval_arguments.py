@@ -7,9 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ssast_recipes.records.configuration import PLACE_KEYS
+from ssast_recipes.records.hparams import node_text, read_hparams
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.weights.finding import find_weights
 
@@ -40,15 +39,7 @@ def read_options(passed_on: Sequence[str], with_seeds: bool) -> dict[str, str]:
 
 def read_yaml(path: Path) -> dict[str, str]:
     """The text of every key of a YAML file, without comments and with its tags as they are."""
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError(f"{path} holds no keys and values")
-    return {
-        key.value: yaml.serialize(value).removesuffix("...\n").strip() for key, value in root.value
-    }
+    return {key: node_text(node) for key, node in read_hparams(path).items()}
 
 
 def keep_arguments(output: Path, given: Mapping[str, str]) -> None:
@@ -90,7 +81,7 @@ def find_encoders(source: str | None, folds: Iterable["Fold"]) -> dict["Fold", P
 
     None if the encoder starts from scratch, or the YAML file computes its path.
     """
-    if not source or source.startswith("!") or yaml.safe_load(source) is None:
+    if not source or source.startswith("!") or source in ("null", "Null", "NULL", "~"):
         return {}
     found = {}
     for fold in folds:

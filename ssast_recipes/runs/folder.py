@@ -10,17 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import yaml
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from ssast_recipes.records.configuration import changed_keys
+from ssast_recipes.records.hparams import compose
+from ssast_recipes.records.run import HPARAMS, METRICS, Run
 from ssast_recipes.system.errors import DISK_FULL, RunError
 from ssast_recipes.system.files import beside
 
 logger = logging.getLogger(__name__)
 
 # What SpeechBrain writes anew at the beginning of every run.
-_RECORD = ("hyperparams.yaml", "train.py", "env.log")
+_RECORD = (HPARAMS, "train.py", "env.log")
 _LEAST_FREE = 2**20  # bytes: enough for these, so that they are not lost to a full disk
 
 
@@ -67,12 +68,13 @@ def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
     folder = Path(folder)
     missing = _missing(folder)
     with _locked(folder):
-        checkpoints = set(folder.glob("save/CKPT*"))
+        run = Run(folder)
+        checkpoints = run.checkpoints
         paths = [folder / name for name in _RECORD if checkpoints]
         before = {path: path.read_bytes() for path in paths if path.is_file()}
-        earlier = before.get(folder / "hyperparams.yaml")
+        earlier = before.get(folder / HPARAMS)
         if earlier and configuration:
-            changed = changed_keys(earlier.decode("utf-8"), configuration)
+            changed = changed_keys(earlier, configuration, folder / HPARAMS)
             if changed:
                 raise ValueError(
                     f"output_folder {folder} holds a run with another {', '.join(changed[:6])}; "
@@ -83,11 +85,11 @@ def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
         except BaseException as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 error.filename = error.filename or str(folder)
-            if set(folder.glob("save/CKPT*")) == checkpoints:
+            if run.checkpoints == checkpoints:
                 for path, content in before.items():
                     with beside(path) as part:
                         part.write_bytes(content)
-            trained = (folder / "metrics.jsonl").exists() or any(folder.glob("save/CKPT*"))
+            trained = (folder / METRICS).exists() or run.has_begun
             if missing and not trained:
                 shutil.rmtree(folder, ignore_errors=True)
                 _remove_empty(missing)
@@ -110,10 +112,8 @@ def leaving_no_folder(configuration: str) -> Iterator[None]:
     -------
     context manager
     """
-    values = {key.value: value.value for key, value in yaml.compose(configuration).value}
-    missing: list[Path] = []
-    if "output_folder" in values:
-        missing = _missing(Path(values["output_folder"], "save"))
+    folder = dict(compose(configuration)).get("output_folder")
+    missing = [] if folder is None else _missing(Path(folder.value, "save"))
     ddp_barrier()
     try:
         yield

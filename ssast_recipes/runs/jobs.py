@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ssast_recipes.records.run import Run
 from ssast_recipes.system.children import end, start
 from ssast_recipes.system.errors import RunError
 
@@ -80,19 +81,17 @@ class Job:
     @property
     def finished(self) -> bool:
         """Whether the run, or an earlier one of the same command, came to its end."""
-        return (self.folder / "results.json").exists()
+        return Run(self.folder).is_finished
 
     @property
     def results(self) -> dict[str, Any]:
         """What the run left in `results.json`."""
-        return json.loads((self.folder / "results.json").read_text(encoding="utf-8"))
+        return Run(self.folder).results
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """What the run has logged so far, a record a line."""
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]  # the last may be cut
+        return Run(self.folder).metrics
 
 
 @dataclass(frozen=True, eq=False)

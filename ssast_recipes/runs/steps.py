@@ -5,15 +5,18 @@ Code of the experiments: unlike the parts, it reads `hparams`.
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
-from ssast_recipes.weights.finding import find_run, find_weights
-from ssast_recipes.weights.loading import load_pretrained_encoder, load_pretrained_heads
+from ssast_recipes.weights.loading import (
+    PretrainedWeights,
+    load_pretrained_encoder,
+    load_pretrained_heads,
+    read_pretrained,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -118,20 +121,20 @@ def load_pretrained(hparams: dict[str, Any]) -> None:
         If they do not fit the encoder.
     """
     if hparams.get("pretrained_encoder"):
-        path = hparams["pretrained_encoder"]
-        source = load_pretrained_encoder(hparams["encoder"], path)
+        weights = read_pretrained(hparams["pretrained_encoder"])
+        source = load_pretrained_encoder(hparams["encoder"], weights)
         heads = {
             "contrastive_head": hparams.get("contrastive_head"),
             "reconstruction_head": hparams.get("reconstruction_head"),
         }
         heads = {name: head for name, head in heads.items() if head is not None}
         if heads:
-            source = {**source, "heads": load_pretrained_heads(heads, path)}
-        run = find_run(find_weights(Path(path)))
+            source = {**source, "heads": load_pretrained_heads(heads, weights)}
+        run = weights.run
         hparams["record"]["pretrained_from"] = {**source, "run": run} if run else source
         logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
         if if_main_process():
-            _warn_of_heard_fold(hparams, path, source.get("test_fold"), run.get("dataset"))
+            _warn_of_heard_fold(hparams, weights)
 
 
 def train_and_evaluate(
@@ -171,17 +174,15 @@ def train_and_evaluate(
     return brain.evaluate(datasets["test"], test_loader_kwargs=hparams["test_dataloader_opts"])
 
 
-def _warn_of_heard_fold(
-    hparams: dict[str, Any], path: str, left_out: int | None, dataset: str | None
-) -> None:
-    test_fold = hparams.get("test_fold")
+def _warn_of_heard_fold(hparams: dict[str, Any], weights: PretrainedWeights) -> None:
+    left_out, test_fold = weights.test_fold, hparams.get("test_fold")
     if None in (left_out, test_fold) or left_out == test_fold:
         return
-    datasets = {dataset, hparams["record"].get("dataset")} - {None}
+    datasets = {weights.run.get("dataset"), hparams["record"].get("dataset")} - {None}
     if len({name.partition("-")[0] for name in datasets}) > 1:  # ESC-10's folds are ESC-50's
         return
     logger.warning(
         "Warning: %s was pretrained with test_fold %d, so on the audio of fold %d, which this run "
         "tests on; for a clean result give the encoder that left out fold %d",
-        *(path, left_out, test_fold, test_fold),
+        *(hparams["pretrained_encoder"], left_out, test_fold, test_fold),
     )

@@ -9,11 +9,12 @@ from .exporting import read_results as read_results
 from .finding import find_run as find_run
 from .finding import find_test_fold as find_test_fold
 from .finding import find_weights as find_weights
+from .finding import source_name as source_name
 from .hub import push_model as push_model
 from .importing import describe_import as describe_import
 from .importing import import_model as import_model
+from .loading import PretrainedWeights as PretrainedWeights
 from .loading import load_pretrained_encoder as load_pretrained_encoder
 from .loading import load_pretrained_heads as load_pretrained_heads
-from .loading import read_weights as read_weights
-from .loading import source_name as source_name
+from .loading import read_pretrained as read_pretrained
 from .source import fetch_model as fetch_model

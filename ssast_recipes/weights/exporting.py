@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.records.run import RESULTS, Run
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import beside, write_text
 from ssast_recipes.weights.card import model_card
@@ -136,15 +137,15 @@ def read_results(folder: Path) -> dict[str, Any] | None:
         If the file is damaged.
     """
     folder = folder.resolve()
-    path = folder.parent / "results.json"
-    if folder.name != "model" or not path.is_file():
+    run = Run(folder.parent)
+    if folder.name != "model" or not run.is_finished:
         return None
     try:
-        results = json.loads(path.read_bytes())
-        if "metric" in results and isinstance(results["value"], dict):
-            return results
-    except (ValueError, TypeError, KeyError):
+        if "metric" in run.results and isinstance(run.results.get("value"), dict):
+            return run.results
+    except ValueError:
         pass
+    path = run.path / RESULTS
     raise ValueError(f"{path}: damaged; evaluate the run again, or move the model folder elsewhere")
 
 

@@ -1,11 +1,9 @@
 """Where pretrained weights come from: the file that a path means, and the run that made it."""
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ssast_recipes.records.run import Run
 
 # What a fine-tuned run records of its pretraining.
 RUN_KEYS = (
@@ -14,6 +12,8 @@ RUN_KEYS = (
 )
 # Of a model folder, ours or Hugging Face's: the one that is safe by its format first.
 _MODEL_FILES = ("model.safetensors", "pytorch_model.bin")
+# By these names alone nobody knows which: their folders tell them apart.
+_COMMON_NAMES = ("model.ckpt", *_MODEL_FILES)
 
 
 def find_weights(source: Path) -> Path:
@@ -35,40 +35,42 @@ def find_weights(source: Path) -> Path:
     ------
     FileNotFoundError
         If nothing is there.
+    ValueError
+        If what tells of a run's checkpoint is damaged.
     """
     if source.is_file():
         return source
     if (source / "model.ckpt").is_file():
         return source / "model.ckpt"
-    found = [path.parent for path in source.glob("save/CKPT*/model.ckpt")]
-    if not found:
-        for path in (
-            folder / name for folder in (source, source / "model") for name in _MODEL_FILES
-        ):
-            if path.is_file():
-                return path
-        if not source.exists():
-            raise FileNotFoundError(
-                f"{source} does not exist; give a pretraining run's output folder, a model folder "
-                "or a file"
-            )
+    best = Run(source).best_checkpoint()
+    if best is not None:
+        return best / "model.ckpt"
+    for path in (folder / name for folder in (source, source / "model") for name in _MODEL_FILES):
+        if path.is_file():
+            return path
+    if not source.exists():
         raise FileNotFoundError(
-            f"{source}: neither a weights file, nor a checkpoint folder (with model.ckpt), nor a "
-            "run's output folder (with save/CKPT*), nor a model folder (with model.safetensors)"
+            f"{source} does not exist; give a pretraining run's output folder, a model folder "
+            "or a file"
         )
-    return max(found, key=_rank) / "model.ckpt"
+    raise FileNotFoundError(
+        f"{source}: neither a weights file, nor a checkpoint folder (with model.ckpt), nor a "
+        "run's output folder (with save/CKPT*), nor a model folder (with model.safetensors)"
+    )
 
 
-def _rank(checkpoint: Path) -> tuple[float, float]:
-    path = checkpoint / "CKPT.yaml"
-    try:
-        meta = yaml.safe_load(path.read_bytes())
-        score = meta.get("valid_score", -math.inf)
-        return (-math.inf if math.isnan(score) else score), meta["unixtime"]
-    except (OSError, AttributeError, KeyError, TypeError, yaml.YAMLError):
-        raise ValueError(
-            f"{path} is missing or damaged; name the checkpoint folder to take instead"
-        ) from None
+def source_name(path: Path) -> str:
+    """Names a weights file, with its folder where all such files have one name.
+
+    Example
+    -------
+    >>> source_name(Path("/models/SSAST-Tiny-Patch-400.pth"))
+    'SSAST-Tiny-Patch-400.pth'
+    >>> source_name(Path("/runs/save/CKPT+1/model.ckpt"))
+    'CKPT+1/model.ckpt'
+    """
+    name = path.name
+    return name if name not in _COMMON_NAMES else f"{path.absolute().parent.name}/{name}"
 
 
 def find_test_fold(weights: Path) -> int | None:
@@ -92,14 +94,10 @@ def find_test_fold(weights: Path) -> int | None:
     >>> find_test_fold(run / "save" / "CKPT+1" / "model.ckpt")
     2
     """
-    folder = _run_folder(weights)
-    if folder is None:
-        return None
+    run = Run.of_weights(weights)
     try:
-        root = yaml.compose((folder / "hyperparams.yaml").read_bytes())
-        values = {key.value: value.value for key, value in root.value}
-        return int(values["test_fold"])
-    except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return None if run is None else int(run.value("test_fold"))
+    except (OSError, TypeError, ValueError):
         return None
 
 
@@ -124,17 +122,9 @@ def find_run(weights: Path) -> dict[str, Any]:
     >>> find_run(run / "save" / "CKPT+1" / "model.ckpt")
     {'dataset': 'ESC-50'}
     """
-    folder = _run_folder(weights)
+    run = Run.of_weights(weights)
     try:
-        results = json.loads((folder / "results.json").read_bytes()) if folder else {}
-        return {key: results[key] for key in RUN_KEYS if key in results}
-    except (OSError, TypeError, ValueError):
+        results = {} if run is None else run.results
+    except (OSError, ValueError):
         return {}
-
-
-def _run_folder(weights: Path) -> Path | None:
-    """The output folder of the run that made a weights file."""
-    folders = weights.absolute().parents
-    if len(folders) > 2 and folders[1].name == "save":
-        return folders[2]
-    return folders[1] if folders[0].name == "model" else None
+    return {key: results[key] for key in RUN_KEYS if key in results}

@@ -61,11 +61,11 @@ def import_model(
     ('encoder', 192)
     """
     from ssast_recipes.system.files import file_digest
+    from ssast_recipes.weights.finding import source_name
     from ssast_recipes.weights.formats.conversion import convert
     from ssast_recipes.weights.formats.folder import save_model
     from ssast_recipes.weights.formats.recognition import recognise
     from ssast_recipes.weights.formats.tensors import read_tensors
-    from ssast_recipes.weights.loading import source_name
 
     path, provenance = _find_source(source, cache)
     if path.parent.resolve() == Path(out).resolve():

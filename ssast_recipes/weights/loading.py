@@ -1,28 +1,105 @@
-"""Pretrained weights: finding them, reading them safely, and fitting them into an encoder."""
+"""Pretrained weights: found and read once, safely, and fitted into an encoder and heads."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssast_recipes.model.encoder import (
+    EXTRA_STATE,
     NUM_PREFIX_TOKENS,
     AudioSpectrogramTransformer,
     check_geometry,
 )
 from ssast_recipes.model.grid import adapt_positions
 from ssast_recipes.system.files import file_digest
-from ssast_recipes.weights.finding import find_test_fold, find_weights
+from ssast_recipes.weights.finding import find_run, find_test_fold, find_weights, source_name
 from ssast_recipes.weights.formats.folder import read_model_weights
 from ssast_recipes.weights.formats.recognition import recognise
-from ssast_recipes.weights.formats.ssast import EXTRA_STATE
 from ssast_recipes.weights.formats.tensors import read_tensors
 
 
+@dataclass(frozen=True)
+class PretrainedWeights:
+    """What a weights file holds, whichever program wrote it, and where it comes from.
+
+    Arguments
+    ---------
+    path : Path
+        The file.
+    tensors : dict[str, Tensor]
+        Its tensors under our names: `encoder.*`, `contrastive_head.*`, …
+    geometry : dict
+        As of `AudioSpectrogramTransformer.geometry`, perhaps without `grid_size`.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    geometry: dict[str, Any]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors of a part, as `encoder`, by its own names; empty if there is none."""
+        return {
+            key.removeprefix(f"{name}."): value
+            for key, value in self.tensors.items()
+            if key.startswith(f"{name}.")
+        }
+
+    @property
+    def name(self) -> str:
+        """The file's name; see `source_name`."""
+        return source_name(self.path)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's checksum."""
+        return file_digest(self.path)
+
+    @cached_property
+    def test_fold(self) -> int | None:
+        """The fold that the run that made them left out; see `find_test_fold`."""
+        return find_test_fold(self.path)
+
+    @cached_property
+    def run(self) -> dict[str, Any]:
+        """What is known of the run that made them; see `find_run`."""
+        return find_run(self.path)
+
+
+def read_pretrained(source: str | Path) -> PretrainedWeights:
+    """Finds and reads pretrained weights; executes nothing.
+
+    Arguments
+    ---------
+    source : str or Path
+        A pretraining run's output folder (its best checkpoint by validation is taken), one of
+        its checkpoint folders, a model folder of ours or of Hugging Face's, or a file: a
+        `model.ckpt` of ours or a released `.pth`. `recognise` tells what is known.
+
+    Returns
+    -------
+    PretrainedWeights
+        The weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or a folder without checkpoint.
+    ValueError
+        If the file cannot be read as weights alone, or holds no encoder that is known here.
+    """
+    path = find_weights(Path(source))
+    weights = _read(path)
+    geometry = weights.pop(EXTRA_STATE)
+    return PretrainedWeights(path, weights, geometry)
+
+
 def load_pretrained_encoder(
-    encoder: AudioSpectrogramTransformer, source: str | Path
+    encoder: AudioSpectrogramTransformer, source: str | Path | PretrainedWeights
 ) -> dict[str, str | int]:
     """Loads pretrained weights into an encoder, position embeddings cut or stretched to its grid.
 
@@ -33,10 +110,8 @@ def load_pretrained_encoder(
     ---------
     encoder : AudioSpectrogramTransformer
         The encoder to fill; its patch stride and input size may differ from the weights'.
-    source : str or Path
-        A pretraining run's output folder (its best checkpoint by validation is taken), one of
-        its checkpoint folders, a model folder of ours or of Hugging Face's, or a file: a
-        `model.ckpt` of ours or a released `.pth`. `recognise` tells what is known.
+    source : str, Path or PretrainedWeights
+        The weights, or a path as for `read_pretrained`.
 
     Returns
     -------
@@ -51,26 +126,27 @@ def load_pretrained_encoder(
     ValueError
         If the file holds no readable weights, or an encoder of another geometry.
     """
-    path = find_weights(Path(source))
-    weights = read_weights(path)
+    weights = _read_once(source)
     try:
         fitted = _fit(weights, encoder)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    _load(encoder, fitted, path)
-    loaded: dict[str, str | int] = {"name": source_name(path), "sha256": file_digest(path)}
-    fold = find_test_fold(path)
+        raise ValueError(f"{weights.path}: {error}") from None
+    _load(encoder, fitted, weights.path)
+    loaded: dict[str, str | int] = {"name": weights.name, "sha256": weights.sha256}
+    fold = weights.test_fold
     return loaded if fold is None else {**loaded, "test_fold": fold}
 
 
-def load_pretrained_heads(heads: Mapping[str, nn.Module], source: str | Path) -> list[str]:
+def load_pretrained_heads(
+    heads: Mapping[str, nn.Module], source: str | Path | PretrainedWeights
+) -> list[str]:
     """Loads pretraining heads, so that pretraining can go on from where the source ended.
 
     Arguments
     ---------
     heads : mapping
         `contrastive_head` and `reconstruction_head`, as far as there are any.
-    source : str or Path
+    source : str, Path or PretrainedWeights
         As for `load_pretrained_encoder`.
 
     Returns
@@ -85,19 +161,15 @@ def load_pretrained_heads(heads: Mapping[str, nn.Module], source: str | Path) ->
     ValueError
         If the file holds no readable weights, or a head of another size.
     """
-    path = find_weights(Path(source))
-    weights = read_weights(path)
-    loaded = []
-    for name, head in heads.items():
-        own = {
-            key.removeprefix(f"{name}."): value
-            for key, value in weights.items()
-            if key.startswith(f"{name}.")
-        }
-        if own:
-            _load(head, own, path)
-            loaded.append(name)
+    weights = _read_once(source)
+    loaded = [name for name in heads if weights.part(name)]
+    for name in loaded:
+        _load(heads[name], weights.part(name), weights.path)
     return loaded
+
+
+def _read_once(source: str | Path | PretrainedWeights) -> PretrainedWeights:
+    return source if isinstance(source, PretrainedWeights) else read_pretrained(source)
 
 
 def _load(module: nn.Module, weights: dict[str, Any], path: Path) -> None:
@@ -107,20 +179,15 @@ def _load(module: nn.Module, weights: dict[str, Any], path: Path) -> None:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
 
 
-def _fit(weights: dict[str, Any], encoder: AudioSpectrogramTransformer) -> dict[str, Any]:
+def _fit(weights: PretrainedWeights, encoder: AudioSpectrogramTransformer) -> dict[str, Any]:
     """Returns the encoder's part of a model's weights, position embeddings on its own grid."""
-    geometry, wanted = weights[EXTRA_STATE], encoder.geometry()
+    geometry, wanted = weights.geometry, encoder.geometry()
     to_grid = wanted.pop("grid_size")
     try:
         check_geometry(geometry, wanted)
     except ValueError as error:
         raise ValueError(f"{error}; choose size and patch_size as pretrained") from None
-    fitted = {
-        name.removeprefix("encoder."): value
-        for name, value in weights.items()
-        if name.startswith("encoder.")
-    }
-    fitted["_extra_state"] = encoder.geometry()
+    fitted: dict[str, Any] = {**weights.part("encoder"), "_extra_state": encoder.geometry()}
     # Only what was pretrained by masking has a mask token, which classifying never needs.
     fitted.setdefault("mask_token", encoder.mask_token.detach())
     # They have lost their grid too: then positions can only be taken as they are.
@@ -132,27 +199,8 @@ def _fit(weights: dict[str, Any], encoder: AudioSpectrogramTransformer) -> dict[
     return fitted
 
 
-def read_weights(path: Path) -> dict[str, Any]:
-    """Reads a state dict under our names, whichever program wrote it; executes nothing.
-
-    Arguments
-    ---------
-    path : Path
-        A file written by `torch.save`, or of safetensors; of a model folder, what lies beside it is
-        read too.
-
-    Returns
-    -------
-    dict[str, Any]
-        Weights and the encoder's geometry.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file cannot be read as weights alone, or holds no encoder that is known here.
-    """
+def _read(path: Path) -> dict[str, Any]:
+    """Reads a state dict under our names, the encoder's geometry in it."""
     weights = read_tensors(path)
     if EXTRA_STATE in weights:
         if not isinstance(weights[EXTRA_STATE], dict):
@@ -167,17 +215,3 @@ def read_weights(path: Path) -> dict[str, Any]:
         return recognise(weights, path.parent).state_dict()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def source_name(path: Path) -> str:
-    """Names a weights file, with its folder where all such files have one name.
-
-    Example
-    -------
-    >>> source_name(Path("/models/SSAST-Tiny-Patch-400.pth"))
-    'SSAST-Tiny-Patch-400.pth'
-    >>> source_name(Path("/runs/save/CKPT+1/model.ckpt"))
-    'CKPT+1/model.ckpt'
-    """
-    common = ("model.ckpt", "model.safetensors", "pytorch_model.bin")
-    return path.name if path.name not in common else f"{path.absolute().parent.name}/{path.name}"

@@ -16,9 +16,9 @@ import torch
 from hyperpyyaml import resolve_references
 
 from ssast_recipes.commands.main import main
+from ssast_recipes.records.hparams_text import write_hparams
 from ssast_recipes.records.overrides import check_overrides
 from ssast_recipes.runs.own.pretraining import _seconds_per_clip
-from ssast_recipes.runs.own.request import write_hparams
 from ssast_recipes.system.machine import control_group_memory, free_memory
 from tests.processes import has_members, running, wait_until
 from tests.recipes.conftest import RECIPES

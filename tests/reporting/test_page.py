@@ -14,7 +14,7 @@ import torch
 
 from ssast_recipes.commands.main import main
 from ssast_recipes.data.manifest import Clip
-from ssast_recipes.records.run import Predictions
+from ssast_recipes.records.predictions import Predictions
 from ssast_recipes.reporting.charts import (
     COLOURS,
     line_chart,

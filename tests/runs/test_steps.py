@@ -9,9 +9,9 @@ from ssast_recipes.data.labels import ClassEncoder, MultiHotEncoder
 from ssast_recipes.data.manifest import Clip, write_manifest
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.model.builders import ast_encoder
+from ssast_recipes.model.encoder import EXTRA_STATE
 from ssast_recipes.runs.steps import load_pretrained, make_datasets
 from ssast_recipes.system.files import file_digest, write_text
-from ssast_recipes.weights.formats.ssast import EXTRA_STATE
 
 RATE = 16000
 LABELS = {"a": ("dog",), "b": ("rain",), "c": ("dog",), "d": ("rain",)}

@@ -10,11 +10,11 @@ import safetensors.torch
 import torch
 
 from ssast_recipes.commands.main import main
-from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.encoder import EXTRA_STATE, AudioSpectrogramTransformer
 from ssast_recipes.system.files import file_digest
 from ssast_recipes.weights.formats.conversion import Settings
 from ssast_recipes.weights.formats.folder import load_model, read_config
-from ssast_recipes.weights.formats.ssast import EXTRA_STATE, ours_to_released
+from ssast_recipes.weights.formats.ssast import ours_to_released
 from ssast_recipes.weights.importing import import_model
 from ssast_recipes.weights.loading import load_pretrained_encoder
 from tests.reference import fine_tuning_cases, pretraining_cases

@@ -16,9 +16,14 @@ from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.model.grid import adapt_positions
 from ssast_recipes.model.heads import ClassificationHead, PatchPredictionHead
 from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.weights import loading
 from ssast_recipes.weights.formats.huggingface import ours_to_huggingface
 from ssast_recipes.weights.formats.ssast import ours_to_released, released_to_ours
-from ssast_recipes.weights.loading import load_pretrained_encoder, load_pretrained_heads
+from ssast_recipes.weights.loading import (
+    load_pretrained_encoder,
+    load_pretrained_heads,
+    read_pretrained,
+)
 from tests.reference import formulas
 
 WIDTH = 128  # two heads, as the released models' width of a head is 64
@@ -433,3 +438,26 @@ def test_heads_of_another_size_are_refused(released_file):
     with pytest.raises(ValueError, match="SSAST-Tiny.pth: .*size mismatch.*output") as raised:
         load_pretrained_heads({"contrastive_head": PatchPredictionHead(WIDTH, 64)}, released_file)
     one_line(raised)
+
+
+# --- once for all
+
+
+def test_weights_are_found_and_read_once(released_file, monkeypatch):
+    asked = []
+    for name in ("find_weights", "read_tensors", "file_digest"):
+        real = getattr(loading, name)
+        monkeypatch.setattr(
+            loading, name, lambda path, name=name, real=real: asked.append(name) or real(path)
+        )
+    weights = read_pretrained(released_file)
+    heads = {"contrastive_head": PatchPredictionHead(WIDTH, 256)}
+    first, second = small_encoder(), small_encoder()
+    told = [load_pretrained_encoder(encoder, weights) for encoder in (first, second)]
+    assert load_pretrained_heads(heads, weights) == [*heads]
+    assert asked == ["find_weights", "read_tensors", "file_digest"]
+    assert told[0] == told[1] == {"name": weights.name, "sha256": weights.sha256}
+    assert_equal(*map(without_extra_state, (first.state_dict(), second.state_dict())))
+    other = small_encoder()
+    load_pretrained_encoder(other, released_file)
+    assert_equal(*map(without_extra_state, (first.state_dict(), other.state_dict())))

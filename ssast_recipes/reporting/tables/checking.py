@@ -3,15 +3,13 @@
 import math
 from pathlib import Path
 
-import yaml
-
 from ssast_recipes.objectives.metrics import accuracy, mean_average_precision
 from ssast_recipes.records.predictions import find_predictions, read_predictions
+from ssast_recipes.records.run import HPARAMS, Run
 from ssast_recipes.reporting.tables.ledger import Record
 from ssast_recipes.system.files import file_digest
-from ssast_recipes.weights.finding import find_weights
+from ssast_recipes.weights.finding import find_weights, source_name
 from ssast_recipes.weights.formats.folder import load_model
-from ssast_recipes.weights.loading import source_name
 
 METRICS = {"accuracy": accuracy, "mAP": mean_average_precision}
 _TOLERANCE = 1e-6  # scores are written with nine digits
@@ -75,10 +73,13 @@ def _check_values(record: Record, right: list[str], wrong: list[str]) -> None:
 
 def _check_encoder(record: Record, right: list[str], wrong: list[str]) -> None:
     """The weights that the run began with, if its folder is whole and they are still there."""
-    source, file = record.pretraining, record.folder / "hyperparams.yaml"
+    source, file = record.pretraining, record.folder / HPARAMS
     if source is None or not file.is_file():
         return
-    path = _read_key(file, "pretrained_encoder")
+    try:
+        path = Run(record.folder).value("pretrained_encoder")
+    except ValueError:
+        raise ValueError(f"{file.name} beside it is damaged") from None
     if path is None or not Path(path).exists():
         return
     try:
@@ -95,14 +96,6 @@ def _check_encoder(record: Record, right: list[str], wrong: list[str]) -> None:
             f"{record.path}: it began with weights of SHA-256 {source.get('sha256')}, but "
             f"{weights} has {digest}; they were replaced since"
         )
-
-
-def _read_key(file: Path, name: str) -> str | None:
-    try:
-        root = yaml.compose(file.read_text(encoding="utf-8"))
-        return next((node.value for key, node in root.value if key.value == name), None)
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
-        raise ValueError(f"{file.name} beside it is damaged") from None
 
 
 def _check_model(record: Record, right: list[str], wrong: list[str]) -> None:

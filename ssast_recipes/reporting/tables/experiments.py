@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hyperpyyaml import resolve_references
 
+from ssast_recipes.records.hparams import read_hparams, read_value
 from ssast_recipes.records.settings import read_settings
 from ssast_recipes.runs.recipes import recipe_folder
 
@@ -77,9 +77,8 @@ def hparams_file(experiment: str) -> Path:
 @cache
 def manifest_place(experiment: str) -> str:
     """Where, below a data set's manifests, those of an experiment are: each split its own."""
-    text = hparams_file(experiment).read_text(encoding="utf-8")
-    values = {key.value: node.value for key, node in yaml.compose(text).value}
-    return values["manifest_folder"].partition("/manifests")[2].strip("/")
+    manifests = read_hparams(hparams_file(experiment))["manifest_folder"]
+    return read_value(manifests).partition("/manifests")[2].strip("/")
 
 
 def _as_yaml(value: Any) -> str:

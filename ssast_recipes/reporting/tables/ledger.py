@@ -1,12 +1,12 @@
 """The ledger: what evaluated runs left, read for tables; and a copy of it without weights."""
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssast_recipes.records.run import RESULTS, Run
 from ssast_recipes.system.files import write_text
 
 _COPIED = ("predictions.csv", "predictions.parquet", "metrics.jsonl")
@@ -131,17 +131,17 @@ def read_ledger(folders: Iterable[str | Path]) -> list[Record]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not there; give folders of runs, or a ledger")
-        for path in sorted(folder.rglob("results.json")):
+        for path in sorted(folder.rglob(RESULTS)):
             records.setdefault(path.resolve(), Record(path, _read_content(path)))
     return list(records.values())
 
 
 def _read_content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = Run(path.parent).results
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}; evaluate the run again") from None
-    values = content.get("value") if isinstance(content, dict) else None
+        raise ValueError(f"{path} is not JSON: {error.__cause__}; evaluate the run again") from None
+    values = content.get("value")
     if not isinstance(values, dict) or "last" not in values:
         raise ValueError(f"{path} is no run's results.json: it has no value.last")
     for name, value in values.items():
@@ -186,7 +186,7 @@ def copy_ledger(records: Sequence[Record], sources: Sequence[Path], target: Path
             )
         folders[folder] = record
     for folder, record in folders.items():
-        write_text(folder / "results.json", record.path.read_text(encoding="utf-8"))
+        write_text(folder / RESULTS, record.path.read_text(encoding="utf-8"))
         for name in _COPIED:
             if (record.folder / name).is_file():
                 shutil.copy(record.folder / name, folder / name)

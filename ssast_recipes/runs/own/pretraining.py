@@ -1,11 +1,12 @@
 """What `ssast pretrain` plans: how to train on the audio and the machine at hand."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssast_recipes.records.hparams import read_hparams, read_value
+from ssast_recipes.records.hparams_text import write_hparams
 from ssast_recipes.runs.own.plans import (
     MASKED_SHARE,
     NUM_MEL_BINS,
@@ -21,7 +22,6 @@ from ssast_recipes.runs.own.request import (
     has_begun,
     keep_request,
     read_request,
-    write_hparams,
 )
 from ssast_recipes.system.machine import choose_device, free_memory, num_cores
 from ssast_recipes.system.words import format_seconds
@@ -43,11 +43,11 @@ def lengthen(hparams_file: Path, request: Mapping[str, Any]) -> None:
     changed = [key for key, value in request.items() if before.get(key) != value]
     if changed != ["steps"] or not request["steps"] or not has_begun(hparams_file.parent):
         return
-    planned = re.search(r"^num_steps: (\d+)", hparams_file.read_text(encoding="utf-8"), re.M)
-    if planned and request["steps"] > int(planned[1]):
+    planned = read_value(read_hparams(hparams_file)["num_steps"])
+    if isinstance(planned, int) and request["steps"] > planned:
         write_hparams(hparams_file, hparams_file, {"num_steps": request["steps"]})
         keep_request(hparams_file, request, before["files"])
-        print(f"num_steps was {planned[1]}, is {request['steps']} in {hparams_file}", flush=True)
+        print(f"num_steps was {planned}, is {request['steps']} in {hparams_file}", flush=True)
 
 
 def plan_pretraining(
@@ -105,11 +105,9 @@ def _choose_size(request: Mapping[str, Any], device: "torch.device") -> dict[str
     if request["size"] or not request["init_from"]:
         return {"size": request["size"] or ("base" if device.type == "cuda" else "tiny")}
     from ssast_recipes.model.builders import size_options
-    from ssast_recipes.weights.finding import find_weights
-    from ssast_recipes.weights.formats.ssast import EXTRA_STATE
-    from ssast_recipes.weights.loading import read_weights
+    from ssast_recipes.weights.loading import read_pretrained
 
-    return size_options(read_weights(find_weights(Path(request["init_from"])))[EXTRA_STATE])
+    return size_options(read_pretrained(request["init_from"]).geometry)
 
 
 def _plan_training(

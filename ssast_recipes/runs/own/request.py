@@ -1,13 +1,14 @@
 """A run planned for one's own audio: what was asked for, its YAML file, and running it."""
 
 import json
-import re
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssast_recipes.records.hparams_text import included_files
+from ssast_recipes.records.run import Run
 from ssast_recipes.runs.jobs import train_command
 from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.children import start, wait
@@ -17,49 +18,7 @@ from ssast_recipes.system.interruption import Interrupted
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _REQUEST = "request.json"
-_INCLUDED = "!include:"
 _MOST_TOLD = 100  # characters of a value
-
-
-def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None:
-    """Copies a recipe's YAML file, comments and all, with other values at its top level.
-
-    Arguments
-    ---------
-    source : Path
-        A file in the recipe's `hparams`.
-    target : Path
-        The copy, anywhere; files that it includes are copied beside it, for a tag of YAML cannot
-        hold every path.
-    values : mapping
-        By key; plain ones, as JSON has them.
-
-    Raises
-    ------
-    KeyError
-        If the file has no such key on a line of its own.
-
-    Example
-    -------
-    >>> folder = getfixture("tmp_path")
-    >>> _ = (folder / "a.yaml").write_text("lr: 1.0e-4 # published\\nsize: base\\n")
-    >>> write_hparams(folder / "a.yaml", folder / "b.yaml", {"lr": 5e-4})
-    >>> print((folder / "b.yaml").read_text().strip())
-    lr: 0.0005 # published
-    size: base
-    """
-    text = source.read_text(encoding="utf-8")
-    for key, value in values.items():
-        line = re.compile(rf"^{key}: .*?(?P<comment> +#.*)?$", re.MULTILINE)
-        if not line.search(text):
-            raise KeyError(f"{source} has no line {key}: …")
-        told = f"{key}: {json.dumps(value, ensure_ascii=False)}"
-        text = line.sub(lambda found, told=told: told + (found["comment"] or ""), text, count=1)
-    for included in re.findall(rf"{_INCLUDED}(\.\S+)", text):
-        name = Path(included).name
-        write_text(target.parent / name, (source.parent / included).read_text(encoding="utf-8"))
-        text = text.replace(f"!include:{included}", f"!include:{name}")
-    write_text(target, text)
 
 
 def own_command(hparams_file: Path, device: str | None = None) -> list[str]:
@@ -109,7 +68,7 @@ def has_begun(folder: Path) -> bool:
     >>> has_begun(getfixture("tmp_path"))
     False
     """
-    return any(folder.glob("save/CKPT*"))
+    return Run(folder).has_begun
 
 
 def is_planned(hparams_file: Path, request: Mapping[str, Any], files: str) -> bool:
@@ -186,8 +145,7 @@ def keep_request(hparams_file: Path, request: Mapping[str, Any], files: str) -> 
 
 def _digest(hparams_file: Path) -> str:
     """A checksum of a YAML file and of those beside it that it includes."""
-    names = re.findall(rf"{_INCLUDED}(\S+)", hparams_file.read_text(encoding="utf-8"))
-    paths = [hparams_file, *(hparams_file.parent / name for name in names)]
+    paths = [hparams_file, *included_files(hparams_file)]
     return " ".join(file_digest(path) for path in paths if path.is_file())
 
 

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.encoder import EXTRA_STATE, AudioSpectrogramTransformer
 from ssast_recipes.system.files import beside, file_digest
 from ssast_recipes.weights.formats.config import (
     FrontEndConfig,
@@ -19,7 +19,6 @@ from ssast_recipes.weights.formats.config import (
     read_config,
 )
 from ssast_recipes.weights.formats.description import build_model, describe_model
-from ssast_recipes.weights.formats.ssast import EXTRA_STATE
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 _ENCODER = "encoder."

@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ssast_recipes.model.encoder import NUM_PREFIX_TOKENS
-from ssast_recipes.weights.formats.ssast import EXTRA_STATE
+from ssast_recipes.model.encoder import EXTRA_STATE, NUM_PREFIX_TOKENS
 
 # AudioSet's statistics, which most published models were made with.
 AUDIOSET = {"mean": -4.2677393, "std": 4.5689974}

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ssast_recipes.model.encoder import EXTRA_STATE
 from ssast_recipes.model.patches import compute_grid_size
 from ssast_recipes.weights.formats.deit import grey_encoder
 from ssast_recipes.weights.formats.foreign import AUDIOSET, ImportedModel, check_encoder
 from ssast_recipes.weights.formats.huggingface_folder import read_huggingface
-from ssast_recipes.weights.formats.ssast import EXTRA_STATE, UNUSED_HEADS, released_to_ours
+from ssast_recipes.weights.formats.ssast import UNUSED_HEADS, released_to_ours
 
 _NUM_MEL_BINS = 128
 # The published AST models (Gong et al., Interspeech 2021) by number of classes: corpus, frames of

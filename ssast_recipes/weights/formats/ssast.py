@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssast_recipes.model.encoder import EXTRA_STATE
+
 # (released, ours), both anchored at the start of a name or of what follows `blocks.<i>.`
 _NAMES = [
     ("v.cls_token", "encoder.class_token"),
@@ -29,7 +31,6 @@ UNUSED_HEADS = ("v.head.", "v.head_dist.")
 # Released models are DeiT's, whose heads are all this wide.
 _RELEASED_HEAD_WIDTH = 64
 _PRETRAINING_HEADS = ("contrastive_head.", "reconstruction_head.")
-EXTRA_STATE = "encoder._extra_state"
 
 
 def released_to_ours(state_dict: dict[str, Tensor]) -> dict[str, Any]:
