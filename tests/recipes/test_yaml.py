@@ -815,7 +815,7 @@ def test_a_mistake_is_found(recipes, name, old, new, problem):
 
 
 def test_a_file_that_does_not_load_is_found(recipes):
-    change(recipes / FINETUNE, "schedules.EpochDecay", "schedules.EpochDeacy")
+    change(recipes / FINETUNE, "objectives.EpochDecay", "objectives.EpochDeacy")
     (problem,) = find_problems(recipes / FINETUNE)
     assert problem.startswith("does not load: ") and "EpochDeacy" in problem
 
