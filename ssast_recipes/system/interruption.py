@@ -128,10 +128,13 @@ def telling_interrupts(describe: Callable[[], str]) -> Iterator[None]:
 
     Example
     -------
-    >>> with raising_interrupts(), telling_interrupts(lambda: "interrupted after step 7"):
-    ...     signal.raise_signal(signal.SIGTERM)
-    Traceback (most recent call last):
-    ssast_recipes.system.interruption.Interrupted: interrupted after step 7
+    >>> with raising_interrupts():
+    ...     try:
+    ...         with telling_interrupts(lambda: "interrupted after step 7"):
+    ...             signal.raise_signal(signal.SIGTERM)
+    ...     except Interrupted as interruption:
+    ...         print(interruption)
+    interrupted after step 7
     """
     try:
         yield
