@@ -41,6 +41,7 @@ def scan_audio(
 
     Example
     -------
+    >>> import soundfile
     >>> folder = getfixture("tmp_path")
     >>> soundfile.write(folder / "a.wav", [0.0] * 8000, 16000)
     >>> found, rejected = scan_audio([folder / "b.wav", folder / "a.wav"], progress=False)
