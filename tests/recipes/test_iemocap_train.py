@@ -120,7 +120,7 @@ def test_crossval_averages_its_folds(run, words, run_recipe, tmp_path, monkeypat
 
     class Process:
         def __init__(self, command, **options):
-            _, train, hparams_file, *arguments = command
+            _, _, train, hparams_file, *arguments = command  # by way of system.children
             assert train == str(RECIPES / "IEMOCAP" / "train.py")
             run_recipe("IEMOCAP", HPARAMS / hparams_file.rpartition("/")[2], *arguments)
 
