@@ -22,8 +22,8 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/pip
 	touch $@
 
 $(BIN)/pip:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "ssast-recipes needs Python 3.11 or newer, which '$(PYTHON)' is not:" \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || { \
+	  echo "ssast-recipes needs Python 3.11.4 or newer, which '$(PYTHON)' is not:" \
 	    "name one with make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
