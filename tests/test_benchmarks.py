@@ -21,7 +21,14 @@ from ssast_recipes.reporting.tables.costs import encoder_flops, head_flops, pret
 from tests.brains.tiny import fit, losses, pretraining_brain
 from tests.conftest import REPOSITORY
 
-NAMES = ("loading", "pretraining_step", "released_step", "step_bench", "step_comparison")
+NAMES = (
+    "loading",
+    "manifests",
+    "pretraining_step",
+    "released_step",
+    "step_bench",
+    "step_comparison",
+)
 
 
 @pytest.fixture
@@ -199,3 +206,15 @@ def test_base_takes_296_gflop_a_clip():
     assert pretraining_flops(base, num_masked=400) == pytest.approx(296e9, rel=0.002)
     twice = pretraining_flops(base, num_masked=400, num_passes=2)
     assert twice == pytest.approx(2 * 292e9, rel=0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells private memory")
+def test_reading_a_manifest_is_timed_and_workers_share_it(benchmark, tmp_path, capsys):
+    manifests = benchmark("manifests")
+    words = ["--clips", "3000", "--workers", "2", "--manifest", str(tmp_path / "train.csv")]
+    found = manifests.main(words)
+    assert json.loads(capsys.readouterr().out) == found
+    assert found["clips"] == 3000 and found["s"] > 0 and found["CPU s"] > 0
+    growths = found["private growth of each worker, MiB"]
+    assert len(growths) == len(found["clips/s of each worker"]) == 2
+    assert found["resident, MiB"] > found["resident before, MiB"] > max(growths)

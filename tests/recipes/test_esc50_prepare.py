@@ -19,7 +19,7 @@ import soundfile
 from speechbrain.utils.distributed import run_on_main
 
 from ssast_recipes.data.manifest import read_manifest
-from ssast_recipes.data.preparation.manifests import manifests as preparation
+from ssast_recipes.data.preparation import manifests as preparation
 from ssast_recipes.data.synthetic import make_esc50
 
 PATH = Path(__file__).parents[2] / "recipes" / "ESC50" / "esc50_prepare.py"

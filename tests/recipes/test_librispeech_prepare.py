@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from ssast_recipes.data.manifest import read_manifest
-from ssast_recipes.data.preparation.manifests import manifests as preparation
+from ssast_recipes.data.preparation import manifests as preparation
 from ssast_recipes.data.synthetic import make_librispeech
 from tests.recipes.conftest import RECIPES
 

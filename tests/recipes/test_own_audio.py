@@ -15,13 +15,13 @@ from ssast_recipes import AudioClassifier, AudioEncoder
 from ssast_recipes.commands.main import main
 from ssast_recipes.data.headers import AudioInfo
 from ssast_recipes.data.manifest import read_manifest
+from ssast_recipes.data.preparation import own_audio
 from ssast_recipes.data.preparation.labelled_files import (
     SPLITS,
     LabelledFile,
     read_labelled_files,
     split_files,
 )
-from ssast_recipes.data.preparation.manifests import own_audio
 from ssast_recipes.data.preparation.own_audio import prepare_labelled, prepare_unlabelled
 from ssast_recipes.data.synthetic.sounds import FAMILIES, make_sound
 from ssast_recipes.runs.own.plans import choose_batch, choose_steps, choose_target_length

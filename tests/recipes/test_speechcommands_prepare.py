@@ -18,8 +18,8 @@ import pytest
 import soundfile
 
 from ssast_recipes.data.manifest import read_manifest
+from ssast_recipes.data.preparation import manifests as preparation
 from ssast_recipes.data.preparation.manifests import Entry
-from ssast_recipes.data.preparation.manifests import manifests as preparation
 from ssast_recipes.data.synthetic import make_speechcommands
 from ssast_recipes.data.synthetic.speechcommands import NOISES, SPEAKERS
 from tests.recipes.conftest import RECIPES

@@ -43,6 +43,7 @@ def scan_audio(
     -------
     >>> import soundfile
     >>> folder = getfixture("tmp_path")
+    >>> import soundfile
     >>> soundfile.write(folder / "a.wav", [0.0] * 8000, 16000)
     >>> found, rejected = scan_audio([folder / "b.wav", folder / "a.wav"], progress=False)
     >>> [info.duration for info in found.values()], len(rejected)

@@ -10,9 +10,9 @@ import soundfile
 
 from ssast_recipes.data.headers import AudioCopy, audio_info
 from ssast_recipes.data.manifest import Clip, read_manifest
+from ssast_recipes.data.preparation import manifests as preparation
 from ssast_recipes.data.preparation.counts import Published
 from ssast_recipes.data.preparation.manifests import Entry, prepare_manifests
-from ssast_recipes.data.preparation.manifests import manifests as preparation
 
 PUBLISHED = Published("Sounds", {"train": 5})
 
