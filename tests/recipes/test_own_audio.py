@@ -71,18 +71,17 @@ def labels(corpus, tmp_path):
     return write
 
 
-def run_small(recipe, hparams_file, device=None):
+def run_small(hparams_file, device=None):
     """Stands in for a process of its own, and makes the model small."""
-    assert recipe == "OwnAudio"
     options = SMALL | getattr(run_small, "more", {}).get(hparams_file.name, {})
-    run_small.recipe(recipe, hparams_file, *[w for k, v in options.items() for w in (f"--{k}", v)])
+    run_small.recipe("OwnAudio", hparams_file, *[w for k, v in options.items() for w in (f"--{k}", v)])
 
 
 @pytest.fixture
 def in_process(monkeypatch, run_recipe):
     run_small.recipe, run_small.more = run_recipe, {}
-    for module in ("own_pretraining", "own_finetuning"):
-        monkeypatch.setattr(f"ssast_recipes.{module}.run_recipe", run_small)
+    for command in ("pretrain", "finetune"):
+        monkeypatch.setattr(f"ssast_recipes.commands.{command}.run_own", run_small)
 
 
 @pytest.fixture
