@@ -109,7 +109,7 @@ class Run:
         return results
 
     @cached_property
-    def hparams(self) -> dict[str, Node]:
+    def nodes(self) -> dict[str, Node]:
         """The top level of `hyperparams.yaml`: nodes, of which nothing is built.
 
         Raises
@@ -122,8 +122,8 @@ class Run:
         return read_hparams(self.path / HPARAMS)
 
     def value(self, key: str) -> Any:
-        """A plain value of `hyperparams.yaml`, None if it has no such key; raises as `hparams`."""
-        node = self.hparams.get(key)
+        """A plain value of `hyperparams.yaml`, None if it has no such key; raises as `nodes`."""
+        node = self.nodes.get(key)
         return None if node is None else read_value(node)
 
     @property

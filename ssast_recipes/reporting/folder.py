@@ -140,7 +140,7 @@ def _read_results(run: RunFolder, files: Run) -> None:
 
 
 def _read_settings(run: RunFolder, files: Run) -> None:
-    run.settings = files.hparams
+    run.settings = files.nodes
 
 
 def _read_records(run: RunFolder, files: Run) -> None:

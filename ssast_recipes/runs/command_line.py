@@ -221,7 +221,9 @@ def _load(hparams_file: str, overrides: str) -> dict[str, Any]:
             resolved = resolve_references(file, overrides).getvalue()
         # The checkpointer makes the run's folder, before it is known whether there is to be a run.
         with leaving_no_folder(resolved), open(hparams_file, encoding="utf-8") as file:
-            return {**load_hyperpyyaml(file, overrides), "configuration": resolved}
+            hparams = load_hyperpyyaml(file, overrides)
+        hparams["configuration"] = resolved
+        return hparams
     except pydoc.ErrorDuringImport as error:  # what a file named in the YAML file raised
         raise error.value from None
     except ImportError as error:

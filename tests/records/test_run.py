@@ -12,7 +12,7 @@ def test_a_folder_that_is_not_there_is_a_run_that_has_not_begun(tmp_path):
     run = Run(tmp_path / "none")
     assert not run.is_finished and not run.has_begun
     assert run.metrics == run.checkpoints == [] and run.best_checkpoint() is None
-    for name in ("results", "hparams"):
+    for name in ("results", "nodes"):
         with pytest.raises(FileNotFoundError):
             getattr(run, name)
 
@@ -48,7 +48,7 @@ def test_damaged_results_are_one_line(tmp_path, content):
 def test_damaged_hparams_are_one_line(tmp_path, content):
     (tmp_path / "hyperparams.yaml").write_bytes(content)
     with pytest.raises(ValueError, match="hyperparams.yaml (is not YAML|holds no keys)") as raised:
-        _ = Run(tmp_path).hparams
+        _ = Run(tmp_path).nodes
     assert "\n" not in str(raised.value)
 
 
