@@ -57,7 +57,11 @@ def test_yaml_and_documents_use_public_names_of_five_rooms():
 
 @pytest.mark.parametrize(
     ("arguments", "others"),
-    [(["--help"], set()), (["classify", "--help"], set()), (["pretrain", "--help"], {"runs"})],
+    [
+        (["--help"], set()),
+        (["classify", "--help"], set()),
+        (["pretrain", "--help"], {"records", "runs"}),
+    ],
 )
 def test_help_enters_few_rooms_and_imports_nothing_slow(arguments, others):
     code = (

@@ -1,7 +1,6 @@
 """`ssast embed`: embeddings of audio files, for whatever is to be learned from them."""
 
 import argparse
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.commands.main`."""
     parser.add_argument("model", metavar="MODEL", help="model folder, run folder, or Hub name")
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio files of any format")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="NumPy's .npz, or .parquet (needs pyarrow)"
-    )
+    parser.add_argument("--output", type=Path, required=True, help="NumPy's .npz, or .parquet")
     parser.add_argument(
         "--frames", action="store_true", help="a row every patch column, not every file"
     )
@@ -33,8 +30,6 @@ def run(arguments: argparse.Namespace) -> None:
     output = arguments.output
     if output.suffix not in _SUFFIXES:
         raise ValueError(f"--output {output}: give a name that ends in {' or '.join(_SUFFIXES)}")
-    if output.suffix == ".parquet":
-        importlib.import_module("pyarrow")  # missing, it is told before anything is computed
 
     import torch
     from tqdm import tqdm

@@ -74,7 +74,9 @@ def labels(corpus, tmp_path):
 def run_small(hparams_file, device=None):
     """Stands in for a process of its own, and makes the model small."""
     options = SMALL | getattr(run_small, "more", {}).get(hparams_file.name, {})
-    run_small.recipe("OwnAudio", hparams_file, *[w for k, v in options.items() for w in (f"--{k}", v)])
+    run_small.recipe(
+        "OwnAudio", hparams_file, *[w for k, v in options.items() for w in (f"--{k}", v)]
+    )
 
 
 @pytest.fixture
