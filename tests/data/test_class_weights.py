@@ -7,7 +7,7 @@ from ssast_recipes.data.class_weights import (
     multi_label_weights,
 )
 from ssast_recipes.data.orders import epoch_draws
-from ssast_recipes.data.pipelines import ClipDataset
+from ssast_recipes.data.pipelines import ClipDataset, WaveformReader
 
 LABELS = [("a",), ("b",), ("a", "c"), (), ("a", "b", "c"), ("c",), ("a",)]
 SINGLE = [("a",)] * 6 + [("b",)] * 3 + [("c",)]
@@ -53,6 +53,6 @@ def test_labels_are_those_of_the_data_sets_order(tmp_path):
         "a,/a.wav,0.0,1.0,16000,dog\n"
         "m,/m.wav,0.0,1.0,16000,\n"
     )
-    dataset = ClipDataset([manifest])
+    dataset = ClipDataset([manifest], WaveformReader())
     expected = {"z": ("dog", "rain"), "a": ("dog",), "m": ()}
     assert dataset.labels == [expected[name] for name in dataset.ids]

@@ -12,8 +12,8 @@ import torchaudio
 
 import ssast_recipes
 from ssast_recipes import AudioClassifier, AudioEncoder
+from ssast_recipes.inference import hear
 from ssast_recipes.inference.audio_model import read_audio
-from ssast_recipes.inference.models import hear
 from tests.weights.formats.test_folder import FRONT_END, LABELS, save
 
 WINDOW = 31 * 160 + 400  # samples of 32 frames
