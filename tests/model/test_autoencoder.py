@@ -146,8 +146,8 @@ def test_sinusoidal_positions_are_sines_and_cosines_of_row_and_column():
 
 
 def test_a_constant_patch_becomes_zeros_and_others_are_standardised():
-    patches = torch.randn(2, 5, 256) * 3 + 7
-    patches[0, 1] = 0.467  # a sum of which rounds
+    patches = torch.randn(2, 5, 250) * 3 + 7
+    patches[0, 1] = 0.467  # whose mean over 250 values rounds
     standardised = standardise_patches(patches)
     assert not standardised[0, 1].any()
     double = patches[1].double()
