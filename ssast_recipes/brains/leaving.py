@@ -99,6 +99,8 @@ def leave_model(
     known = {key: hparams.record[key] for key in _RECORD if hparams.record.get(key) is not None}
     value = chosen.value if math.isfinite(chosen.value) else None
     told = {"weights": chosen.name, "step": chosen.step, "metric": metric_name, "value": value}
+    if getattr(hparams, "targets", "raw") != "raw":  # what the heads' predictions are of
+        told["targets"] = hparams.targets
     provenance = {**known, "seed": hparams.seed, **told, "package_version": __version__}
     loss = getattr(hparams, "loss", None)
     # Such a loss trains every logit for itself. A YAML file's `!name:` makes a partial of it.

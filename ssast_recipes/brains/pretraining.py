@@ -18,7 +18,13 @@ from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.model.masked_patches import MaskedPatchPredictions
 from ssast_recipes.model.masking import Masker, find_mask_fault
-from ssast_recipes.model.patches import count_by_row, patchify, select_patches
+from ssast_recipes.model.patches import (
+    count_by_row,
+    patchify,
+    select_patches,
+    standardise_patches,
+    unstandardise_patches,
+)
 from ssast_recipes.model.randomness import ClipGenerator
 from ssast_recipes.objectives.losses import constant_patches
 from ssast_recipes.objectives.metrics import found_patches, masked_patch_accuracy
@@ -45,13 +51,14 @@ class PretrainingBrain(BaseBrain):
     Counts steps. Needed in `hparams` besides the base's: `num_steps`, `valid_interval`, `encoder`,
     `masker`, `two_passes`, `contrastive_loss`, `softmax_over`, `exclude_constant_patches`,
     `reconstruction_loss`, `reconstruction_weight`; in `modules`: `front_end` and `model` (a
-    `MaskedPatchModel`).
+    `MaskedPatchModel` or `MaskedAutoencoder`).
 
     Watches what is learnt: tries simple classifiers on `probe_data`, and warns when embeddings
     collapse or the loss has gone flat.
     """
 
     optional = BaseBrain.optional | {
+        "targets": "raw",  # what both heads predict: raw patches, or standardised_patches
         "best_by": "metric",  # what selects the best weights: the metric, or the (least) loss
         "probe_data": None,  # labelled audio, for a `LabelledProbe`
         "probe_interval": 0,  # steps from one probe to the next; 0: before and after training
@@ -61,6 +68,11 @@ class PretrainingBrain(BaseBrain):
         super().__init__(*args, **kwargs)
         if self.hparams.best_by not in ("metric", "loss"):
             raise ValueError(f"best_by is metric or loss, not {self.hparams.best_by!r}")
+        if self.hparams.targets not in ("raw", "standardised_patches"):
+            raise ValueError(
+                f"targets are raw or standardised_patches, not {self.hparams.targets!r}"
+            )
+        self.standardises = self.hparams.targets == "standardised_patches"
         self._example: tuple[ClipBatch, MaskedBatch] | None = None
         self.probe: LabelledProbe | None = None
         if self.hparams.probe_data is not None and if_main_process():
@@ -109,6 +121,8 @@ class PretrainingBrain(BaseBrain):
 
         spectrograms = modules.front_end(batch.waveforms, batch.num_samples)
         patches = patchify(spectrograms, encoder.patch_size)  # [batch, patches, patch area]
+        if self.standardises:
+            patches = standardise_patches(patches)
         masked = self.draw_masks(generator)  # [batch, masked], for each pass
         predictions = modules.model(spectrograms, *masked)  # of two heads
         targets = [select_patches(patches, indices) for indices in masked]
@@ -203,6 +217,10 @@ class PretrainingBrain(BaseBrain):
             if choice["included"] is not None:
                 found = found.masked_fill(~choice["included"], float("nan"))
         encoder = self.hparams.encoder
+        if self.standardises and reconstruction is not None:  # with each patch's own statistics
+            patches = patchify(example.spectrograms, encoder.patch_size)
+            patches = select_patches(patches, example.masked[-1])
+            reconstruction = unstandardise_patches(reconstruction, patches)
         figure = draw_reconstructions(
             example.spectrograms,
             example.masked[-1],

@@ -64,14 +64,18 @@ def run(arguments: argparse.Namespace) -> None:
     (windows,) = reader.apply_to_windows(
         [waveform], sample_rate, lambda spectrograms, _: spectrograms
     )
-    figure = draw_predictions(model, windows.outputs[:1], masked)
+    standardised = config.provenance.get("targets") == "standardised_patches"
+    figure = draw_predictions(model, windows.outputs[:1], masked, standardised)
     with beside(output) as part:
         figure.savefig(part, format="png", dpi=120)
     print(output)
 
 
 def draw_predictions(
-    model: "MaskedPatchModel", spectrograms: "Tensor", masked_indices: "Tensor"
+    model: "MaskedPatchModel",
+    spectrograms: "Tensor",
+    masked_indices: "Tensor",
+    standardised: bool = False,
 ) -> "Figure":
     """Draws a spectrogram, what the encoder sees of it, and what the heads make of the rest.
 
@@ -83,6 +87,9 @@ def draw_predictions(
         One standardised spectrogram, [1, frames, mel bins].
     masked_indices : Tensor
         Patches to hide, [1, masked] int64.
+    standardised : bool
+        Whether the heads predict standardised patches: drawn with each patch's own mean and
+        deviation.
 
     Returns
     -------
@@ -92,15 +99,23 @@ def draw_predictions(
     import torch
 
     from ssast_recipes.brains.pictures import draw_reconstructions
-    from ssast_recipes.model.patches import patchify, select_patches
+    from ssast_recipes.model.patches import (
+        patchify,
+        select_patches,
+        standardise_patches,
+        unstandardise_patches,
+    )
     from ssast_recipes.objectives.metrics import found_patches
 
     size = model.encoder.patch_size
     with torch.no_grad():
         contrastive, reconstruction = model(spectrograms, masked_indices)
     found = None
+    patches = select_patches(patchify(spectrograms, size), masked_indices)
+    if standardised and reconstruction is not None:
+        reconstruction = unstandardise_patches(reconstruction, patches)
     if contrastive is not None:
-        targets = select_patches(patchify(spectrograms, size), masked_indices)
+        targets = standardise_patches(patches) if standardised else patches
         found = masked_indices, found_patches(contrastive, targets).float()
     grid = model.encoder.grid_size
     return draw_reconstructions(

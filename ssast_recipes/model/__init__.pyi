@@ -1,5 +1,7 @@
 from .augment import NoiseAndRoll as NoiseAndRoll
 from .augment import SpecAugment as SpecAugment
+from .autoencoder import MaskedAutoencoder as MaskedAutoencoder
+from .autoencoder import PatchDecoder as PatchDecoder
 from .builders import ast_encoder as ast_encoder
 from .builders import size_name as size_name
 from .builders import size_options as size_options
@@ -12,8 +14,10 @@ from .encoder import check_geometry as check_geometry
 from .filterbank import LogMelFilterbank as LogMelFilterbank
 from .front_end import SpectrogramFrontEnd as SpectrogramFrontEnd
 from .grid import adapt_positions as adapt_positions
+from .grid import make_positions as make_positions
 from .grid import mean_within as mean_within
 from .grid import patches_within as patches_within
+from .grid import sinusoidal_positions as sinusoidal_positions
 from .heads import ClassificationHead as ClassificationHead
 from .heads import PatchPredictionHead as PatchPredictionHead
 from .heads import ProjectionHead as ProjectionHead
@@ -28,10 +32,14 @@ from .patches import PatchEmbedding as PatchEmbedding
 from .patches import compute_grid_size as compute_grid_size
 from .patches import count_by_row as count_by_row
 from .patches import patchify as patchify
+from .patches import remaining_patches as remaining_patches
 from .patches import select_patches as select_patches
+from .patches import standardise_patches as standardise_patches
 from .patches import unpatchify as unpatchify
+from .patches import unstandardise_patches as unstandardise_patches
 from .randomness import ClipGenerator as ClipGenerator
 from .randomness import philox as philox
 from .transformer import FeedForward as FeedForward
 from .transformer import SelfAttention as SelfAttention
 from .transformer import TransformerBlock as TransformerBlock
+from .transformer import draw_weights as draw_weights

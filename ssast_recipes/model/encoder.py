@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from ssast_recipes.model.patches import PatchEmbedding, compute_grid_size
-from ssast_recipes.model.transformer import TransformerBlock
+from ssast_recipes.model.grid import make_positions
+from ssast_recipes.model.patches import PatchEmbedding, compute_grid_size, select_patches
+from ssast_recipes.model.transformer import TransformerBlock, draw_weights
 
 # The class token and DeiT's distillation token, which AST keeps.
 NUM_PREFIX_TOKENS = 2
@@ -53,11 +54,14 @@ class AudioSpectrogramTransformer(nn.Module):
         Width of the feed-forward networks over the width of a token.
     activation_checkpointing : bool
         Recompute each block's activations in the backward pass: less memory, a third more time.
+    positions : str
+        "learned", or "sinusoidal": fixed, and zero for the prefix tokens.
 
     Raises
     ------
     ValueError
-        If `num_heads` does not divide `embed_dim`, or a patch does not fit the spectrogram.
+        If `num_heads` does not divide `embed_dim`, a patch does not fit the spectrogram, or there
+        are no such positions.
 
     Example
     -------
@@ -77,6 +81,7 @@ class AudioSpectrogramTransformer(nn.Module):
         patch_stride: tuple[int, int] | None = None,
         mlp_ratio: float = 4.0,
         activation_checkpointing: bool = False,
+        positions: str = "learned",
     ):
         super().__init__()
         if embed_dim % num_heads:
@@ -96,8 +101,8 @@ class AudioSpectrogramTransformer(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.distillation_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.position_embedding = nn.Parameter(
-            torch.zeros(1, NUM_PREFIX_TOKENS + self.num_patches, embed_dim)
+        self.position_embedding = make_positions(
+            positions, self.grid_size, embed_dim, NUM_PREFIX_TOKENS
         )
         self.blocks = nn.ModuleList(
             TransformerBlock(embed_dim, num_heads, mlp_ratio) for _ in range(depth)
@@ -106,21 +111,11 @@ class AudioSpectrogramTransformer(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws fresh weights.
-
-        Tokens, positions and linear weights come from a normal distribution of deviation 0.02,
-        truncated at 2; linear biases are zero; the patch projection is as torch makes it.
-        """
-        for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
-            nn.init.trunc_normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
-        for parameter in (
-            self.class_token,
-            self.distillation_token,
-            self.mask_token,
-            self.position_embedding,
-        ):
-            nn.init.trunc_normal_(parameter, std=0.02)
+        """Draws fresh weights as `draw_weights` does; the patch projection is as torch makes it."""
+        tokens = [self.class_token, self.distillation_token, self.mask_token]
+        if self.position_embedding.requires_grad:
+            tokens.append(self.position_embedding)
+        draw_weights(self, tokens)
 
     def forward(
         self,
@@ -128,6 +123,7 @@ class AudioSpectrogramTransformer(nn.Module):
         masked_indices: Tensor | None = None,
         return_hidden_states: bool = False,
         visible_patches: Tensor | None = None,
+        kept_patches: Tensor | None = None,
     ) -> EncoderOutput:
         """Encodes a batch of spectrograms.
 
@@ -142,11 +138,15 @@ class AudioSpectrogramTransformer(nn.Module):
         visible_patches : Tensor, optional
             Which patches are attended to, [batch, patches] bool, such as `patches_within` a clip;
             by default all, with faster kernels. The tokens of the others are of no use.
+        kept_patches : Tensor, optional
+            The patches that go through the blocks, [batch, kept], int64, each at its own position;
+            the others are dropped, and cost nothing. By default all are kept.
 
         Returns
         -------
         EncoderOutput
-            Patch tokens [batch, patches, width], prefix tokens [batch, 2, width], hidden states.
+            Patch tokens [batch, patches, width], or [batch, kept, width] in the order of
+            `kept_patches`; prefix tokens [batch, 2, width]; hidden states.
 
         Raises
         ------
@@ -165,6 +165,10 @@ class AudioSpectrogramTransformer(nn.Module):
         tokens = torch.cat([prefix.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
         tokens = tokens + self.position_embedding  # [batch, 2 + patches, width]
         visible = visible_patches
+        if kept_patches is not None:
+            prefix, tokens = tokens.tensor_split([NUM_PREFIX_TOKENS], dim=1)
+            tokens = torch.cat([prefix, select_patches(tokens, kept_patches)], dim=1)
+            visible = None if visible is None else visible.gather(1, kept_patches)
         if visible is not None:  # the prefix tokens always are: [batch, 2 + patches]
             visible = pad(visible, (NUM_PREFIX_TOKENS, 0), value=True)
 

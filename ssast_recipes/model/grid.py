@@ -1,8 +1,103 @@
-"""The grid of patches: positions fitted to another one, and which patches are padding."""
+"""The grid of patches: positions on it or fitted to another, and which patches are padding."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+POSITIONS = ("learned", "sinusoidal")
+
+
+def make_positions(
+    kind: str, grid_size: tuple[int, int], embed_dim: int, num_prefix_tokens: int
+) -> nn.Parameter:
+    """Makes position embeddings of some prefix tokens and of a grid of patches.
+
+    Both kinds are a parameter of the same name and shape, so that weights of either fit an encoder
+    of the other; what is fixed takes no gradient.
+
+    Arguments
+    ---------
+    kind : str
+        "learned": zeros, to be drawn. "sinusoidal": fixed, zero for the prefix tokens.
+    grid_size : tuple[int, int]
+        Patch rows (frequency) and patch columns (time).
+    embed_dim : int
+        Width of a token.
+    num_prefix_tokens : int
+        Tokens before the patches.
+
+    Returns
+    -------
+    nn.Parameter
+        [1, prefix tokens + patches, width].
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind, or the width does not suit it.
+
+    Example
+    -------
+    >>> positions = make_positions("sinusoidal", (8, 64), 192, num_prefix_tokens=2)
+    >>> positions.shape, positions.requires_grad
+    (torch.Size([1, 514, 192]), False)
+    """
+    if kind not in POSITIONS:
+        raise ValueError(f"positions are {' or '.join(POSITIONS)}, not {kind!r}")
+    positions = torch.zeros(1, num_prefix_tokens + grid_size[0] * grid_size[1], embed_dim)
+    if kind == "sinusoidal":
+        positions[:, num_prefix_tokens:] = sinusoidal_positions(grid_size, embed_dim)
+    return nn.Parameter(positions, requires_grad=kind == "learned")
+
+
+def sinusoidal_positions(grid_size: tuple[int, int], embed_dim: int) -> Tensor:
+    """Makes fixed positions of sines and cosines (Vaswani et al., 2017).
+
+    A number p of w values: sin(p f) and then cos(p f) for the w / 2 frequencies
+    f = 10000 ** (-2 i / w). In a grid of one row, of frames, p is the column; otherwise the first
+    half of the values is of the row and the second of the column.
+
+    Arguments
+    ---------
+    grid_size : tuple[int, int]
+        Patch rows (frequency) and patch columns (time).
+    embed_dim : int
+        Width of a token, a multiple of 2 with one row and of 4 with several.
+
+    Returns
+    -------
+    Tensor
+        [1, patches, width] float32.
+
+    Raises
+    ------
+    ValueError
+        If the width is no such multiple.
+
+    Example
+    -------
+    >>> sinusoidal_positions((1, 2), embed_dim=2)
+    tensor([[[0.0000, 1.0000],
+             [0.8415, 0.5403]]])
+    """
+    rows, columns = grid_size
+    axes = 1 if rows == 1 else 2
+    if embed_dim % (2 * axes):
+        raise ValueError(
+            f"sinusoidal positions need a width that is a multiple of {2 * axes}, not {embed_dim}"
+        )
+    width = embed_dim // axes
+    steps = torch.arange(0, width, 2, dtype=torch.float64) / width
+
+    def waves(count: int) -> Tensor:  # [count, width]
+        angles = torch.arange(count, dtype=torch.float64).unsqueeze(1) * 10000.0**-steps
+        return torch.cat([angles.sin(), angles.cos()], dim=1).float()
+
+    of_time = waves(columns).expand(rows, -1, -1)
+    if axes == 1:
+        return of_time
+    of_frequency = waves(rows).unsqueeze(1).expand(-1, columns, -1)
+    return torch.cat([of_frequency, of_time], dim=2).reshape(1, rows * columns, embed_dim)
 
 
 def adapt_positions(

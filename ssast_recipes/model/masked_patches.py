@@ -82,11 +82,13 @@ class MaskedPatchModel(nn.Module):
         MaskedPatchPredictions
             For each head, its predictions in the order of its indices.
         """
-        passes = [  # [batch, masked, width] each
-            select_patches(self.encoder(spectrograms, indices).patch_tokens, indices)
-            for indices in masked_indices
-        ]
+        passes = [self.masked_tokens(spectrograms, indices) for indices in masked_indices]
         return MaskedPatchPredictions(
             None if self.contrastive_head is None else self.contrastive_head(passes[0]),
             None if self.reconstruction_head is None else self.reconstruction_head(passes[-1]),
         )
+
+    def masked_tokens(self, spectrograms: Tensor, masked_indices: Tensor) -> Tensor:
+        """Makes the tokens that the heads read, [batch, masked, width], at the masked patches."""
+        tokens = self.encoder(spectrograms, masked_indices).patch_tokens
+        return select_patches(tokens, masked_indices)

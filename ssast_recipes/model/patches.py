@@ -147,6 +147,94 @@ def select_patches(values: Tensor, indices: Tensor) -> Tensor:
     return values.gather(1, indices.unsqueeze(2).expand(-1, -1, values.shape[2]))
 
 
+def remaining_patches(indices: Tensor, num_patches: int) -> Tensor:
+    """Returns the patches that are not among the given ones; does not wait for the device.
+
+    Arguments
+    ---------
+    indices : Tensor
+        Patch indices, [batch, selected], int64, each clip's once each.
+    num_patches : int
+        Of a clip.
+
+    Returns
+    -------
+    Tensor
+        The others in ascending order, [batch, num_patches - selected], int64.
+
+    Example
+    -------
+    >>> remaining_patches(torch.tensor([[3, 0], [1, 2]]), num_patches=5)
+    tensor([[1, 2, 4],
+            [0, 3, 4]])
+    """
+    is_selected = torch.zeros(
+        len(indices), num_patches, dtype=torch.uint8, device=indices.device
+    ).scatter(1, indices, 1)
+    # Stable: those that are not selected come first, in their order.
+    order = is_selected.argsort(dim=1, stable=True)
+    return order[:, : num_patches - indices.shape[1]]
+
+
+# Added to a patch's variance, which is nothing in silence.
+_LEAST_VARIANCE = 1e-4
+
+
+def standardise_patches(patches: Tensor) -> Tensor:
+    """Takes from each patch its mean, and divides by sqrt(its variance + 1e-4).
+
+    Arguments
+    ---------
+    patches : Tensor
+        [batch, patches, patch area].
+
+    Returns
+    -------
+    Tensor
+        Of the same shape; zeros for a patch whose values are all the same.
+
+    Example
+    -------
+    >>> standardise_patches(torch.tensor([[[1.0, 3.0], [5.0, 5.0]]]))
+    tensor([[[-1.0000,  1.0000],
+             [ 0.0000,  0.0000]]])
+    """
+    # A mean of equal values may round; one of zeros does not.
+    patches = patches - patches[..., :1]
+    deviation = _deviation(patches)
+    return (patches - patches.mean(dim=-1, keepdim=True)) / deviation
+
+
+def unstandardise_patches(standardised: Tensor, patches: Tensor) -> Tensor:
+    """Gives standardised patches the mean and the deviation of other patches.
+
+    Arguments
+    ---------
+    standardised : Tensor
+        Such as predictions of `standardise_patches`, [batch, patches, patch area].
+    patches : Tensor
+        Whose mean and deviation they get, of the same shape.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape.
+
+    Example
+    -------
+    >>> patches = torch.rand(2, 3, 256)
+    >>> again = unstandardise_patches(standardise_patches(patches), patches)
+    >>> torch.allclose(again, patches, atol=1e-6)
+    True
+    """
+    return standardised * _deviation(patches) + patches.mean(dim=-1, keepdim=True)
+
+
+def _deviation(patches: Tensor) -> Tensor:
+    variance = patches.var(dim=-1, correction=0, keepdim=True)
+    return (variance + _LEAST_VARIANCE).sqrt()
+
+
 def count_by_row(indices: Tensor, grid_size: tuple[int, int]) -> Tensor:
     """Counts a batch's patches by frequency row; does not wait for the device.
 

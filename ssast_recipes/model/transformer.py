@@ -1,5 +1,7 @@
 """Pre-norm transformer blocks, as of ViT and DeiT."""
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -100,3 +102,30 @@ class TransformerBlock(nn.Module):
         """
         tokens = tokens + self.attention(self.norm1(tokens), visible)
         return tokens + self.mlp(self.norm2(tokens))
+
+
+def draw_weights(module: nn.Module, tokens: Iterable[nn.Parameter]) -> None:
+    """Draws fresh weights of a transformer's linear layers, and of its tokens and positions.
+
+    Weights come from a normal distribution of deviation 0.02, truncated at 2; linear biases are
+    zero; what is learned in no linear layer and is not given stays as it is.
+
+    Arguments
+    ---------
+    module : nn.Module
+        What has the linear layers; changed in place.
+    tokens : iterable of nn.Parameter
+        Drawn after these.
+
+    Example
+    -------
+    >>> linear = nn.Linear(64, 64)
+    >>> draw_weights(linear, [])
+    >>> linear.bias.any().item()
+    False
+    """
+    for linear in (part for part in module.modules() if isinstance(part, nn.Linear)):
+        nn.init.trunc_normal_(linear.weight, std=0.02)
+        nn.init.zeros_(linear.bias)
+    for parameter in tokens:
+        nn.init.trunc_normal_(parameter, std=0.02)

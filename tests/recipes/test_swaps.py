@@ -16,10 +16,12 @@ from speechbrain import Stage
 from speechbrain.utils.run_opts import RunOptions
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
-from ssast_recipes.brains import ClassificationBrain
+from ssast_recipes.brains import ClassificationBrain, PretrainingBrain
+from ssast_recipes.model.autoencoder import MaskedAutoencoder
 from ssast_recipes.model.classifiers import WeightedSumModel
 from ssast_recipes.model.grid import adapt_positions
 from ssast_recipes.model.masking import ClusterMasker, OfficialClusterMasker
+from ssast_recipes.model.patches import patchify, select_patches, standardise_patches
 from ssast_recipes.model.randomness import ClipGenerator
 from ssast_recipes.objectives.losses import (
     constant_patches,
@@ -28,6 +30,7 @@ from ssast_recipes.objectives.losses import (
 )
 from ssast_recipes.objectives.metrics import mean_average_precision
 from ssast_recipes.records.predictions import read_predictions
+from ssast_recipes.weights.formats.config import read_config
 from ssast_recipes.weights.formats.ssast import ours_to_released
 from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES, Run
@@ -48,6 +51,7 @@ QUICK = {
 }
 # What a file need not have: of SpeechBrain, of the Brain and of `make_datasets`.
 OPTIONAL = {*RunOptions().keys(), *ClassificationBrain.optional, "mixup"}
+OPTIONAL |= {*PretrainingBrain.optional}
 # A top-level key's value: the rest of its line, and all that is indented below.
 VALUE = r"(.*\n(?:\n* .*\n)*)"
 
@@ -337,6 +341,23 @@ def test_run_options_of_the_file_reach_the_brain_and_those_of_the_command_line_w
     assert (done.brain.max_grad_norm, done.brain.grad_accumulation_factor) == (2, 2)
     assert done.results["run_options"] == {"grad_accumulation_factor": 2, "max_grad_norm": 2.0}
     assert len(done.batches(Stage.TRAIN)) == 4  # for two steps
+
+
+@block("A masked autoencoder")
+def test_a_masked_autoencoder(block, run):
+    done = run(block, valid_interval=1)
+    model, seen = done.brain.modules.model, done.batches(Stage.TRAIN)[0]
+    assert type(model) is MaskedAutoencoder and len(model.decoder.blocks) == 2
+    outputs = seen.outputs
+    patches = patchify(outputs.spectrograms, (16, 16))
+    expected = select_patches(standardise_patches(patches), outputs.masked[0])
+    assert torch.equal(outputs.targets[0], expected)
+    assert (done.folder / "pictures").is_dir()
+    config = read_config(done.folder / "model")
+    assert config.decoder.depth == 2 and config.provenance["targets"] == "standardised_patches"
+    tuned = run("finetune_patch.yaml", pretrained_encoder=done.folder)
+    positions = ["position_embedding"]
+    assert same(tuned.initial, encoder_weights(done.saved), but=positions)
 
 
 # ---- fine-tuning

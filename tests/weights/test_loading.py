@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 import yaml
 
+from ssast_recipes.model.autoencoder import MaskedAutoencoder
 from ssast_recipes.model.classifiers import ClassificationModel
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.model.grid import adapt_positions
@@ -461,3 +462,31 @@ def test_weights_are_found_and_read_once(released_file, monkeypatch):
     other = small_encoder()
     load_pretrained_encoder(other, released_file)
     assert_equal(*map(without_extra_state, (first.state_dict(), other.state_dict())))
+
+
+# --- masked autoencoders ---
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+def test_the_encoder_of_an_autoencoder_is_loaded_as_any_other(tmp_path, positions):
+    heads = [PatchPredictionHead(WIDTH, 256) for _ in range(2)]
+    model = MaskedAutoencoder(small_encoder(positions=positions), *heads)
+    torch.save(model.state_dict(), tmp_path / "model.ckpt")
+    for own in ("learned", "sinusoidal"):
+        encoder = small_encoder(target_length=64, positions=own)
+        load_pretrained_encoder(encoder, tmp_path / "model.ckpt")
+        weights, fitted = (without_extra_state(e.state_dict()) for e in (model.encoder, encoder))
+        before, after = (state.pop("position_embedding") for state in (weights, fitted))
+        assert_equal(fitted, weights)
+        assert torch.equal(after[:, 2:], adapt_positions(before[:, 2:], (8, 8), (8, 4)))
+
+
+def test_released_weights_start_an_autoencoder(released_file):
+    heads = [PatchPredictionHead(WIDTH, 256) for _ in range(2)]
+    model = MaskedAutoencoder(small_encoder(), *heads)
+    load_pretrained_encoder(model.encoder, released_file)
+    loaded = load_pretrained_heads(
+        {"contrastive_head": heads[0], "reconstruction_head": heads[1]}, released_file
+    )
+    assert loaded == ["contrastive_head", "reconstruction_head"]
+    assert not model.encoder.mask_token.requires_grad

@@ -78,6 +78,15 @@ class HeadsConfig:
 
 
 @dataclass(frozen=True)
+class DecoderConfig:
+    """A `MaskedAutoencoder`'s decoder; its positions, of either kind, are among the weights."""
+
+    embed_dim: int = _at_most(2**14)
+    depth: int = _at_most(2**10)
+    num_heads: int = _at_most(2**10)
+
+
+@dataclass(frozen=True)
 class ClassifierConfig:
     """Which classifier stands on the encoder.
 
@@ -97,13 +106,15 @@ class ModelConfig:
     """All that `config.json` says.
 
     `kind` is "encoder", "classifier" (then with `classifier`, `labels` and `label_kind`, which is
-    "single" or "multi") or "pretraining" (then with `heads`). `provenance` is free.
+    "single" or "multi") or "pretraining" (then with `heads` and, of a `MaskedAutoencoder`,
+    `decoder`). `provenance` is free.
     """
 
     kind: str
     architecture: Architecture
     front_end: FrontEndConfig
     heads: HeadsConfig | None = None
+    decoder: DecoderConfig | None = None
     classifier: ClassifierConfig | None = None
     labels: tuple[str, ...] = ()
     label_kind: str | None = None
@@ -170,7 +181,8 @@ def _parse_config(values: Any) -> ModelConfig:
         raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
     own = {"classifier": {"classifier", "labels", "label_kind"}, "pretraining": {"heads"}}
     keys = {"kind", "architecture", "front_end", "provenance", "weights_sha256"}
-    _check_keys(values, keys | own.get(kind, set()), "")
+    optional = {"decoder"} if kind == "pretraining" else set()
+    _check_keys(values, keys | own.get(kind, set()) | optional, "", optional)
     for key, cls in _SECTIONS.items():
         if key in values:
             values[key] = _parse(cls, values[key], f"{key}.")
@@ -200,9 +212,9 @@ def check_config(config: ModelConfig) -> None:
         That names the key.
     """
     # First, because building takes as much memory as they ask for. Not all come from `read_config`.
-    for key in ("architecture", "front_end"):
+    for key in ("architecture", "front_end", "decoder"):
         section = getattr(config, key)
-        for one in dataclasses.fields(section):
+        for one in dataclasses.fields(section) if section is not None else ():
             _parse_value(one, getattr(section, one.name), f"{key}.")
     config.front_end.build()
     for key in ("num_mel_bins", "target_length"):
@@ -251,6 +263,7 @@ _SECTIONS = {
     "architecture": Architecture,
     "front_end": FrontEndConfig,
     "heads": HeadsConfig,
+    "decoder": DecoderConfig,
     "classifier": ClassifierConfig,
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ssast_recipes.model.autoencoder import MaskedAutoencoder
 from ssast_recipes.model.classifiers import ClassificationModel, WeightedSumModel
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.model.front_end import SpectrogramFrontEnd
@@ -14,6 +15,7 @@ from ssast_recipes.model.masked_patches import MaskedPatchModel
 from ssast_recipes.weights.formats.config import (
     Architecture,
     ClassifierConfig,
+    DecoderConfig,
     FrontEndConfig,
     HeadsConfig,
     ModelConfig,
@@ -33,13 +35,15 @@ def build_model(config: ModelConfig) -> nn.Module:
     if config.kind == "encoder":
         return encoder
     if config.kind == "pretraining":
-        return MaskedPatchModel(
-            encoder,
-            *(
-                PatchPredictionHead(encoder.embed_dim, encoder.patch_area) if has_head else None
-                for has_head in (config.heads.contrastive, config.heads.reconstruction)
-            ),
-        )
+        decoder = config.decoder
+        width = encoder.embed_dim if decoder is None else decoder.embed_dim
+        heads = [
+            PatchPredictionHead(width, encoder.patch_area) if has_head else None
+            for has_head in (config.heads.contrastive, config.heads.reconstruction)
+        ]
+        if decoder is None:
+            return MaskedPatchModel(encoder, *heads)
+        return MaskedAutoencoder(encoder, *heads, decoder.depth, width, decoder.num_heads)
     classifier, num_classes = config.classifier, len(config.labels)
     if classifier.head == "ClassificationHead":
         head = ClassificationHead(encoder.embed_dim, num_classes)
@@ -86,7 +90,8 @@ def describe_model(
     if isinstance(model, AudioSpectrogramTransformer):
         return ModelConfig("encoder", describe_architecture(model), front_end)
     name = type(model).__name__
-    if type(model) not in (MaskedPatchModel, ClassificationModel, WeightedSumModel):
+    known = (MaskedPatchModel, MaskedAutoencoder, ClassificationModel, WeightedSumModel)
+    if type(model) not in known:
         raise ValueError(f"a model folder cannot hold a {name}, a class of your own")
     architecture = describe_architecture(model.encoder)
     if isinstance(model, MaskedPatchModel):
@@ -94,7 +99,11 @@ def describe_model(
         config = HeadsConfig(*(head is not None for head in heads))
         used = [head for head in heads if head is not None]
         _refuse_foreign(used, (PatchPredictionHead,))
-        return ModelConfig("pretraining", architecture, front_end, heads=config)
+        decoder = None
+        if isinstance(model, MaskedAutoencoder):
+            own = model.decoder
+            decoder = DecoderConfig(own.embed_dim, len(own.blocks), own.num_heads)
+        return ModelConfig("pretraining", architecture, front_end, heads=config, decoder=decoder)
     head = model.classifier
     _refuse_foreign([head], (ClassificationHead, ProjectionHead))
     classifier = ClassifierConfig(
@@ -107,7 +116,12 @@ def describe_model(
     names = tuple(check_labels(labels, label_kind))
     if len(names) != head.linear.out_features:
         raise ValueError(f"{len(names)} labels for {head.linear.out_features} classes")
-    return ModelConfig("classifier", architecture, front_end, None, classifier, names, label_kind)
+    return ModelConfig(
+        *("classifier", architecture, front_end),
+        classifier=classifier,
+        labels=names,
+        label_kind=label_kind,
+    )
 
 
 def _refuse_foreign(heads: Sequence[nn.Module], known: tuple[type, ...]) -> None:

@@ -79,8 +79,9 @@ def save_model(
     folder : str or Path
         Where to write; missing folders are made.
     model : nn.Module
-        An `AudioSpectrogramTransformer`, a `MaskedPatchModel` with `PatchPredictionHead`s, or a
-        `ClassificationModel` or `WeightedSumModel` with a `ClassificationHead` or `ProjectionHead`.
+        An `AudioSpectrogramTransformer`, a `MaskedPatchModel` or `MaskedAutoencoder` with
+        `PatchPredictionHead`s, or a `ClassificationModel` or `WeightedSumModel` with a
+        `ClassificationHead` or `ProjectionHead`.
     front_end : FrontEndConfig
         Which front end makes its spectrograms.
     labels : sequence of str
@@ -190,8 +191,9 @@ def load_model(folder: str | Path) -> tuple[nn.Module, ModelConfig]:
     Returns
     -------
     model : nn.Module
-        By `config.kind`: an `AudioSpectrogramTransformer`, a `MaskedPatchModel`, or a
-        `ClassificationModel` or `WeightedSumModel`. On the CPU, in evaluation mode.
+        By `config.kind`: an `AudioSpectrogramTransformer`, a `MaskedPatchModel` or
+        `MaskedAutoencoder`, or a `ClassificationModel` or `WeightedSumModel`. On the CPU, in
+        evaluation mode.
     config : ModelConfig
         What `config.json` says.
 

@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from ssast_recipes.model.autoencoder import MaskedAutoencoder
 from ssast_recipes.model.classifiers import ClassificationModel, WeightedSumModel
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.model.filterbank import LogMelFilterbank
@@ -46,13 +47,17 @@ def make(kind: str) -> torch.nn.Module:
         )
     if kind == "reconstruction":
         return MaskedPatchModel(encoder(), reconstruction_head=PatchPredictionHead(16, 256))
+    if kind == "autoencoder":
+        heads = [PatchPredictionHead(8, 256) for _ in range(2)]
+        body = encoder(positions="sinusoidal")
+        return MaskedAutoencoder(body, *heads, 1, 8, 4, decoder_positions="sinusoidal")
     if kind == "classifier":
         body = encoder(patch_stride=(10, 10))
         return ClassificationModel(body, ClassificationHead(16, 3), pooling="prefix")
     return WeightedSumModel(encoder(), ProjectionHead(16, 3, hidden_dim=8), padding="masked")
 
 
-KINDS = ["encoder", "pretraining", "reconstruction", "classifier", "weighted sum"]
+KINDS = ["encoder", "pretraining", "reconstruction", "autoencoder", "classifier", "weighted sum"]
 
 
 def save(folder, kind: str = "classifier", **options):
