@@ -114,19 +114,22 @@ class PretrainingBrain(BaseBrain):
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> MaskedBatch:
         """Masks patches and predicts them."""
-        modules, encoder = self.modules_of(stage), self.hparams.encoder
+        modules = self.modules_of(stage)
         # Validation masks each clip alike every time: step 0, place = the clip's own number.
         step = self.optimizer_step + 1 if stage == Stage.TRAIN else 0
         generator = ClipGenerator(self.hparams.seed, step, batch.places)
 
         spectrograms = modules.front_end(batch.waveforms, batch.num_samples)
-        patches = patchify(spectrograms, encoder.patch_size)  # [batch, patches, patch area]
-        if self.standardises:
-            patches = standardise_patches(patches)
+        patches = self.make_patches(spectrograms)  # [batch, patches, patch area]
         masked = self.draw_masks(generator)  # [batch, masked], for each pass
         predictions = modules.model(spectrograms, *masked)  # of two heads
         targets = [select_patches(patches, indices) for indices in masked]
         return MaskedBatch(spectrograms, masked, predictions, targets)
+
+    def make_patches(self, spectrograms: Tensor) -> Tensor:
+        """Cuts spectrograms into the patches that are to be predicted, raw or standardised."""
+        patches = patchify(spectrograms, self.hparams.encoder.patch_size)
+        return standardise_patches(patches) if self.standardises else patches
 
     def draw_masks(self, generator: ClipGenerator) -> list[Tensor]:
         """Draws which patches to mask, [batch, masked], for each pass anew."""
