@@ -120,7 +120,7 @@ class ClipTable(Sequence[Clip]):
         types = {"start": number, "duration": number, "sample_rate": whole}
         try:
             tables = [read_arrow(path, COLUMNS, types) for path in manifests]
-            doubtful = any(map(_is_doubtful, tables))
+            doubtful = not tables or any(map(_is_doubtful, tables))
         except ValueError:
             doubtful = True
         if not doubtful:

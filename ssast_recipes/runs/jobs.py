@@ -1,6 +1,5 @@
 """Runs of a recipe's `train.py`, each a process of its own, in the background a few at a time."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ssast_recipes.records.run import Run
+from ssast_recipes.records.run import Run, parse_metrics
 from ssast_recipes.system.children import end, start
 from ssast_recipes.system.errors import RunError
 
@@ -158,8 +157,9 @@ class Progress:
                 if not line.endswith(b"\n"):
                     break  # it is being written
                 self._place += len(line)
-                if line.endswith(b"}\n"):  # not cut by an earlier end
-                    self._reached = max(self._reached, json.loads(line).get(self._unit, 0))
+                for record in parse_metrics(line.decode(errors="replace")):
+                    if record is not None:  # it was cut by an earlier end
+                        self._reached = max(self._reached, record.get(self._unit, 0))
         return self.work * self._reached / self._total
 
 
@@ -199,6 +199,8 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
     done = {job: one.work_done() for job, one in progress.items()}
     waiting: list[Job] = []
     running: dict[Future[int], tuple[Job, subprocess.Popen]] = {}
+    # Known before a thread waits for it: leaving the pool joins those threads.
+    processes: list[subprocess.Popen] = []
     bar = tqdm(
         desc=title,
         total=sum(one.work for one in progress.values()),
@@ -213,6 +215,7 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
                 while waiting and len(running) < num_processes:
                     job = waiting.pop(0)
                     process = _start(job)
+                    processes.append(process)
                     running[threads.submit(process.wait)] = job, process
                 ended, _ = wait_for(running, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
                 for job, _ in running.values():
@@ -225,7 +228,7 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
                 bar.set_postfix_str(names, refresh=False)
                 bar.update(sum(done.values()) - bar.n)
         finally:
-            end([process for _, process in running.values()])
+            end(processes)
 
 
 def _start(job: Job) -> subprocess.Popen:

@@ -305,6 +305,8 @@ def test_a_data_set_without_clips_is_refused(tmp_path):
     write_manifest(tmp_path / "empty.csv", [])
     with pytest.raises(ValueError, match="no clips in .*empty.csv"):
         ClipDataset([tmp_path / "empty.csv"], WaveformReader())
+    with pytest.raises(ValueError, match="there are no clips in"):
+        ClipDataset([], WaveformReader())
 
 
 def test_few_clips_of_each_class_are_drawn_from_the_seed(tmp_path):

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,28 @@ def test_progress_is_read_from_the_log_whose_last_line_may_be_cut(job):
     assert progress.work_done() == 4
 
 
+def test_a_damaged_line_of_a_log_ends_no_job(job):
+    one = job("one")
+    one.folder.mkdir()
+    (one.folder / "metrics.jsonl").write_text('{"step": 1}\n{"st{"step": 2}\n{"step": 3}\n')
+    assert Progress(one).work_done() == 3
+
+
+def test_an_interruption_while_a_thread_is_asked_to_wait_ends_the_process(job, monkeypatch):
+    """Else leaving the pool of threads would wait for the run to end by itself."""
+
+    class Interrupting(ThreadPoolExecutor):
+        def submit(self, *words):
+            super().submit(*words)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssast_recipes.runs.jobs.ThreadPoolExecutor", Interrupting)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([job("slow", seconds=60)], 1, "jobs")
+    assert time.monotonic() - began < 40
+
+
 def test_a_failure_is_told_and_ends_the_others(job, tmp_path):
     first = job("first", seconds=1)  # by its end the slow one has begun
     slow, failing = job("slow", seconds=60), job("failing", fails="yes", after=[first])
@@ -132,12 +155,14 @@ def test_of_a_log_what_is_new_is_read(job, monkeypatch):
     progress, log = Progress(one), one.folder / "metrics.jsonl"
     one.folder.mkdir()
     read = []
-    monkeypatch.setattr("ssast_recipes.runs.jobs.json.loads", lambda line: read.append(line) or {})
+    monkeypatch.setattr(
+        "ssast_recipes.records.run.json.loads", lambda line: read.append(line) or {}
+    )
     for lines in ('{"step": 1}\n', '{"step": 2}\n{"step": 3}\n{"st', 'ep": 4}\n', ""):
         with open(log, "a") as file:
             file.write(lines)
         progress.work_done()
-    assert [json.JSONDecoder().decode(line.decode()) for line in read] == [
+    assert [json.JSONDecoder().decode(line) for line in read] == [
         {"step": step} for step in (1, 2, 3, 4)
     ]
     monkeypatch.undo()
