@@ -180,8 +180,9 @@ def load_predictions(path: Path, selection: str | None = None) -> Predictions:
     ValueError
         If the file is not what `write_predictions` writes, or holds no predictions.
     """
-    _, batches = iterate_predictions(path)
-    there = list(dict.fromkeys(name for names, *_ in batches for name in names))
+    classes, batches = _open(path, only_selections=True)
+    names = (name for batch in _told_if_damaged(path, classes, batches) for name in batch.column(0))
+    there = list(dict.fromkeys(name.as_py() for name in names))
     if not there:
         raise ValueError(f"{path} holds no predictions")
     return _read(path, selection if selection in there else there[-1])
@@ -229,29 +230,47 @@ def iterate_predictions(
     ValueError
         If the file is not what `write_predictions` writes.
     """
-    names, batches = (_open_parquet if path.suffix == ".parquet" else _open_csv)(path)
-    if tuple(names[:_FIRST]) != _COLUMNS:
-        raise ValueError(f"{path}: its head is not {','.join(_COLUMNS)},…")
-    return names[_FIRST:], _unpacked(path, names[_FIRST:], batches)
+    classes, batches = _open(path)
+    return classes, _unpacked(classes, _told_if_damaged(path, classes, batches))
 
 
 def _unpacked(
-    path: Path, classes: list[str], batches: "Iterable[pyarrow.RecordBatch]"
+    classes: list[str], batches: "Iterable[pyarrow.RecordBatch]"
 ) -> Iterator[tuple[list[str], list[str], list[str], np.ndarray]]:
+    for batch in batches:
+        told = (batch.column(index).to_pylist() for index in range(_FIRST - 1))
+        scores = np.empty((len(batch), len(classes)), batch.schema.types[-1].to_pandas_dtype())
+        for index in range(len(classes)):
+            scores[:, index] = batch.column(_FIRST + index).to_numpy()
+        yield *told, scores
+
+
+def _told_if_damaged(
+    path: Path, classes: list[str], batches: "Iterable[pyarrow.RecordBatch]"
+) -> "Iterator[pyarrow.RecordBatch]":
     import pyarrow
 
     try:
-        for batch in batches:
-            told = (batch.column(index).to_pylist() for index in range(_FIRST - 1))
-            scores = np.empty((len(batch), len(classes)), batch.schema.types[-1].to_pandas_dtype())
-            for index in range(len(classes)):
-                scores[:, index] = batch.column(_FIRST + index).to_numpy()
-            yield *told, scores
+        yield from batches
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(_fault(path, classes, str(error))) from None
 
 
-def _open_parquet(path: Path) -> "tuple[list[str], Iterable[pyarrow.RecordBatch]]":
+def _open(
+    path: Path, only_selections: bool = False
+) -> "tuple[list[str], Iterable[pyarrow.RecordBatch]]":
+    """The classes, and the rows: of all columns, or of the first, without decoding the scores."""
+    names, batches = (_open_parquet if path.suffix == ".parquet" else _open_csv)(
+        path, only_selections
+    )
+    if tuple(names[:_FIRST]) != _COLUMNS:
+        raise ValueError(f"{path}: its head is not {','.join(_COLUMNS)},…")
+    return names[_FIRST:], batches
+
+
+def _open_parquet(
+    path: Path, only_selections: bool
+) -> "tuple[list[str], Iterable[pyarrow.RecordBatch]]":
     import pyarrow
     from pyarrow import parquet
 
@@ -259,10 +278,14 @@ def _open_parquet(path: Path) -> "tuple[list[str], Iterable[pyarrow.RecordBatch]
         file = parquet.ParquetFile(path)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{path} is not Parquet: {error}; evaluate the run again") from None
-    return file.schema_arrow.names, file.iter_batches(_CLIPS_AT_ONCE)
+    names = file.schema_arrow.names
+    chosen = names[:1] if only_selections else None
+    return names, file.iter_batches(_CLIPS_AT_ONCE, columns=chosen)
 
 
-def _open_csv(path: Path) -> "tuple[list[str], Iterable[pyarrow.RecordBatch]]":
+def _open_csv(
+    path: Path, only_selections: bool
+) -> "tuple[list[str], Iterable[pyarrow.RecordBatch]]":
     """By their places: a class may be called "id"."""
     import pyarrow
     from pyarrow import csv as arrow_csv
@@ -279,7 +302,11 @@ def _open_csv(path: Path) -> "tuple[list[str], Iterable[pyarrow.RecordBatch]]":
                 block_size=_BLOCK, autogenerate_column_names=True, skip_rows_after_names=1
             ),
             arrow_csv.ParseOptions(newlines_in_values=True),
-            arrow_csv.ConvertOptions(column_types=types, null_values=[]),
+            arrow_csv.ConvertOptions(
+                column_types=types,
+                null_values=[],
+                include_columns=["f0"] if only_selections else None,
+            ),
         )
 
     return names, batches()

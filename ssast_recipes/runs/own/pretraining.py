@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssast_recipes.records.hparams import read_hparams, read_value
 from ssast_recipes.records.hparams_text import write_hparams
+from ssast_recipes.records.run import Run
 from ssast_recipes.runs.own.plans import (
     MASKED_SHARE,
     NUM_MEL_BINS,
@@ -19,7 +20,6 @@ from ssast_recipes.runs.own.plans import (
     num_patches,
 )
 from ssast_recipes.runs.own.request import (
-    has_begun,
     keep_request,
     read_request,
 )
@@ -41,7 +41,7 @@ def lengthen(hparams_file: Path, request: Mapping[str, Any]) -> None:
     """Lets a run that has begun go on for more steps, if that is all that is asked for anew."""
     before = read_request(hparams_file)
     changed = [key for key, value in request.items() if before.get(key) != value]
-    if changed != ["steps"] or not request["steps"] or not has_begun(hparams_file.parent):
+    if changed != ["steps"] or not request["steps"] or not Run(hparams_file.parent).has_begun:
         return
     planned = read_value(read_hparams(hparams_file)["num_steps"])
     if isinstance(planned, int) and request["steps"] > planned:

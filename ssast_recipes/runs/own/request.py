@@ -60,17 +60,6 @@ def run_own(hparams_file: Path, device: str | None = None) -> None:
         )
 
 
-def has_begun(folder: Path) -> bool:
-    """Whether a run's folder holds a checkpoint.
-
-    Example
-    -------
-    >>> has_begun(getfixture("tmp_path"))
-    False
-    """
-    return Run(folder).has_begun
-
-
 def is_planned(hparams_file: Path, request: Mapping[str, Any], files: str) -> bool:
     """Tells whether a run is to go on with the YAML file that was written for it before.
 
@@ -111,7 +100,7 @@ def is_planned(hparams_file: Path, request: Mapping[str, Any], files: str) -> bo
     before = read_request(hparams_file)
     if not before or not hparams_file.exists():
         return False
-    begun = has_begun(hparams_file.parent)
+    begun = Run(hparams_file.parent).has_begun
     by_hand = before.get("written") != _digest(hparams_file)
     changed = [key for key, value in request.items() if before.get(key) != value]
     if not changed:
