@@ -270,7 +270,7 @@ def test_models_are_fetched_from_the_hub(tmp_path, monkeypatch):
 def test_the_package_is_imported_without_torch():
     program = "import ssast_recipes, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
-    with pytest.raises(AttributeError, match="no attribute 'AudioDecoder'"):
+    with pytest.raises(AttributeError, match="attribute '?AudioDecoder"):
         _ = ssast_recipes.AudioDecoder
 
 
