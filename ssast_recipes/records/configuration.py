@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +31,23 @@ PLACE_KEYS = (
     "num_workers",
     "param_file",
 )
-# How long a run goes on, how often and by what it is looked at, how a step is cut into batches
-# (that a step is as large as before is checked when it resumes), and what only holds these.
+# How long a run goes on, and how a step is cut into batches (that a step is as large as before is
+# checked when it resumes).
 _LENGTH_KEYS = (
     "batch_size",
     "grad_accumulation_factor",
+    "num_steps",
+    "number_of_epochs",
+    "valid_interval",
+    "patience",
+)
+# How often and by what a run is looked at, and what only holds this and its length.
+_WATCHING_KEYS = (
     "train_dataloader_opts",
     "valid_dataloader_opts",
     "test_dataloader_opts",
-    "num_steps",
-    "number_of_epochs",
     "epoch_counter",
     "checkpointer",
-    "valid_interval",
-    "patience",
     "checkpoint_interval",
     "checkpoints_to_keep",
     "log_interval",
@@ -52,7 +55,7 @@ _LENGTH_KEYS = (
     "probe_interval",
     "record",
 )
-_IGNORED = {*PLACE_KEYS, *_LENGTH_KEYS}
+_ALWAYS_IGNORED = frozenset({*PLACE_KEYS, *_WATCHING_KEYS})
 _OURS = "ssast_recipes."
 _OBJECT = "!"  # which is no key of YAML
 
@@ -90,7 +93,10 @@ def configuration_sha256(path: Path, run_options: Mapping[str, Any] | None = Non
 
 
 def changed_keys(
-    before: str | bytes, now: str | bytes, source: str | Path = "hyperparams.yaml"
+    before: str | bytes,
+    now: str | bytes,
+    source: str | Path = "hyperparams.yaml",
+    length_may_change: bool = True,
 ) -> list[str]:
     """Names the keys that a run may not change when it goes on.
 
@@ -105,6 +111,8 @@ def changed_keys(
         Texts of resolved YAML files.
     source : str or Path
         What errors call the one of before.
+    length_may_change : bool
+        As it may where a run goes on; not where the results of several are averaged.
 
     Returns
     -------
@@ -120,31 +128,36 @@ def changed_keys(
     -------
     >>> changed_keys("lr: 0.1\\nnum_steps: 10\\nseed: 1", "lr: 0.2\\nnum_steps: 20\\nseed: 1")
     ['lr']
+    >>> changed_keys("num_steps: 10", "num_steps: 20", length_may_change=False)
+    ['num_steps']
     >>> before = "loss: !name:ssast_recipes.losses.focal {gamma: 2}"
     >>> now = "parts: {loss: &1 !name:ssast_recipes.objectives.focal {gamma: 2}}\\nloss: *1"
     >>> changed_keys(before, now), changed_keys(before, now.replace("2", "3"))
     ([], ['loss', 'parts'])
     """
-    first = _Configuration(compose(before, source))
-    second = _Configuration(compose(now, "the YAML file"))
+    ignored = _ALWAYS_IGNORED | ({*_LENGTH_KEYS} if length_may_change else set())
+    first = _Configuration(compose(before, source), ignored)
+    second = _Configuration(compose(now, "the YAML file"), ignored)
     return sorted(key for key in first.keys | second.keys if _differ(first, second, key))
 
 
 class _Configuration:
     """What is at the top and in blocks, as texts that are compared."""
 
-    def __init__(self, items: list[tuple[str, Node]]):
+    def __init__(self, items: list[tuple[str, Node]], ignored: Set[str]):
         nodes = dict(items)
         places = [key for key in FOLDER_KEYS if key in nodes and key != "pretrained_encoder"]
         forms = _Forms({key: nodes[key] for key in places})
         self.top: dict[str, str] = {}
         self.blocks: dict[str, dict[str, str]] = {}
         for key, node in nodes.items():
-            if key in _IGNORED:
+            if key in ignored:
                 continue
             # The Brain takes `modules` as they are.
             if is_block(node) and key != "modules":
-                self.blocks[key] = {path: _text(forms.of(one)) for path, one in _flatten(node)}
+                self.blocks[key] = {
+                    path: _text(forms.of(one)) for path, one in _flatten(node, ignored)
+                }
             else:
                 self.top[key] = _text(forms.of(node))
         self.keys = {*self.top, *self.blocks}
@@ -177,13 +190,13 @@ def _differ(first: _Configuration, second: _Configuration, key: str) -> bool:
     )
 
 
-def _flatten(block: Map) -> Iterator[tuple[str, Node]]:
+def _flatten(block: Map, ignored: Set[str]) -> Iterator[tuple[str, Node]]:
     """What a block holds, and the blocks in it, by path."""
     for key, node in block.value:
-        if key.value in _IGNORED:
+        if key.value in ignored:
             continue
         if is_block(node):
-            yield from ((f"{key.value}.{path}", one) for path, one in _flatten(node))
+            yield from ((f"{key.value}.{path}", one) for path, one in _flatten(node, ignored))
         else:
             yield key.value, node
 

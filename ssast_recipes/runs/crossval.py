@@ -10,6 +10,7 @@ from typing import Any
 
 from ssast_recipes.records.run import RESULTS, Run
 from ssast_recipes.runs.crossval_arguments import (
+    check_records,
     find_encoders,
     keep_arguments,
     keep_encoders,
@@ -45,10 +46,14 @@ class Fold(Job):
     @property
     def command(self) -> list[str]:
         """The command line."""
-        words = ["--test_fold", self.number, "--output_folder", self.folder]
-        words += [] if self.seed is None else ["--seed", self.seed]
-        words += map(self.fill_in, self.passed_on)
-        return train_command(self.train, Path(self.hparams_file), words)
+        return train_command(self.train, Path(self.hparams_file), self.words)
+
+    @property
+    def words(self) -> list[str]:
+        """What follows the YAML file on the command line."""
+        words = ["--test_fold", str(self.number), "--output_folder", str(self.folder)]
+        words += [] if self.seed is None else ["--seed", str(self.seed)]
+        return [*words, *map(self.fill_in, self.passed_on)]
 
     @property
     def begun(self) -> bool:
@@ -151,9 +156,9 @@ def cross_validate(
         **experiment,
         **({} if seeds is None else {"--seeds": "given"}),
         **{f"--{key}": value for key, value in options.items()},
-        **{f"{key} in the YAML file": text for key, text in in_file.items()},
     }
     keep_arguments(output, given)
+    check_records(fold for folds in runs for fold in folds)
     keep_encoders(output, encoders)
     records: list[list[dict[str, Any]]] = []  # [seed][fold]
     for one_seeds in runs:

@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssast_recipes.records.configuration import PLACE_KEYS
+from ssast_recipes.records.configuration import PLACE_KEYS, changed_keys
 from ssast_recipes.records.hparams import node_text, read_hparams
+from ssast_recipes.records.run import HPARAMS, Run
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.weights.finding import find_weights
 
@@ -18,15 +19,7 @@ if TYPE_CHECKING:
 
 def read_options(passed_on: Sequence[str], with_seeds: bool) -> dict[str, str]:
     """What is passed on by option, none of them crossval's to give."""
-    options: dict[str, str] = {}
-    for argument in passed_on:
-        if argument.startswith("--"):
-            key, _, value = argument[2:].partition("=")
-            options[key] = value
-        elif options:
-            options[key] = f"{options[key]} {argument}".lstrip()
-        else:
-            raise ValueError(f"{argument!r} after the YAML file: expected --key value")
+    options = _as_options(passed_on)
     own = {"test_fold": "--folds", "output_folder": "--output"}
     if with_seeds:
         own["seed"] = "--seeds"
@@ -37,6 +30,19 @@ def read_options(passed_on: Sequence[str], with_seeds: bool) -> dict[str, str]:
     return options
 
 
+def _as_options(words: Iterable[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for word in words:
+        if word.startswith("--"):
+            key, _, value = word[2:].partition("=")
+            options[key] = value
+        elif options:
+            options[key] = f"{options[key]} {word}".lstrip()
+        else:
+            raise ValueError(f"{word!r} after the YAML file: expected --key value")
+    return options
+
+
 def read_yaml(path: Path) -> dict[str, str]:
     """The text of every key of a YAML file, without comments and with its tags as they are."""
     return {key: node_text(node) for key, node in read_hparams(path).items()}
@@ -44,7 +50,7 @@ def read_yaml(path: Path) -> dict[str, str]:
 
 def keep_arguments(output: Path, given: Mapping[str, str]) -> None:
     """Writes `arguments.json`, unless folds were begun with others: then raises ValueError."""
-    places = {name for key in PLACE_KEYS for name in (f"--{key}", f"{key} in the YAML file")}
+    places = {f"--{key}" for key in PLACE_KEYS}
     now = {key: value for key, value in given.items() if key not in places}
     path = output / "arguments.json"
     # What never got as far as a checkpoint may be forgotten: a mistyped value, say.
@@ -52,6 +58,8 @@ def keep_arguments(output: Path, given: Mapping[str, str]) -> None:
         if not path.exists():
             raise ValueError(f"{output} has folds but no {path.name}: choose another --output")
         before = json.loads(path.read_text(encoding="utf-8"))
+        # Version 0.1.0 noted the YAML file's texts as well, which `check_records` compares better.
+        before = {key: value for key, value in before.items() if " in the YAML file" not in key}
         differences = [
             f"{key} was {_shorten(before.get(key))} and is {_shorten(now.get(key))}"
             for key in {**before, **now}
@@ -64,6 +72,39 @@ def keep_arguments(output: Path, given: Mapping[str, str]) -> None:
                 "choose another --output"
             )
     write_json(path, now)
+
+
+def check_records(folds: Iterable["Fold"]) -> None:
+    """Raises ValueError if the YAML file, or one it includes, was changed since a fold was begun.
+
+    What each fold was begun with stands in its `hyperparams.yaml`, resolved.
+    """
+    for fold in folds:
+        record = Run(fold.folder).path / HPARAMS
+        if not fold.begun or not record.exists():
+            continue
+        changed = changed_keys(record.read_bytes(), _resolve(fold), record, length_may_change=False)
+        if changed:
+            more = ", …" if len(changed) > 6 else ""
+            raise ValueError(
+                f"{fold.name} was run with another {', '.join(changed[:6])}{more} in "
+                f"{fold.hparams_file} (see {record}): choose another --output, or put it back"
+            )
+
+
+def _resolve(fold: "Fold") -> str:
+    """The YAML file's text as `train.py` would resolve it, options of SpeechBrain's left out."""
+    from hyperpyyaml import resolve_references
+    from ruamel.yaml.error import YAMLError
+
+    keys = read_hparams(Path(fold.hparams_file))
+    given = {key: value for key, value in _as_options(fold.words).items() if key in keys}
+    overrides = "\n".join(f"{key}: {value}" for key, value in given.items())
+    try:
+        with open(fold.hparams_file, encoding="utf-8") as file:
+            return resolve_references(file, overrides).getvalue()
+    except (TypeError, ValueError, YAMLError) as error:
+        raise ValueError(f"{fold.hparams_file}: {error}") from error
 
 
 def _shorten(value: str | None) -> str:

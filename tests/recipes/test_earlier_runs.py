@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ssast_recipes.commands import main as cli
 from ssast_recipes.data import synthetic
 from tests.recipes.conftest import RECIPES
 
@@ -43,3 +44,25 @@ def test_an_earlier_run_goes_on(earlier, run_recipe, tmp_path, monkeypatch):
     accumulation = run.brain.grad_accumulation_factor
     last = max(step for stage, step, _ in expected if stage == "train")
     assert trained == accumulation * (last - earlier["checkpoint"])
+
+
+def test_an_earlier_cross_validation_goes_on(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open(HERE / "ESC50_crossval.tar.xz") as archive:
+        archive.extractall(filter="data")
+    train = str(RECIPES / "ESC50" / "train.py")
+    words = {"depth": "1", "embed_dim": "4", "num_heads": "1", "target_length": "32"}
+    words |= {"size": "tiny", "patch_stride": "[16,16]", "spec_augment": "{max_frames: 16}"}
+    words |= {"number_of_epochs": "1", "num_classes": "4", "batch_size": "8"}
+    words |= {"data_folder": "corpus", "manifest_folder": "manifests", "num_workers": "0"}
+    given = [word for key, value in words.items() for word in (f"--{key}", value)]
+    command = ["crossval", train, "hparams/finetune_patch.yaml", "--folds", "1"]
+    command += ["--output", "crossval_finetune_patch", *given, "--noprogressbar"]
+
+    assert cli.main(command) == 0
+    assert "fold 1: finished before" in capfd.readouterr().out
+
+    record = Path("crossval_finetune_patch/fold1/hyperparams.yaml")
+    record.write_text(record.read_text().replace("lr: 1.0e-4", "lr: 0.5"))
+    assert cli.main(command) == 1
+    assert "fold 1 was run with another " in capfd.readouterr().err

@@ -47,18 +47,32 @@ if options.get("--sleep"):
     Path("pid").write_text(str(os.getpid()))
     time.sleep(float(options["--sleep"]))
 (folder / "save" / "checkpoint").write_text("")
+lines = Path(arguments[0]).read_text().splitlines(keepends=True)
+given = [f"{key[2:]}: {value}\\n" for key, value in options.items()]
+given_keys = {line.partition(":")[0] for line in given}
+keys = {line.partition(":")[0] for line in lines}
+lines = [line for line in lines if line.partition(":")[0] not in given_keys]
+lines += [line for line in given if line.partition(":")[0] in keys]
+(folder / "hyperparams.yaml").write_text("".join(lines))
 if Path(f"fail{fold}").exists():
     sys.exit(3)
 scores = json.loads(Path("scores.json").read_text())[seed][fold]
 best = max(scores)
-valid = options.get("--valid_manifests", "[test.csv] # a comment")
-(folder / "hyperparams.yaml").write_text(f"valid_manifests: {valid}\\ntest_manifests: [test.csv]")
 results = {
     "metric": "accuracy", "value": {"last": scores[-1], "best": best},
     "epochs": {"last": len(scores), "best": scores.index(best) + 1}, "seed": int(seed),
     "history": [{"epoch": i, "accuracy": score} for i, score in enumerate(scores, 1)],
 }
 (folder / "results.json").write_text(json.dumps(results))
+"""
+
+HPARAMS = """\
+lr: 0.1 # high
+number_of_epochs: 3
+valid_manifests: [test.csv] # a comment
+test_manifests: [test.csv]
+model: !new:a.B
+    c: 1
 """
 
 
@@ -68,7 +82,7 @@ def recipe(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "recipes" / "Fake"
     (folder / "hparams").mkdir(parents=True)
     (folder / "train.py").write_text(TRAIN)
-    (folder / "hparams" / "tune.yaml").write_text("lr: 0.1 # high\nmodel: !new:a.B\n    c: 1\n")
+    (folder / "hparams" / "tune.yaml").write_text(HPARAMS)
     (tmp_path / "scores.json").write_text(json.dumps(SCORES))
     monkeypatch.chdir(tmp_path)
     return folder
@@ -174,8 +188,10 @@ def test_the_average_chooses_no_epoch_by_other_clips(recipe, capfd):
     table = capfd.readouterr().out
     assert "(as released)  left out: the validation clips are not the test clips\n" in table
     assert "*" not in table
-    for fold in (1, 2):  # a recipe with other names for them
-        Path(f"results/Fake/crossval_tune/fold{fold}/hyperparams.yaml").write_text("lr: 0.1")
+    others = HPARAMS.replace("_manifests", "_files")  # a recipe with other names for them
+    (recipe / "hparams" / "tune.yaml").write_text(others)
+    for fold in (1, 2):
+        Path(f"results/Fake/crossval_tune/fold{fold}/hyperparams.yaml").write_text(others)
     assert run("--folds", "1-2", "--valid_manifests", "[valid.csv]") == 0
     assert capfd.readouterr().out.split("accuracy")[1] == table.split("accuracy")[1]
 
@@ -274,11 +290,29 @@ def test_a_changed_yaml_file_is_not_mixed(recipe, capfd):
     hparams_file.write_text(text.replace("# high", "# low"))
     assert run("--folds", "1") == 0
     hparams_file.write_text(text.replace("0.1", "0.2").replace("c: 1", "c: 2"))
-    assert run("--folds", "1") == 1
-    assert capfd.readouterr().err.endswith(
-        "arguments: lr in the YAML file was 0.1 and is 0.2; model in the YAML file was "
-        "!new:a.B c: 1 and is !new:a.B c: 2: choose another --output\n"
+    assert run("--folds", "1-2") == 1
+    assert capfd.readouterr().err == (
+        f"ssast: error: fold 1 was run with another lr, model in recipes/Fake/hparams/tune.yaml (see "
+        "results/Fake/crossval_tune/fold1/hyperparams.yaml): choose another --output, or put it "
+        "back\n"
     )
+    hparams_file.write_text(text.replace("epochs: 3", "epochs: 4"))
+    assert run("--folds", "1-2") == 1
+    assert "with another number_of_epochs in" in capfd.readouterr().err
+    assert folds_run() == ["1"]
+
+
+def test_a_changed_included_file_is_not_mixed(recipe, capfd):
+    hparams_file = recipe / "hparams" / "tune.yaml"
+    hparams_file.write_text(f"{HPARAMS}parts: !include:parts.yaml\n")
+    for dropout in ("0.0", "0.1"):
+        (recipe / "hparams" / "parts.yaml").write_text(f"dropout: {dropout}")
+        status = run("--folds", "1")
+        (record,) = Path("results").glob("*/*/fold1/hyperparams.yaml")
+        # As SpeechBrain writes it.
+        record.write_text(record.read_text().replace("!include:parts.yaml", "{dropout: 0.0}"))
+    assert status == 1
+    assert "fold 1 was run with another parts in" in capfd.readouterr().err
 
 
 def test_seeds_are_not_mixed_with_the_yaml_files(recipe, capfd):
