@@ -292,7 +292,8 @@ def test_a_changed_yaml_file_is_not_mixed(recipe, capfd):
     hparams_file.write_text(text.replace("0.1", "0.2").replace("c: 1", "c: 2"))
     assert run("--folds", "1-2") == 1
     assert capfd.readouterr().err == (
-        f"ssast: error: fold 1 was run with another lr, model in recipes/Fake/hparams/tune.yaml (see "
+        "ssast: error: fold 1 was run with another lr, model in "
+        "recipes/Fake/hparams/tune.yaml (see "
         "results/Fake/crossval_tune/fold1/hyperparams.yaml): choose another --output, or put it "
         "back\n"
     )
