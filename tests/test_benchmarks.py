@@ -62,7 +62,8 @@ def test_a_pretraining_step_is_timed_by_stages_and_against_the_released(
         assert name in table
 
 
-CHANGES = ["two-passes", "explicit-attention", "python-masks", "unfused-adam", "eager", "fp32"]
+CHANGES = ["explicit-attention", "python-masks", "unfused-adam", "eager", "fp32"]
+CHANGES = ["two-passes", *(pytest.param(change, marks=pytest.mark.slow) for change in CHANGES)]
 SMALL = ["--frames", "64", "--masked", "20", "--batch", "2", "--steps", "1", "--warmup", "1"]
 
 

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from matplotlib.figure import Figure
+
+from ssast_recipes.brains import pretraining
 
 from . import tiny
 
@@ -20,3 +23,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def plain_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty pictures at validations, but in tests marked `pictures`: to draw takes a second."""
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr(pretraining, "draw_reconstructions", lambda *args, **kwargs: Figure())

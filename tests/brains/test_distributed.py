@@ -232,6 +232,7 @@ def test_a_model_with_buffers_is_evaluated_on_unequally_many_batches(tmp_path):
 # ---- two machines
 
 
+@pytest.mark.slow
 def test_two_machines_that_meet_on_loopback_train_as_two_processes(pretrained):
     """Each has a launcher of its own; they find each other by a rendezvous."""
     folder = pretrained[2].parent

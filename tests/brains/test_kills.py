@@ -259,6 +259,7 @@ def test_the_matrix_of_kills(corpus, manifests, whole, kind, workers, processes,
     assert_same(run, whole(kind, processes))
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_with_one(corpus, manifests, whole):
     """The same clips in the same steps: equal but for the order in which numbers are added."""
     run = Run(corpus.parent / "two_then_one", corpus, manifests["shards"], 0, 2)

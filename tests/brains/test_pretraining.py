@@ -280,6 +280,7 @@ def test_evaluation_is_of_the_best_checkpoint_and_tells_of_the_last(tmp_path):
     assert results["metrics"]["best"]["reconstruction_loss"] == values["best"]
 
 
+@pytest.mark.pictures
 def test_a_picture_is_drawn_at_every_validation(tmp_path):
     brain = pretraining_brain(tmp_path, num_steps=2, valid_interval=1)
     fit(brain, Clips(8), Clips(4))
@@ -287,6 +288,7 @@ def test_a_picture_is_drawn_at_every_validation(tmp_path):
     assert names == ["reconstruction_00000001.png", "reconstruction_00000002.png"]
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("exclude", [False, True])
 @pytest.mark.parametrize("two_passes", [False, True])
 def test_the_picture_shows_what_was_found(tmp_path, monkeypatch, exclude, two_passes):
@@ -309,6 +311,7 @@ def test_the_picture_shows_what_was_found(tmp_path, monkeypatch, exclude, two_pa
     assert shares.mean().item() == pytest.approx(record["masked_patch_accuracy"], abs=1e-6)
 
 
+@pytest.mark.pictures
 def test_without_reconstruction_the_picture_shows_what_was_found(tmp_path):
     fit(pretraining_brain(tmp_path, reconstruction=False, num_steps=1), Clips(8), Clips(4))
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["found_00000001.png"]

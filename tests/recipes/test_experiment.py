@@ -109,7 +109,9 @@ def wait_for_checkpoint(process: subprocess.Popen, folder: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_says_what_is_saved(start, tmp_path, number):
     words = [*MASKED, "--num_steps", 100_000, "--valid_interval", 5, "--noprogressbar"]
     process = start(PRETRAIN, *words)

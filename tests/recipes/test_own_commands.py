@@ -347,7 +347,9 @@ def wait_for(path, word):
     wait_until(lambda: word in path.read_text())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("to_both", [True, False])  # as a terminal does
 def test_an_interrupted_training_says_what_is_saved(start, tmp_path, number, to_both):
     process = start()

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -504,9 +505,18 @@ def keys_read(path: Path, brain_class: type) -> KeysRead:
     }
     reads = KeysRead()
     for file in files:
-        reads.visit(ast.parse(file.read_text(encoding="utf-8")))
+        found = _keys_read_in(file)
+        for kind in ("needed", "optional", "written"):
+            getattr(reads, kind).update(getattr(found, kind))
     reads.needed -= brain_class.optional.keys()
     reads.optional |= brain_class.optional.keys()
+    return reads
+
+
+@cache
+def _keys_read_in(file: Path) -> KeysRead:
+    reads = KeysRead()
+    reads.visit(ast.parse(file.read_text(encoding="utf-8")))
     return reads
 
 

@@ -562,6 +562,7 @@ def test_help_imports_no_torch(before):
     assert done.stdout.endswith("\n0 set()\n")
 
 
+@pytest.mark.slow
 def test_the_esc50_recipe(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
