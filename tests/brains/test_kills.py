@@ -233,18 +233,10 @@ def kill_thrice_and_finish(run: Run, seed: str, saving: bool, validating: bool) 
     assert log.count("going on after step") == len(moments)
 
 
-# The others are in the slow matrix.
-QUICK = [("files", 2, 1), ("shards", 1, 1)]
-
-
-@pytest.mark.parametrize(("kind", "workers", "processes"), QUICK)
-def test_a_run_killed_three_times_ends_as_one_left_alone(
-    corpus, manifests, whole, kind, workers, processes
-):
-    folder = corpus.parent / f"killed_{kind}_{workers}_{processes}"
-    run = Run(folder, corpus, manifests[kind], workers, processes)
-    kill_thrice_and_finish(run, f"{kind}{workers}{processes}", saving=False, validating=False)
-    assert_same(run, whole(kind, processes))
+def test_a_run_killed_three_times_ends_as_one_left_alone(corpus, manifests, whole):
+    run = Run(corpus.parent / "killed", corpus, manifests["shards"], workers=2)
+    kill_thrice_and_finish(run, "killed", saving=False, validating=False)
+    assert_same(run, whole("shards", 1))
 
 
 @pytest.mark.slow
