@@ -21,6 +21,8 @@ from .grid import sinusoidal_positions as sinusoidal_positions
 from .heads import ClassificationHead as ClassificationHead
 from .heads import PatchPredictionHead as PatchPredictionHead
 from .heads import ProjectionHead as ProjectionHead
+from .mask_statistics import MaskStatistics as MaskStatistics
+from .mask_statistics import measure_masks as measure_masks
 from .masked_patches import MaskedPatchModel as MaskedPatchModel
 from .masked_patches import MaskedPatchPredictions as MaskedPatchPredictions
 from .masking import ClusterMasker as ClusterMasker
