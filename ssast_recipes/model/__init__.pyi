@@ -2,6 +2,7 @@ from .augment import NoiseAndRoll as NoiseAndRoll
 from .augment import SpecAugment as SpecAugment
 from .autoencoder import MaskedAutoencoder as MaskedAutoencoder
 from .autoencoder import PatchDecoder as PatchDecoder
+from .autoencoder import decoder_width as decoder_width
 from .builders import ast_encoder as ast_encoder
 from .builders import size_name as size_name
 from .builders import size_options as size_options
