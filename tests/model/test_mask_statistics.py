@@ -49,8 +49,8 @@ def test_nobodys_random_numbers_are_disturbed():
     ("masker", "grid_size", "few", "rows", "columns"),
     [
         (RandomMasker(24), (1, 32), False, [], []),
-        (ClusterMasker(400), (8, 64), False, [], []),
-        (OfficialClusterMasker(400), (8, 64), False, [0], []),
+        (ClusterMasker(100), (8, 16), False, [], []),
+        (OfficialClusterMasker(100), (8, 16), False, [0], []),
         (OfficialClusterMasker(12), (8, 2), True, [0, 7], []),
         (RandomMasker(3), (1, 4), True, [], []),
         (lambda generator, grid: RandomMasker(8)(generator, (1, 16)), (1, 32), False, [], "all"),

@@ -140,7 +140,7 @@ def encoder_flops(
     >>> round(encoder_flops(depth=12, embed_dim=768, num_patches=512) / 1e9, 1)
     97.3
     >>> round(encoder_flops(depth=12, embed_dim=768, num_patches=512, num_kept=112) / 1e9, 1)
-    20.1
+    20.0
     """
     kept = num_patches if num_kept is None else num_kept
     blocks = depth * block_flops(embed_dim, kept + NUM_PREFIX_TOKENS)
@@ -210,7 +210,7 @@ def pretraining_flops(
     296
     >>> decoder = {"depth": 2, "embed_dim": 768}
     >>> round(pretraining_flops(base, num_masked=400, decoder=decoder) / 1e9)
-    113
+    112
     """
     (rows, columns), (height, length) = geometry["grid_size"], geometry["patch_size"]
     depth, width, area = geometry["depth"], geometry["embed_dim"], height * length
