@@ -233,6 +233,7 @@ class PretrainingBrain(BaseBrain):
             encoder.patch_size,
             encoder.grid_size,
             found=None if found is None else (example.masked[0], found),
+            filterbank=getattr(self.front_end, "filterbank", None),
         )
         name = "found" if reconstruction is None else "reconstruction"
         self.log.figure(name, figure, self.optimizer_step)

@@ -293,9 +293,9 @@ def test_the_picture_shows_what_was_found(tmp_path, monkeypatch, exclude, two_pa
     seen = []
     draw = pretraining.draw_reconstructions
 
-    def watch(*args, found):
+    def watch(*args, found, filterbank):
         seen.append((args, found))
-        return draw(*args, found=found)
+        return draw(*args, found=found, filterbank=filterbank)
 
     monkeypatch.setattr(pretraining, "draw_reconstructions", watch)
     options = {"exclude_constant_patches": exclude, "two_passes": two_passes}

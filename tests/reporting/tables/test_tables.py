@@ -591,5 +591,5 @@ def test_wrong_tables_are_told(tmp_path, change, line):
 
 
 def test_an_unknown_table_is_told():
-    with pytest.raises(ValueError, match="no table 'table9'; there are esc10, sizes, table1"):
+    with pytest.raises(ValueError, match="no table 'table9'; there are esc10, mae_ast, sizes"):
         read_table("table9")
