@@ -2,6 +2,7 @@
 
 python benchmarks/pretraining_step.py --size base --batch 24 --precision bf16 --compile --stages
 python benchmarks/pretraining_step.py --size tiny --batch 4 --steps 5 --against released
+python benchmarks/pretraining_step.py --size tiny --objective autoencoder --against released
 
 Waveforms are noise of 16 bits, made beforehand and loaded by a DataLoader, so that of the loading
 only batching and copying count; with --manifest they are read. On a GPU, which works while the
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from step_bench import DTYPES, STAGES, Bench, load
+from step_bench import DTYPES, OBJECTIVES, STAGES, Bench, load
 from step_comparison import AGAINST, compare
 
 from ssast_recipes.model.builders import SIZES
@@ -43,12 +44,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     bench.synchronise()
     seconds = time.perf_counter() - begin
     clips_per_second = options.batch * options.steps / seconds
-    flops = pretraining_flops(bench.encoder.geometry(), options.masked)
+    decoder = None
+    if options.objective == "autoencoder":
+        width = bench.plain.decoder.embed_dim
+        decoder = {"depth": options.decoder_depth, "embed_dim": width}
+    flops = pretraining_flops(bench.encoder.geometry(), options.masked, decoder=decoder)
     rate = measure_rate(bench.device, DTYPES[options.precision])
     found = {
         "device": device_kind(options.device),
         "torch": torch.__version__,
-        **{key: vars(options)[key] for key in ("size", "batch", "frames", "masked")},
+        **{key: vars(options)[key] for key in ("size", "objective", "batch", "frames", "masked")},
+        "decoder": decoder,
         **{key: vars(options)[key] for key in ("precision", "compile", "workers", "steps")},
         "clips_per_second": clips_per_second,
         "seconds_per_step": seconds / options.steps,
@@ -95,9 +101,13 @@ def peak_memory(device: torch.device) -> float:
 
 def describe(found: dict[str, Any]) -> str:
     """Formats what was measured as a table."""
+    decoder = found["decoder"]
     rows = {
         "device": found["device"],
-        "model": f"{found['size']}, {found['frames']} frames, {found['masked']} masked",
+        "model": f"{found['size']}, {found['frames']} frames, {found['masked']} masked"
+        + (
+            f", decoder of {decoder['depth']} blocks {decoder['embed_dim']} wide" if decoder else ""
+        ),
         "step": f"{found['batch']} clips, {found['precision']}"
         + (", compiled" if found["compile"] else ""),
         "clips/s": f"{found['clips_per_second']:,.2f}",
@@ -124,6 +134,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Runs the command line; returns what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", choices=SIZES, default="tiny")
+    parser.add_argument("--objective", choices=OBJECTIVES, default=OBJECTIVES[0])
+    parser.add_argument("--decoder-depth", type=int, default=2, help="of an autoencoder: blocks")
+    parser.add_argument("--decoder-dim", type=int, help="width; by default the encoder's")
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
     parser.add_argument("--frames", type=int, default=1024)
     parser.add_argument("--masked", type=int, default=400)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.pipelines import WaveformReader, make_dataset
 from ssast_recipes.data.sampling import ClipKey, TrainingBatches
+from ssast_recipes.model.autoencoder import MaskedAutoencoder, decoder_width
 from ssast_recipes.model.builders import ast_encoder
 from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.model.front_end import SpectrogramFrontEnd
@@ -27,6 +28,7 @@ from ssast_recipes.objectives.losses import info_nce_loss, masked_reconstruction
 from ssast_recipes.objectives.metrics import masked_patch_accuracy
 
 KEYS = ("id", "index", "place", "waveform")
+OBJECTIVES = ("masked-patches", "autoencoder")
 STAGES = ("copy", "features", "masks and targets", "forward", "losses", "backward", "optimiser")
 ADAM = {"lr": 1e-4, "betas": (0.95, 0.999), "weight_decay": 5e-7}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -70,6 +72,19 @@ def load(options: argparse.Namespace, num_samples: int) -> Iterator[ClipBatch]:
     )
 
 
+def make_model(options: argparse.Namespace) -> MaskedPatchModel:
+    """Makes what is to be trained: `MaskedPatchModel`, or a masked autoencoder."""
+    encoder = ast_encoder(options.size, target_length=options.frames)
+    if options.objective == "masked-patches":
+        heads = [PatchPredictionHead(encoder.embed_dim, encoder.patch_area) for _ in range(2)]
+        return MaskedPatchModel(encoder, *heads)
+    width = decoder_width(encoder, options.decoder_dim)
+    heads = [PatchPredictionHead(width, encoder.patch_area) for _ in range(2)]
+    return MaskedAutoencoder(
+        encoder, *heads, decoder_depth=options.decoder_depth, decoder_dim=width
+    )
+
+
 class Bench:
     """A model, its optimiser and its clock.
 
@@ -82,11 +97,8 @@ class Bench:
     def __init__(self, options: argparse.Namespace):
         self.options, self.device = options, torch.device(options.device)
         torch.manual_seed(0)
-        encoder = ast_encoder(options.size, target_length=options.frames)
-        width, area = encoder.embed_dim, encoder.patch_area
-        heads = [PatchPredictionHead(width, area) for _ in range(2)]
-        self.encoder = encoder
-        self.plain = MaskedPatchModel(encoder, *heads).to(self.device)
+        self.plain = make_model(options).to(self.device)
+        self.encoder = self.plain.encoder
         self.plain_front_end = SpectrogramFrontEnd(
             LogMelFilterbank(), options.frames, mean=-4.2677393, std=4.5689974
         ).to(self.device)

@@ -1,5 +1,6 @@
 """What `pretraining_step.py --against` alternates our step with: the same step, but slower."""
 
+import argparse
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 from released_step import draw_cluster_mask, released_step
-from step_bench import ADAM, Bench
+from step_bench import ADAM, Bench, make_model
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -23,14 +24,18 @@ AGAINST = (
 def compare(bench: Bench, batch: ClipBatch) -> dict[str, Any]:
     """Alternates ours with something slower, step by step; medians.
 
-    "released" is the whole released procedure, in 32-bit whatever the precision of ours; the others
-    are ours with one change taken back.
+    "released" is the whole released procedure, in 32-bit whatever the precision of ours, of a
+    `MaskedPatchModel` whatever our objective; the others are ours with one change taken back.
     """
     options = bench.options
+    released = bench.plain
+    if options.against == "released" and options.objective != "masked-patches":
+        ssast = argparse.Namespace(**{**vars(options), "objective": "masked-patches"})
+        released = make_model(ssast).to(bench.device)
     with torch.no_grad():
         there = batch.to(bench.device)
         spectrograms = bench.plain_front_end(there.waveforms, there.num_samples)
-    adam = torch.optim.Adam(bench.plain.parameters(), **ADAM)
+    adam = torch.optim.Adam(released.parameters(), **ADAM)
 
     def without(change: str) -> None:
         eager = {"model": bench.plain, "front_end": bench.plain_front_end}
@@ -45,7 +50,7 @@ def compare(bench: Bench, batch: ClipBatch) -> dict[str, Any]:
             bench.step(batch)
 
     others: dict[str, Callable[[], Any]] = {
-        "released": lambda: released_step(bench.plain, adam, spectrograms, options.masked),
+        "released": lambda: released_step(released, adam, spectrograms, options.masked),
         "two-passes": lambda: bench.step(batch, two_passes=True),
     }
     other = others.get(options.against, lambda: without(options.against))

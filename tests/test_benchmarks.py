@@ -11,7 +11,9 @@ import torch
 from speechbrain import Stage
 from torch.utils.flop_counter import FlopCounterMode
 
+from ssast_recipes.model.autoencoder import MaskedAutoencoder
 from ssast_recipes.model.builders import ast_encoder
+from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.model.heads import PatchPredictionHead
 from ssast_recipes.model.masked_patches import MaskedPatchModel
 from ssast_recipes.model.masking import OfficialClusterMasker
@@ -87,6 +89,28 @@ def test_ours_of_any_precision_is_compared_with_the_released_in_32_bit(benchmark
     assert autocasts == [False, False]
 
 
+def test_an_autoencoder_is_timed_against_the_released_procedure_of_ssast(
+    benchmark, monkeypatch, capsys, device
+):
+    step, comparison = benchmark("pretraining_step"), benchmark("step_comparison")
+    original, models = comparison.released_step, []
+
+    def watched(model, optimiser, *others):
+        models.append(type(model).__name__)
+        names = {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
+        assert names == {id(parameter) for parameter in model.parameters()}
+        return original(model, optimiser, *others)
+
+    monkeypatch.setattr(comparison, "released_step", watched)
+    words = ["--objective", "autoencoder", "--decoder-depth", "1", "--decoder-dim", "96"]
+    found = step.main([*SMALL, *words, "--device", str(device), "--against", "released"])
+    assert models == ["MaskedPatchModel"] * 2
+    assert found["decoder"] == {"depth": 1, "embed_dim": 96}
+    tiny = {"depth": 12, "embed_dim": 192, "grid_size": (8, 4), "patch_size": (16, 16)}
+    assert 1e9 * found["gflop_per_clip"] == pretraining_flops(tiny, 20, decoder=found["decoder"])
+    assert "20 masked, decoder of 1 blocks 96 wide" in capsys.readouterr().out
+
+
 def test_explicit_attention_cannot_be_compiled_away(benchmark, capsys):
     step = benchmark("pretraining_step")
     with pytest.raises(SystemExit):
@@ -107,7 +131,7 @@ def test_what_is_timed_is_what_trains(benchmark, tmp_path):
     step = benchmark("step_bench")
     options = argparse.Namespace(
         **{"size": "tiny", "frames": 32, "masked": 10, "device": "cpu", "precision": "fp32"},
-        **{"compile": False, "fused": False},
+        **{"compile": False, "fused": False, "objective": "masked-patches"},
     )
     bench = step.Bench(options)
     brain = pretraining_brain(
@@ -202,11 +226,35 @@ def test_operations_are_those_that_torch_counts():
     assert counter.get_total_flops() == head_flops(192, num_masked=40)
 
 
+@pytest.mark.parametrize("decoder_dim", [64, 48])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_operations_of_an_autoencoder_are_those_that_torch_counts(decoder_dim, passes):
+    """Of a forward pass: visible tokens in the encoder, all of them in the decoder."""
+    encoder = AudioSpectrogramTransformer(64, depth=3, num_heads=4, target_length=128)
+    heads = [PatchPredictionHead(decoder_dim, 256) for _ in range(2)]
+    model = MaskedAutoencoder(encoder, *heads, decoder_depth=2, decoder_dim=decoder_dim)
+    masks = [torch.arange(40).unsqueeze(0) for _ in range(passes)]
+    counter = FlopCounterMode(display=False)
+    with (
+        counter,
+        torch.no_grad(),
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+    ):
+        model(torch.randn(1, 128, 128), *masks)
+    decoder = {"depth": 2, "embed_dim": decoder_dim}
+    counted = pretraining_flops(encoder.geometry(), 40, 2, passes, decoder)
+    assert 3 * counter.get_total_flops() == counted
+
+
 def test_base_takes_296_gflop_a_clip():
+    """An autoencoder 112, or 75 with a decoder half as wide."""
     base = {"depth": 12, "embed_dim": 768, "grid_size": (8, 64), "patch_size": (16, 16)}
     assert pretraining_flops(base, num_masked=400) == pytest.approx(296e9, rel=0.002)
     twice = pretraining_flops(base, num_masked=400, num_passes=2)
     assert twice == pytest.approx(2 * 292e9, rel=0.01)
+    for width, flops in ((768, 112e9), (384, 75e9)):
+        decoder = {"depth": 2, "embed_dim": width}
+        assert pretraining_flops(base, 400, decoder=decoder) == pytest.approx(flops, rel=0.01)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells private memory")

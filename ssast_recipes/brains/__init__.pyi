@@ -14,6 +14,7 @@ from .mended import MendedBrain as MendedBrain
 from .monitoring import LabelledProbe as LabelledProbe
 from .monitoring import embed as embed
 from .monitoring import measure_embeddings as measure_embeddings
+from .monitoring import tell_of_masks as tell_of_masks
 from .monitoring import warn_of_collapse as warn_of_collapse
 from .monitoring import warn_of_flat_loss as warn_of_flat_loss
 from .monitoring import watch as watch

@@ -21,6 +21,9 @@ from ssast_recipes.data.preparation.manifests import HEADER_THREADS
 from ssast_recipes.data.preparation.scanning import scan_audio
 from ssast_recipes.data.shards import UnreadableAudioError
 from ssast_recipes.model.grid import mean_within, patches_within
+from ssast_recipes.model.mask_statistics import measure_masks
+from ssast_recipes.model.masking import OfficialClusterMasker
+from ssast_recipes.model.randomness import ClipGenerator
 from ssast_recipes.objectives.metrics import accuracy, mean_average_precision
 from ssast_recipes.objectives.probing import (
     effective_rank,
@@ -31,6 +34,8 @@ from ssast_recipes.objectives.probing import (
 
 logger = logging.getLogger(__name__)
 
+# Patches from which on the released masker's lowest row alone stands out.
+LARGE_GRID = 128
 MOST_CLIPS = 1000  # that are drawn from a larger set; they stay in memory
 _BATCH = 16
 
@@ -257,3 +262,41 @@ def warn_of_flat_loss(records: Sequence[Mapping[str, Any]]) -> str | None:
         f"{best['loss']:.4g} at step {best['step']}, since then {least:.4g} at best; lower the "
         "learning rate, give more audio, or stop here"
     )
+
+
+def tell_of_masks(
+    masker: Callable[[ClipGenerator, tuple[int, int]], Tensor],
+    grid_size: tuple[int, int],
+    device: torch.device,
+) -> None:
+    """Warns of degenerate masks, which teach little, at the start of a pretraining.
+
+    That the released masker hides some rows less often is known and, on a grid of 128 patches or
+    more, a line of information.
+
+    Arguments
+    ---------
+    masker : callable
+        What draws the masks.
+    grid_size : tuple[int, int]
+        (frequency, time), in patches.
+    device : torch.device
+        Where to draw.
+    """
+    found = measure_masks(masker, grid_size, device=device)
+    if not found.is_degenerate:
+        return
+    rows_alone = not (found.repeats or found.uneven_columns)
+    is_large = grid_size[0] * grid_size[1] >= LARGE_GRID
+    if isinstance(masker, OfficialClusterMasker) and is_large and rows_alone:
+        logger.info(
+            "OfficialClusterMasker hides rows unevenly, as the released code does: %s; "
+            "ClusterMasker does not",
+            found.describe_faults(),
+        )
+    else:
+        logger.warning(
+            "Warning: the masks are degenerate and teach little: %s; make more patches "
+            "(target_length, patch_size) or mask others (masker, num_masked_patches)",
+            found.describe_faults(),
+        )

@@ -3,12 +3,16 @@
 import torch
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.model.patches import patchify, unpatchify
 
 # Of patches that were missed (0) and found (1); apart for the colour-blind, too.
 _FOUND_COLOURS = ListedColormap(["#d55e00", "#009e73"])
+
+_KILOHERTZ = (0.5, 1, 2, 4, 8, 16)
 
 
 def draw_reconstructions(
@@ -19,6 +23,7 @@ def draw_reconstructions(
     grid_size: tuple[int, int],
     num_clips: int = 3,
     found: tuple[Tensor, Tensor] | None = None,
+    filterbank: LogMelFilterbank | None = None,
 ) -> Figure:
     """Draws clips beside their masked version, their reconstruction, and what was found of them.
 
@@ -40,6 +45,8 @@ def draw_reconstructions(
     found : tuple of two Tensors, optional
         Of the contrastive head: masked patches, [batch, masked] int64, and which of them it found,
         [batch, masked] floating point: 1, 0, or not a number for those that were not asked for.
+    filterbank : LogMelFilterbank, optional
+        What made the spectrograms: axes are then in seconds and kHz, not in frames and mel bins.
 
     Returns
     -------
@@ -78,7 +85,10 @@ def draw_reconstructions(
     pictures = {
         title: unpatchify(values, patch_size, grid_size).cpu() for title, values in panels.items()
     }
-    return _arrange(pictures, spectrograms.flatten(1).cpu())
+    figure = _arrange(pictures, spectrograms.flatten(1).cpu())
+    if filterbank is not None:
+        _show_units(figure, filterbank)
+    return figure
 
 
 def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> Figure:
@@ -105,6 +115,25 @@ def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> Figure:
     for row in axes:
         row[0].set_ylabel("mel bin")
     return figure
+
+
+def _show_units(figure: Figure, filterbank: LogMelFilterbank) -> None:
+    """Marks seconds and kHz on axes that count frames and mel bins."""
+    seconds = filterbank.samples_per_shift / filterbank.sample_rate
+    heights = {f"{value:g}": filterbank.mel_bin_at(1000 * value) for value in _KILOHERTZ}
+    highest = filterbank.num_mel_bins - 0.5  # ticks beyond the edges would move these
+    heights = {name: place for name, place in heights.items() if -0.5 <= place <= highest}
+    for axis in figure.axes:  # which share what is marked
+        frames = axis.get_xlim()[1] + 0.5
+        ticks = MaxNLocator(nbins=5).tick_values(0, frames * seconds)
+        ticks = [tick for tick in ticks if 0 <= tick <= frames * seconds]
+        # A pixel's centre is a frame's number; its left edge is where the frame begins.
+        axis.set_xticks([tick / seconds - 0.5 for tick in ticks], [f"{tick:g}" for tick in ticks])
+        axis.set_yticks(list(heights.values()), list(heights))
+        if axis.get_xlabel():
+            axis.set_xlabel("time / s")
+        if axis.get_ylabel():
+            axis.set_ylabel("frequency / kHz")
 
 
 def _take(values: Tensor, chosen: Tensor) -> Tensor:

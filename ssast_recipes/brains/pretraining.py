@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssast_recipes.brains.brain import BaseBrain
 from ssast_recipes.brains.evaluation import sum_over_processes
-from ssast_recipes.brains.monitoring import LabelledProbe, embed, watch
+from ssast_recipes.brains.monitoring import LabelledProbe, embed, tell_of_masks, watch
 from ssast_recipes.brains.pictures import draw_reconstructions
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.pipelines import WaveformReader
@@ -111,6 +111,8 @@ class PretrainingBrain(BaseBrain):
             )
         count, total = masked.shape[1], encoder.num_patches
         logger.info("Masking %d of %d patches (%.0f %%)", count, total, 100 * count / total)
+        if if_main_process():
+            tell_of_masks(self.hparams.masker, encoder.grid_size, self.device)
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> MaskedBatch:
         """Masks patches and predicts them."""
@@ -231,6 +233,7 @@ class PretrainingBrain(BaseBrain):
             encoder.patch_size,
             encoder.grid_size,
             found=None if found is None else (example.masked[0], found),
+            filterbank=getattr(self.front_end, "filterbank", None),
         )
         name = "found" if reconstruction is None else "reconstruction"
         self.log.figure(name, figure, self.optimizer_step)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wa
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from ssast_recipes.model.filterbank import LogMelFilterbank
     from ssast_recipes.model.masked_patches import MaskedPatchModel
 
 _MASK_RATIO = 0.78  # 400 of 512 patches, as in the paper
@@ -65,7 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
         [waveform], sample_rate, lambda spectrograms, _: spectrograms
     )
     standardised = config.provenance.get("targets") == "standardised_patches"
-    figure = draw_predictions(model, windows.outputs[:1], masked, standardised)
+    filterbank = reader.front_end.filterbank
+    figure = draw_predictions(model, windows.outputs[:1], masked, standardised, filterbank)
     with beside(output) as part:
         figure.savefig(part, format="png", dpi=120)
     print(output)
@@ -76,6 +78,7 @@ def draw_predictions(
     spectrograms: "Tensor",
     masked_indices: "Tensor",
     standardised: bool = False,
+    filterbank: "LogMelFilterbank | None" = None,
 ) -> "Figure":
     """Draws a spectrogram, what the encoder sees of it, and what the heads make of the rest.
 
@@ -90,6 +93,8 @@ def draw_predictions(
     standardised : bool
         Whether the heads predict standardised patches: drawn with each patch's own mean and
         deviation.
+    filterbank : LogMelFilterbank, optional
+        What made the spectrogram, for axes in seconds and kHz.
 
     Returns
     -------
@@ -119,5 +124,11 @@ def draw_predictions(
         found = masked_indices, found_patches(contrastive, targets).float()
     grid = model.encoder.grid_size
     return draw_reconstructions(
-        spectrograms, masked_indices, reconstruction, size, grid, found=found
+        spectrograms,
+        masked_indices,
+        reconstruction,
+        size,
+        grid,
+        found=found,
+        filterbank=filterbank,
     )

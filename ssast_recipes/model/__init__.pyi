@@ -2,6 +2,7 @@ from .augment import NoiseAndRoll as NoiseAndRoll
 from .augment import SpecAugment as SpecAugment
 from .autoencoder import MaskedAutoencoder as MaskedAutoencoder
 from .autoencoder import PatchDecoder as PatchDecoder
+from .autoencoder import decoder_width as decoder_width
 from .builders import ast_encoder as ast_encoder
 from .builders import size_name as size_name
 from .builders import size_options as size_options
@@ -21,6 +22,8 @@ from .grid import sinusoidal_positions as sinusoidal_positions
 from .heads import ClassificationHead as ClassificationHead
 from .heads import PatchPredictionHead as PatchPredictionHead
 from .heads import ProjectionHead as ProjectionHead
+from .mask_statistics import MaskStatistics as MaskStatistics
+from .mask_statistics import measure_masks as measure_masks
 from .masked_patches import MaskedPatchModel as MaskedPatchModel
 from .masked_patches import MaskedPatchPredictions as MaskedPatchPredictions
 from .masking import ClusterMasker as ClusterMasker

@@ -99,6 +99,19 @@ class PatchDecoder(nn.Module):
         return EncoderOutput(tokens, prefix)
 
 
+def decoder_width(encoder: AudioSpectrogramTransformer, decoder_dim: int | None = None) -> int:
+    """Returns how wide a decoder is, and the heads that read it: as given, or as the encoder.
+
+    Example
+    -------
+    >>> from ssast_recipes.model.builders import ast_encoder
+    >>> encoder = ast_encoder("tiny", depth=1)
+    >>> decoder_width(encoder), decoder_width(encoder, 96)
+    (192, 96)
+    """
+    return decoder_dim or encoder.embed_dim
+
+
 class MaskedAutoencoder(MaskedPatchModel):
     """Predicts masked patches from the rest, which alone the encoder sees.
 
@@ -155,7 +168,7 @@ class MaskedAutoencoder(MaskedPatchModel):
         self.decoder = PatchDecoder(
             encoder.embed_dim,
             encoder.grid_size,
-            decoder_dim or encoder.embed_dim,
+            decoder_width(encoder, decoder_dim),
             decoder_depth,
             decoder_heads or encoder.num_heads,
             decoder_positions,

@@ -104,7 +104,8 @@ class LogMelFilterbank(nn.Module):
                 f"low_frequency={low_frequency} to high_frequency={high_frequency} must be a range "
                 f"inside 0 to {nyquist} Hz, half of sample_rate={sample_rate}"
             )
-        self.num_mel_bins = num_mel_bins
+        self.sample_rate, self.num_mel_bins = sample_rate, num_mel_bins
+        self.frequency_range = (low_frequency, end)  # Hz
         self.fft_length = 1 << (self.samples_per_frame - 1).bit_length()
         window = torch.hann_window(self.samples_per_frame, periodic=False, dtype=torch.float32)
         filters = _mel_filters(sample_rate, self.fft_length, num_mel_bins, low_frequency, end)
@@ -135,6 +136,19 @@ class LogMelFilterbank(nn.Module):
         15920
         """
         return self.samples_per_frame + (num_frames - 1) * self.samples_per_shift
+
+    def mel_bin_at(self, frequency: float) -> float:
+        """Returns where a frequency in Hz lies among the mel bins, the lowest one's centre at 0.
+
+        Example
+        -------
+        >>> filterbank = LogMelFilterbank(sample_rate=16000, num_mel_bins=128)
+        >>> [round(filterbank.mel_bin_at(frequency), 1) for frequency in (20, 1000, 8000)]
+        [-1.0, 43.5, 128.0]
+        """
+        low, high = (math.log1p(edge / 700.0) for edge in self.frequency_range)
+        share = (math.log1p(frequency / 700.0) - low) / (high - low)
+        return share * (self.num_mel_bins + 1) - 1
 
     @torch.no_grad()
     def forward(

@@ -21,4 +21,5 @@ from .schedules import Constant as Constant
 from .schedules import EpochDecay as EpochDecay
 from .schedules import WarmupCosine as WarmupCosine
 from .schedules import WarmupPlateau as WarmupPlateau
+from .schedules import WarmupPolynomial as WarmupPolynomial
 from .schedules import climb_stairs as climb_stairs

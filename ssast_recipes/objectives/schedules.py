@@ -131,6 +131,38 @@ class WarmupCosine:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+class WarmupPolynomial:
+    """Linear warm-up, then a power of the share of steps that is left, down to zero.
+
+    With `power=1`, a straight line: what MAE-AST is pretrained with.
+
+    Arguments
+    ---------
+    num_steps : int
+        Steps in all.
+    warmup_steps : int
+        Steps until the full learning rate.
+    power : float
+        1 falls evenly; more falls sooner.
+
+    Example
+    -------
+    >>> schedule = WarmupPolynomial(num_steps=300, warmup_steps=100)
+    >>> [round(schedule.factor(step=step), 3) for step in (0, 99, 200, 300, 400)]
+    [0.01, 1.0, 0.5, 0.0, 0.0]
+    """
+
+    def __init__(self, num_steps: int, warmup_steps: int = 0, power: float = 1.0):
+        self.num_steps, self.warmup_steps, self.power = num_steps, warmup_steps, power
+
+    def factor(self, step: int, epoch: int = 1) -> float:
+        """Returns the factor for the step after `step` steps have been made."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        left = (self.num_steps - step) / max(1, self.num_steps - self.warmup_steps)
+        return max(0.0, left) ** self.power
+
+
 class EpochDecay:
     """Decay by a factor each epoch from one on, with an optional warm-up in stairs.
 

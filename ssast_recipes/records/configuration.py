@@ -56,6 +56,9 @@ _WATCHING_KEYS = (
     "record",
 )
 _ALWAYS_IGNORED = frozenset({*PLACE_KEYS, *_WATCHING_KEYS})
+# Arguments that came after runs had begun, with the value that says what was the case before: it
+# counts as if it were not there.
+_LATER_ARGUMENTS = {"positions": "learned"}
 _OURS = "ssast_recipes."
 _OBJECT = "!"  # which is no key of YAML
 
@@ -231,7 +234,11 @@ class _Forms:
     def _content(self, node: Node) -> Any:
         if isinstance(node, Map):
             pairs = ((key.value, value) for key, value in node.value)
-            return {key: self.of(value) for key, value in pairs if key not in PLACE_KEYS}
+            return {
+                key: self.of(value)
+                for key, value in pairs
+                if key not in PLACE_KEYS and _LATER_ARGUMENTS.get(key, self) != value.value
+            }
         if isinstance(node, List) and not is_choice(node):
             return [self.of(item) for item in node.value]
         return self._plain(read_value(node))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ssast_recipes.brains.pictures import draw_reconstructions
+from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.model.patches import patchify
 
 
@@ -102,3 +103,24 @@ def test_frames_and_half_precision_are_drawn_too(example, device):
     redrawn = drawn(figure, 0, 2)[0].float()
     expected = predictions[0, 1].float().cpu().reshape(128, 2).T
     assert torch.equal(redrawn[10:12], expected)
+
+
+@pytest.mark.parametrize("low", [20.0, 1500.0])
+def test_axes_are_in_seconds_and_kilohertz(example, low):
+    """Where the filterbank puts a tone and a click."""
+    filterbank = LogMelFilterbank(16000, 128, low_frequency=low)
+    tone = torch.sin(2 * math.pi * 4000 * torch.arange(filterbank.num_samples(64)) / 16000)
+    loudest = filterbank(tone.unsqueeze(0))[0].mean(dim=0).argmax().item()
+    figure = draw_reconstructions(*example, (16, 16), (8, 4), filterbank=filterbank)
+    labels = {axis.get_xlabel() for axis in figure.axes}
+    assert labels == {"", "time / s"}
+    assert {axis.get_ylabel() for axis in figure.axes} == {"", "frequency / kHz"}
+    axis = figure.axes[-3]  # at the left and at the bottom, with labels
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    assert names == ["0.5", "1", "2", "4"][2 * (low > 1000) :]
+    heights = dict(zip(names, axis.get_yticks(), strict=True))
+    assert heights["4"] == pytest.approx(loudest, abs=0.6)
+    names = [text.get_text() for text in axis.get_xticklabels()]
+    places = dict(zip(names, axis.get_xticks(), strict=True))
+    assert places["0"] == -0.5 and places["0.6"] == pytest.approx(59.5)
+    assert axis.get_xlim() == (-0.5, 63.5) and axis.get_ylim() == (-0.5, 127.5)

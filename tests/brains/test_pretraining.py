@@ -10,7 +10,7 @@ from speechbrain import Stage
 from ssast_recipes.brains import pretraining
 from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.sampling import ClipKey
-from ssast_recipes.model.masking import RandomMasker
+from ssast_recipes.model.masking import OfficialClusterMasker, RandomMasker
 from ssast_recipes.model.patches import patchify, select_patches
 from ssast_recipes.objectives.losses import constant_patches, info_nce_loss
 from ssast_recipes.objectives.metrics import masked_patch_accuracy
@@ -295,9 +295,9 @@ def test_the_picture_shows_what_was_found(tmp_path, monkeypatch, exclude, two_pa
     seen = []
     draw = pretraining.draw_reconstructions
 
-    def watch(*args, found):
+    def watch(*args, found, filterbank):
         seen.append((args, found))
-        return draw(*args, found=found)
+        return draw(*args, found=found, filterbank=filterbank)
 
     monkeypatch.setattr(pretraining, "draw_reconstructions", watch)
     options = {"exclude_constant_patches": exclude, "two_passes": two_passes}
@@ -366,3 +366,25 @@ def test_the_share_of_masked_patches_is_told(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         pretraining_brain(tmp_path, masker=RandomMasker(4))
     assert "Masking 4 of 16 patches (25 %)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("masker", "encoder", "level"),
+    [
+        (RandomMasker(10), {}, None),
+        (OfficialClusterMasker(12, (3, 4, 5)), {}, "WARNING"),
+        (OfficialClusterMasker(100), {"target_length": 256}, "INFO"),
+    ],
+)
+@pytest.mark.parametrize("is_main", [True, False])
+def test_degenerate_masks_are_told_once(
+    tmp_path, caplog, monkeypatch, masker, encoder, level, is_main
+):
+    monkeypatch.setattr(pretraining, "if_main_process", lambda: is_main)
+    with caplog.at_level(logging.INFO):
+        fit(pretraining_brain(tmp_path, encoder=encoder, masker=masker, num_steps=0), Clips(4))
+    told = [record for record in caplog.records if "of the time" in record.message]
+    assert [record.levelname for record in told] == [level] * (is_main and level is not None)
+    if told and level == "WARNING":
+        assert "20 distinct masks in 4,000 draws; " in told[0].message
+        assert told[0].message.endswith("mask others (masker, num_masked_patches)")

@@ -4,7 +4,13 @@ import pytest
 import torch
 import yaml
 
-from ssast_recipes.objectives.schedules import Constant, EpochDecay, WarmupCosine, WarmupPlateau
+from ssast_recipes.objectives.schedules import (
+    Constant,
+    EpochDecay,
+    WarmupCosine,
+    WarmupPlateau,
+    WarmupPolynomial,
+)
 
 
 def released(steps, scores, interval, warmup=1000):
@@ -125,6 +131,20 @@ def test_cosine_falls_from_one_to_zero_after_a_linear_warm_up():
         expected = math.cos(math.pi * (step - 10) / 400) ** 2
         assert schedule.factor(step=step) == pytest.approx(expected)
     assert schedule.factor(step=210) == schedule.factor(step=10**6) == pytest.approx(0)
+
+
+def test_polynomial_decay_rises_linearly_and_falls_as_torchs():
+    schedule = WarmupPolynomial(num_steps=210, warmup_steps=10, power=2)
+    assert [schedule.factor(step=step) for step in range(10)] == pytest.approx(
+        [0.1 * (step + 1) for step in range(10)]
+    )
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    expected = torch.optim.lr_scheduler.PolynomialLR(optimiser, total_iters=200, power=2)
+    for step in range(10, 220):
+        assert schedule.factor(step=step) == pytest.approx(expected.get_last_lr()[0], abs=1e-6)
+        optimiser.step()
+        expected.step()
+    assert WarmupPolynomial(num_steps=10, warmup_steps=10).factor(step=10) == 0
 
 
 def test_cosine_without_warm_up_starts_at_one_and_survives_being_all_warm_up():

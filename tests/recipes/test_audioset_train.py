@@ -13,9 +13,12 @@ from speechbrain import Stage
 
 from ssast_recipes.data.manifest import Clip, read_manifest, write_manifest
 from ssast_recipes.data.synthetic import make_audioset, make_librispeech
+from ssast_recipes.model.grid import adapt_positions
 from ssast_recipes.objectives.metrics import mean_average_precision
 from ssast_recipes.records.predictions import read_predictions, write_predictions
+from ssast_recipes.weights.formats.ssast import released_to_ours
 from tests.recipes.conftest import RECIPES
+from tests.reference import formulas
 
 FOLDER = RECIPES / "AudioSet"
 CLIPS = {"balanced_train": 8, "unbalanced_train": 10, "eval": 6}
@@ -108,8 +111,8 @@ def test_it_pretrains_on_the_balanced_set(pretrain, tmp_path):
     assert_it_pretrained(run, ids_of(balanced), ids_of(balanced.with_name("eval.csv")))
 
 
-@pytest.mark.parametrize("kind", ["patch", "frame"])
-def test_librispeech_joins_once_it_is_prepared(pretrain, run_recipe, tmp_path, kind, capfd):
+@pytest.mark.parametrize("name", ["joint_patch", "joint_frame", "mae_ast_patch", "mae_ast_frame"])
+def test_librispeech_joins_once_it_is_prepared(pretrain, run_recipe, tmp_path, name, capfd):
     """As the README says: LibriSpeech's recipe prepares and trains nothing."""
     librispeech = make_librispeech(
         tmp_path / "corpus", {"train-clean-100": 2, "dev-clean": 1}, (0.5, 1.2)
@@ -124,7 +127,7 @@ def test_librispeech_joins_once_it_is_prepared(pretrain, run_recipe, tmp_path, k
     assert not (tmp_path / "nothing").exists()
 
     other = tmp_path / "libri" / "train.csv"
-    run = pretrain(f"joint_{kind}", librispeech_manifest=other, batch_size=6)
+    run = pretrain(name, librispeech_manifest=other, batch_size=6)
     manifests = tmp_path / "manifests"
     train = [manifests / "balanced_train.csv", manifests / "unbalanced_train.csv", other]
     seen = {clip for each in run.batches(Stage.TRAIN) for clip in each.batch.ids}
@@ -132,6 +135,30 @@ def test_librispeech_joins_once_it_is_prepared(pretrain, run_recipe, tmp_path, k
     assert run.results["train_manifests"] == [path.name for path in train]
     assert run.results["num_clips"]["train"] == len(ids_of(*train))
     assert run.results["num_clips"]["valid"] == CLIPS["eval"] - MISSING
+    assert any(key.startswith("decoder.") for key in run.saved) == name.startswith("mae_ast")
+
+
+def test_an_autoencoder_begins_with_released_weights(pretrain, tmp_path):
+    """Encoder, positions and heads, which it all can use as they are; the decoder is its own."""
+    torch.save(formulas.released_checkpoint(64, 1, (16, 16), "hash"), tmp_path / "SSAST.pth")
+    expected = released_to_ours(formulas.released_checkpoint(64, 1, (16, 16), "hash"))
+    run = pretrain(
+        "mae_ast_patch",
+        train_manifests=f"[{tmp_path / 'manifests' / 'balanced_train.csv'}]",
+        pretrained_encoder=tmp_path / "SSAST.pth",
+        target_length=128,
+        num_steps=1,
+        lr=0,
+    )
+    positions = expected.pop("encoder.position_embedding")
+    expected["encoder.position_embedding"] = torch.cat(
+        [positions[:, :2], adapt_positions(positions[:, 2:], (8, 64), (8, 8))], dim=1
+    )
+    expected.pop("encoder._extra_state", None)
+    assert len(expected) > 20
+    for name, value in expected.items():
+        assert torch.equal(run.saved[name].cpu(), value), name
+    assert run.results["pretrained_from"]["heads"] == ["contrastive_head", "reconstruction_head"]
 
 
 def labels_of(manifests):

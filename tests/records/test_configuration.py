@@ -1,6 +1,6 @@
 import pytest
 
-from ssast_recipes.records.configuration import changed_keys
+from ssast_recipes.records.configuration import changed_keys, configuration_sha256
 
 BEFORE = "lr: 0.1\nnum_steps: 10\n"
 
@@ -29,6 +29,19 @@ def test_more_clips_may_be_bad_than_preparation_thought():
     )
     assert changed_keys(before, now) == []
     assert changed_keys(before, now.replace("seed: 1", "seed: 2")) == ["prepare"]
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+def test_what_came_later_counts_only_where_it_says_something_new(tmp_path, positions):
+    text = "parts:\n    encoder: !apply:ast_encoder\n        size: tiny\n"
+    later = f"{text}        positions: {positions}\n    positions: {positions}\n"
+    is_new = positions != "learned"
+    assert changed_keys(text, later) == ["parts"] * is_new
+    hashes = set()
+    for name, written in (("before", text), ("now", later)):
+        (tmp_path / name).write_text(written)
+        hashes.add(configuration_sha256(tmp_path / name))
+    assert len(hashes) == 1 + is_new
 
 
 # ---- runs begun by earlier code, whose YAML files were laid out in another way

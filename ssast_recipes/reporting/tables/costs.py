@@ -66,7 +66,12 @@ def _cost(job: Job, train_clips: int) -> tuple[float, float]:
         a_clip = 3 * encoder_flops(geometry["depth"], geometry["embed_dim"], rows * columns, area)
     else:
         heads = sum(bool(settings[f"{name}_head"]) for name in ("contrastive", "reconstruction"))
-        a_clip = pretraining_flops(geometry, masked, heads, 1 + bool(settings["two_passes"]))
+        decoder = None
+        if "decoder_depth" in settings:  # of a masked autoencoder
+            width = settings["decoder_dim"] or geometry["embed_dim"]
+            decoder = {"depth": settings["decoder_depth"], "embed_dim": width}
+        passes = 1 + bool(settings["two_passes"])
+        a_clip = pretraining_flops(geometry, masked, heads, passes, decoder)
     clips = settings["batch_size"] * settings.get("grad_accumulation_factor", 1)
     unit, count = job.length
     shown = count * clips if unit == "step" else count * train_clips
@@ -90,12 +95,29 @@ def measure_rate(size: int = 1024, repeats: int = 5) -> float:
 MLP_RATIO = 4
 
 
-def encoder_flops(depth: int, embed_dim: int, num_patches: int, patch_area: int = 256) -> float:
-    """Counts a clip's forward pass through the encoder.
+def block_flops(embed_dim: int, num_tokens: int) -> float:
+    """Counts a clip's forward pass through one transformer block.
 
-    Two operations a weight and token: 12 width² weights a block (4 in attention, 8 in the MLP), and
-    the patch projection; and 4 tokens² width of attention a block. Norms, softmax and GELU, less
-    than a hundredth of it, do not count.
+    Two operations a weight and token, of 12 width² weights (4 in attention, 8 in the MLP), and
+    4 tokens² width of attention. Norms, softmax and GELU do not count: less than a hundredth of it.
+
+    Example
+    -------
+    >>> round(block_flops(embed_dim=768, num_tokens=514) / 1e9, 2)
+    8.09
+    """
+    weights = (4 + 2 * MLP_RATIO) * embed_dim**2
+    return 2 * weights * num_tokens + 4 * num_tokens**2 * embed_dim
+
+
+def encoder_flops(
+    depth: int,
+    embed_dim: int,
+    num_patches: int,
+    patch_area: int = 256,
+    num_kept: int | None = None,
+) -> float:
+    """Counts a clip's forward pass through the encoder: the patch projection, and its blocks.
 
     Arguments
     ---------
@@ -105,6 +127,8 @@ def encoder_flops(depth: int, embed_dim: int, num_patches: int, patch_area: int 
         Of a clip; the prefix tokens are added.
     patch_area : int
         Values of a patch.
+    num_kept : int, optional
+        Patches that go through the blocks; by default all.
 
     Returns
     -------
@@ -115,11 +139,29 @@ def encoder_flops(depth: int, embed_dim: int, num_patches: int, patch_area: int 
     -------
     >>> round(encoder_flops(depth=12, embed_dim=768, num_patches=512) / 1e9, 1)
     97.3
+    >>> round(encoder_flops(depth=12, embed_dim=768, num_patches=512, num_kept=112) / 1e9, 1)
+    20.0
     """
-    tokens = num_patches + NUM_PREFIX_TOKENS
-    weights = (4 + 2 * MLP_RATIO) * embed_dim**2
-    blocks = depth * (2 * weights * tokens + 4 * tokens**2 * embed_dim)
+    kept = num_patches if num_kept is None else num_kept
+    blocks = depth * block_flops(embed_dim, kept + NUM_PREFIX_TOKENS)
     return blocks + 2 * patch_area * embed_dim * num_patches
+
+
+def decoder_flops(
+    encoder_dim: int, embed_dim: int, depth: int, num_kept: int, num_patches: int
+) -> float:
+    """Counts a clip's forward pass through a masked autoencoder's decoder, `PatchDecoder`.
+
+    Its blocks see all patches; where it is as wide as the encoder, nothing is projected.
+
+    Example
+    -------
+    >>> round(decoder_flops(768, 768, depth=2, num_kept=112, num_patches=512) / 1e9, 1)
+    16.2
+    """
+    projected = 0 if embed_dim == encoder_dim else num_kept + NUM_PREFIX_TOKENS
+    blocks = depth * block_flops(embed_dim, num_patches + NUM_PREFIX_TOKENS)
+    return blocks + 2 * projected * encoder_dim * embed_dim
 
 
 def head_flops(embed_dim: int, num_masked: int, patch_area: int = 256) -> float:
@@ -134,7 +176,11 @@ def head_flops(embed_dim: int, num_masked: int, patch_area: int = 256) -> float:
 
 
 def pretraining_flops(
-    geometry: Mapping[str, Any], num_masked: int, num_heads: int = 2, num_passes: int = 1
+    geometry: Mapping[str, Any],
+    num_masked: int,
+    num_heads: int = 2,
+    num_passes: int = 1,
+    decoder: Mapping[str, int] | None = None,
 ) -> float:
     """Counts a clip's forward and backward pass in pretraining; backward takes twice forward.
 
@@ -148,6 +194,9 @@ def pretraining_flops(
         Prediction heads, 1 or 2.
     num_passes : int
         Passes through the encoder.
+    decoder : mapping, optional
+        `depth` and `embed_dim` of a masked autoencoder's decoder; its encoder sees the patches that
+        are not masked. Without, the encoder sees all.
 
     Returns
     -------
@@ -159,8 +208,17 @@ def pretraining_flops(
     >>> base = {"depth": 12, "embed_dim": 768, "grid_size": (8, 64), "patch_size": (16, 16)}
     >>> round(pretraining_flops(base, num_masked=400) / 1e9)
     296
+    >>> decoder = {"depth": 2, "embed_dim": 768}
+    >>> round(pretraining_flops(base, num_masked=400, decoder=decoder) / 1e9)
+    112
     """
     (rows, columns), (height, length) = geometry["grid_size"], geometry["patch_size"]
     depth, width, area = geometry["depth"], geometry["embed_dim"], height * length
-    forward = num_passes * encoder_flops(depth, width, rows * columns, area)
-    return 3 * (forward + num_heads * head_flops(width, num_masked, area))
+    patches = rows * columns
+    if decoder is None:
+        forward, read = encoder_flops(depth, width, patches, area), width
+    else:
+        kept, read = patches - num_masked, decoder["embed_dim"]
+        forward = encoder_flops(depth, width, patches, area, kept)
+        forward += decoder_flops(width, read, decoder["depth"], kept, patches)
+    return 3 * (num_passes * forward + num_heads * head_flops(read, num_masked, area))

@@ -183,7 +183,7 @@ def table_names() -> list[str]:
     Example
     -------
     >>> table_names()
-    ['esc10', 'sizes', 'table1', 'table2', 'table3']
+    ['esc10', 'mae_ast', 'sizes', 'table1', 'table2', 'table3']
     """
     return sorted(path.stem for path in tables_folder().glob("*.yaml") if path.stem != "common")
 

@@ -111,10 +111,17 @@ def _without(kept: tuple[str, ...], options: Mapping[str, Any]) -> dict[str, Any
 
 
 def _scale_pretraining(pretraining: Pretraining, scaled: Mapping[str, Any]) -> dict[str, Any]:
-    """A pretraining's options with others in their place, the masked share as it was."""
+    """A pretraining's options with others in their place, the masked share as it was.
+
+    So is the share of the warm-up, if it would not end otherwise.
+    """
     options = {**pretraining.options, **scaled}
+    before = expected_settings(pretraining.experiment, pretraining.options)
+    if "warmup_steps" not in scaled and "num_steps" in scaled:
+        if before["warmup_steps"] >= scaled["num_steps"]:
+            share = before["warmup_steps"] / before["num_steps"]
+            options["warmup_steps"] = round(share * scaled["num_steps"])
     if "target_length" in scaled:
-        before = expected_settings(pretraining.experiment, pretraining.options)
         share = before["num_masked_patches"] / before["target_length"]
         options["num_masked_patches"] = round(share * scaled["target_length"])
     return options

@@ -156,16 +156,33 @@ def read_config(folder: str | Path) -> ModelConfig:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {folder} is not a model folder, or not whole")
-    if path.stat().st_size > _LARGEST_FILE:
-        raise ValueError(f"{path}: {path.stat().st_size} bytes are too many for a configuration")
     try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); copy it anew") from None
-    try:
-        return _parse_config(values)
+        return _parse_config(read_json(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a model folder, ours or another's.
+
+    Raises
+    ------
+    ValueError
+        If it is too large for a configuration, or not JSON; the file is not named.
+
+    Example
+    -------
+    >>> file = getfixture("tmp_path") / "config.json"
+    >>> _ = file.write_text('{"kind": "encoder"}')
+    >>> read_json(file)
+    {'kind': 'encoder'}
+    """
+    if path.stat().st_size > _LARGEST_FILE:
+        raise ValueError(f"{path.stat().st_size} bytes are too many for a configuration")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not readable as JSON ({error}); copy it anew") from None
 
 
 def _parse_config(values: Any) -> ModelConfig:

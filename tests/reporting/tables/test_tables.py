@@ -37,13 +37,15 @@ SUMS = {
     "table2": (305.0 - 62.0, 931.9 - 177.6, 1074.1 - 196.0, 1042.4 - 192.0, 620.0 - 128.6, 508.2),
     "table3": (149.1, 441.0, 580.8, 564.4, 370.3, 338.6),
     "sizes": (59.9 + 58.1 + 53.3, 79.5 + 78.2 + 75.7),
+    "mae_ast": (30.6 + 31.0, 90.0 + 88.8, 97.9 + 98.0, 63.3 + 64.3),
 }
 
 
 @pytest.mark.parametrize("name", SUMS)
 def test_published_numbers_are_the_papers(name):
     table = read_table(name)
-    sums = [sum(row.published[column] for row in table.rows) for column in table.columns]
+    rows = [row for row in table.rows if row.published]
+    sums = [sum(row.published[column] for row in rows) for column in table.columns]
     assert sums == pytest.approx(SUMS[name])
 
 
@@ -589,5 +591,5 @@ def test_wrong_tables_are_told(tmp_path, change, line):
 
 
 def test_an_unknown_table_is_told():
-    with pytest.raises(ValueError, match="no table 'table9'; there are esc10, sizes, table1"):
+    with pytest.raises(ValueError, match="no table 'table9'; there are esc10, mae_ast, sizes"):
         read_table("table9")
