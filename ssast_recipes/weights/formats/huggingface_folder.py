@@ -1,16 +1,15 @@
 """Reading AST and distilled DeiT from folders of Hugging Face's `transformers`, without it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ssast_recipes.model.patches import compute_grid_size
+from ssast_recipes.system.reading import read_json
 from ssast_recipes.weights.formats.deit import grey_encoder
 from ssast_recipes.weights.formats.foreign import AUDIOSET, ImportedModel, check_encoder
 from ssast_recipes.weights.formats.huggingface import MODEL_TYPE, PREFIX, huggingface_to_ours
 
-_LARGEST_FILE = 2**24  # bytes
 _LABEL_KINDS = {
     "single_label_classification": "single",
     "multi_label_classification": "multi",
@@ -155,12 +154,4 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     """An object of a JSON file; None if there is no file."""
     if not path.is_file():
         return None
-    if path.stat().st_size > _LARGEST_FILE:
-        raise ValueError(f"{path.name}: too large for a configuration")
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name}: not readable as JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path.name}: holds no keys and values")
-    return values
+    return read_json(path, "copy it anew")
