@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssast_recipes.records.hparams import Node, read_hparams, read_value
+from ssast_recipes.system.reading import read_json, read_text
 
 if TYPE_CHECKING:  # commands that start runs do not wait for torch
     from ssast_recipes.records.predictions import Predictions
@@ -57,8 +58,13 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run, or an earlier one of the same command, came to its end."""
-        return (self.path / RESULTS).exists()
+        """Whether the run, or an earlier one of the same command, came to its end.
+
+        Of one that left a folder `model`, only if that is whole; not all runs can.
+        """
+        model = self.path / "model"
+        is_whole = (model / "config.json").exists() or not model.is_dir()
+        return is_whole and (self.path / RESULTS).exists()
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -97,16 +103,7 @@ class Run:
         ValueError
             If it is damaged.
         """
-        path = self.path / RESULTS
-        try:
-            results = json.loads(path.read_bytes())
-            if not isinstance(results, dict):
-                raise ValueError("it holds no object")
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is damaged ({error}): delete it to evaluate the run again"
-            ) from error
-        return results
+        return read_json(self.path / RESULTS, "delete it to evaluate the run again")
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
@@ -202,7 +199,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    records = list(parse_metrics(path.read_text(encoding="utf-8")))
+    records = list(parse_metrics(read_text(path)))
     for number, record in enumerate(records[:-1], 1):
         if record is None:
             raise ValueError(f"{path}, line {number}: no JSON object; remove the line to go on")
@@ -231,7 +228,7 @@ def _rank(checkpoint: Path) -> tuple[float, float]:
         meta = {key: read_value(node) for key, node in read_hparams(path).items()}
         score = meta.get("valid_score", -math.inf)
         return (-math.inf if math.isnan(score) else score), meta["unixtime"]
-    except (OSError, KeyError, TypeError, ValueError):
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
         raise ValueError(
             f"{path} is missing or damaged; name the checkpoint folder to take instead"
         ) from None
