@@ -16,6 +16,9 @@ NUM_DRAWS = 4000
 LEAST_DISTINCT = 1000  # of so many draws
 MOST_UNEVEN = 0.15  # from the mean masked share to that of a row or a column
 _BATCH = 500  # masks at a time, which fit a processor's cache
+# How far a share has to be from what is uneven, so that no more draws are needed: twice the largest
+# standard error of a share of 1,000 masks.
+_SURE = 0.03
 
 
 class MaskStatistics(NamedTuple):
@@ -49,6 +52,13 @@ class MaskStatistics(NamedTuple):
     def uneven_columns(self) -> list[int]:
         """Columns whose share differs from the mean by more than 0.15."""
         return _uneven(self.column_shares, self.masked_share)
+
+    @property
+    def are_shares_sure(self) -> bool:
+        """Whether no share is so close to being uneven that more draws might show another side."""
+        shares = (*self.row_shares, *self.column_shares)
+        distances = (abs(abs(share - self.masked_share) - MOST_UNEVEN) for share in shares)
+        return min(distances) > _SURE
 
     @property
     def is_degenerate(self) -> bool:
@@ -89,7 +99,7 @@ def measure_masks(
     num_draws: int = NUM_DRAWS,
     device: torch.device | str = "cpu",
 ) -> MaskStatistics:
-    """Draws masks and counts.
+    """Draws masks and counts, until it is clear whether they are degenerate.
 
     The draws are the same every time. Neither the masker nor anybody's random numbers notice: a
     copy of it draws, and the states of the global generators are put back.
@@ -101,7 +111,8 @@ def measure_masks(
     grid_size : tuple[int, int]
         (frequency, time), in patches.
     num_draws : int
-        How many masks.
+        How many masks at most. It ends at 1,000 different ones, if no row's or column's share is
+        close to being uneven.
     device : torch.device or str
         Where to draw them.
 
@@ -119,27 +130,31 @@ def measure_masks(
     -------
     >>> from ssast_recipes.model.masking import OfficialClusterMasker, RandomMasker
     >>> speech = measure_masks(RandomMasker(24), grid_size=(1, 32))
-    >>> speech.num_distinct, round(speech.masked_share, 2), speech.is_degenerate
-    (3999, 0.75, False)
+    >>> speech.num_draws, speech.num_distinct, speech.masked_share, speech.is_degenerate
+    (1500, 1499, 0.75, False)
     >>> short = measure_masks(OfficialClusterMasker(12), grid_size=(8, 2))
     >>> short.num_distinct, short.repeats, short.uneven_rows
     (20, True, [0, 2, 3, 4, 5, 7])
     """
-    rows, columns = grid_size
-    masker = deepcopy(masker)
-    hidden = torch.zeros(num_draws, rows * columns, dtype=torch.bool)
+    masker, num_patches = deepcopy(masker), grid_size[0] * grid_size[1]
+    distinct: set[bytes] = set()
+    counts = torch.zeros(num_patches, dtype=torch.int64)
     with _undisturbed(torch.device(device)):
         for places in torch.arange(num_draws).split(_BATCH):
             generator = ClipGenerator(seed=0, step=0, places=places.to(device))
             masked = masker(generator, grid_size).cpu()
-            hidden[places] = hidden[places].scatter(1, masked, True)
-    shares = hidden.float().mean(dim=0).view(rows, columns)
-    return MaskStatistics(
-        num_draws,
-        len({mask.tobytes() for mask in np.packbits(hidden.numpy(), axis=1)}),
-        shares.mean(dim=1).tolist(),
-        shares.mean(dim=0).tolist(),
-    )
+            hidden = torch.zeros(len(places), num_patches, dtype=torch.bool)
+            hidden.scatter_(1, masked, True)
+            counts += hidden.sum(dim=0)
+            distinct.update(mask.tobytes() for mask in np.packbits(hidden.numpy(), axis=1))
+            drawn = int(places[-1]) + 1
+            shares = (counts.double() / drawn).view(grid_size)
+            found = MaskStatistics(
+                drawn, len(distinct), shares.mean(dim=1).tolist(), shares.mean(dim=0).tolist()
+            )
+            if found.num_distinct >= LEAST_DISTINCT and found.are_shares_sure:
+                break
+    return found
 
 
 def _uneven(shares: list[float], mean: float) -> list[int]:

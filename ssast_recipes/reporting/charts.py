@@ -1,6 +1,7 @@
 """Charts as SVG within the page: drawn by matplotlib, crisp at any size, of text that is found."""
 
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,8 +66,8 @@ def line_chart(
     Arguments
     ---------
     lines : mapping of str to points
-        (x, y) with rising x, a line each, in the order of the colours; one point at least
-        altogether.
+        (x, y) with rising x, a line each, in the order of the colours. Those that are not finite
+        numbers are left out.
     x_label, y_label : str
         What the axes show, with units.
     from_zero : bool
@@ -85,7 +86,8 @@ def line_chart(
     """
     figure, axes = _axes(x_label, y_label)
     told, titles = [], {}
-    for number, (name, points) in enumerate(lines.items()):
+    for number, (name, given) in enumerate(lines.items()):
+        points = [point for point in given if all(map(math.isfinite, point))]
         if not points:  # it keeps its colour
             continue
         told.append(f"{name}: from {points[0][1]:.4g} to {points[-1][1]:.4g}")
@@ -113,7 +115,7 @@ def scatter_chart(
     Arguments
     ---------
     points : sequence of (x, y)
-        At least one.
+        Those that are not finite numbers are left out.
     colours : sequence of int or None
         Of every point, as for `colour`.
     names : sequence of str
@@ -129,7 +131,8 @@ def scatter_chart(
     figure, axes = _axes(x_label, y_label, width=900, height=500)
     groups: dict[str, list[int]] = {_GREY: []}  # by colour; grey lies below
     for place, number in enumerate(colours):
-        groups.setdefault(colour(number), []).append(place)
+        if all(map(math.isfinite, points[place])):
+            groups.setdefault(colour(number), []).append(place)
     titles = {}
     for shade, places in groups.items():
         kind = f"points {shade}"
@@ -137,7 +140,9 @@ def scatter_chart(
         xs, ys = ([points[place][i] for place in places] for i in range(2))
         look = {"markersize": 8, "markeredgecolor": "white", "alpha": 0.85}
         axes.plot(xs, ys, "o", color=shade, gid=kind, **look)
-    return _to_svg(figure, f"{len(points)} points: {y_label} against {x_label}.", titles)
+    return _to_svg(
+        figure, f"{sum(map(len, groups.values()))} points: {y_label} against {x_label}.", titles
+    )
 
 
 @_styled()

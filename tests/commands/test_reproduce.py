@@ -116,6 +116,15 @@ def test_a_small_scale_keeps_the_masked_share(places):
     assert {
         job.options["num_steps"] for job in jobs if job.hparams_file.startswith("pretrain")
     } == {20000}
+    jobs = plan(places, "mae_ast", scale="small", tasks=["KS2"]).jobs
+    warm_ups = [
+        (job.hparams_file, job.options.get("warmup_steps"))
+        for job in jobs
+        if job.hparams_file.startswith("pretrain")
+    ]
+    share = round(20000 * 32000 / 550000)  # which would not end, were it as long as published
+    assert ("pretrain_mae_ast_patch.yaml", share) in warm_ups
+    assert ("pretrain_joint_patch.yaml", None) in warm_ups
 
 
 # ---- the command

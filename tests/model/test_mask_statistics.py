@@ -24,6 +24,26 @@ def test_shares_and_distinct_masks_are_those_of_the_draws(masker, device):
     assert found.masked_share == pytest.approx(9 / 15)
 
 
+def test_no_more_are_drawn_than_tell():
+    assert measure_masks(RandomMasker(48), (1, 64)).num_draws == 1000
+    assert measure_masks(RandomMasker(3), (1, 4)).num_draws == 4000  # 4 masks
+
+    def uneven(upper):
+        """A masker of `upper` patches of the first of two rows, and of the rest of 32 below it."""
+
+        def draw(generator, grid_size):
+            first, second = (generator.uniform(32).argsort(dim=1) for _ in range(2))
+            return torch.cat([first[:, :upper], 32 + second[:, : 32 - upper]], dim=1)
+
+        return draw
+
+    for upper, num_draws in ((18, 1000), (20, 4000), (21, 4000), (26, 1000)):
+        found = measure_masks(uneven(upper), (2, 32))
+        assert found.num_draws == num_draws
+        assert found.row_shares == pytest.approx([upper / 32, 1 - upper / 32])
+        assert bool(found.uneven_rows) == (upper > 20)
+
+
 def test_nobodys_random_numbers_are_disturbed():
     class Careless:
         """Draws from everybody's generators, and keeps a state of its own."""

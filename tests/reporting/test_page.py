@@ -1,6 +1,7 @@
 """`ssast report` of folders made by hand: unfinished, hostile, large; and the charts' geometry."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -356,6 +357,14 @@ def test_points_have_their_colour_and_name():
     assert "fill: #9aa0a8;" in titled["b"] and "fill: #9aa0a8;" in titled["c"]
     heights = [float(has["y"]) for name, has, texts in drawn.elements if name == "use" and texts]
     assert heights[0] < heights[1] < heights[2]
+
+
+def test_points_that_are_not_finite_are_left_out_of_charts():
+    spoiled = [(1, math.nan), (2, 4.0), (3, math.inf), (4, 2.0), (math.nan, 1.0)]
+    assert line_chart({"a": spoiled}, "x", "y") == line_chart({"a": [(2, 4.0), (4, 2.0)]}, "x", "y")
+    found = scatter_chart(spoiled, [0] * 5, list("vwxyz"), "x", "y")
+    assert found == scatter_chart([(2, 4.0), (4, 2.0)], [0, 0], ["w", "y"], "x", "y")
+    assert "over" in line_chart({"a": [(1, math.nan)]}, "x", "y")
 
 
 def test_a_picture_has_its_ticks_and_its_values():
