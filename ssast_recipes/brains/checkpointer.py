@@ -1,8 +1,10 @@
 """A SpeechBrain checkpointer that survives kills and broken files."""
 
+import io
 import logging
-import pickle
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +14,25 @@ from speechbrain.utils.checkpoints import CKPT_PREFIX, METAFNAME, Checkpoint, Ch
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from ssast_recipes.brains.processes import gather
-from ssast_recipes.system.errors import RunError
+from ssast_recipes.system.checksums import find_damage, has_checksums, write_checksums
+from ssast_recipes.system.errors import RunError, writing_error
 
 logger = logging.getLogger(__name__)
 
 _PARTIAL = "partial-"
-# What a truncated or missing file raises. A ValueError, such as of another geometry, is not among
-# them: then the checkpoint is sound and the request wrong.
-_BROKEN = (
-    RuntimeError,
-    KeyError,
-    TypeError,
-    EOFError,
-    OSError,
-    UnicodeDecodeError,
-    pickle.UnpicklingError,
-    yaml.YAMLError,
-)
-# All that torch says when a disk is full: names of C++ parts, in a RuntimeError.
-_NOT_WRITTEN = ("inline_container", "iostream", "PytorchStreamWriter")
+# What a damaged file raises when it is parsed. Neither what the disk (OSError) nor what the device
+# may raise is among them, and no ValueError, such as of another geometry.
+_DAMAGED = (KeyError, TypeError, EOFError, UnicodeDecodeError, RecursionError, yaml.YAMLError)
+_ZIP = b"PK\x03\x04"  # how torch's files begin
 
 
 class AtomicCheckpointer(Checkpointer):
     """Writes checkpoints beside and renames them; skips broken ones when recovering.
 
     Used as SpeechBrain's `Checkpointer`. A kill while saving leaves a folder that is never taken
-    for a checkpoint, and is removed on the next start. Metadata become plain Python, since others
-    could not be read again.
+    for a checkpoint, and is removed on the next start. The checksums of all its files are in a
+    checkpoint, and looked at before it is used: one whose files are as they were written is never
+    taken for broken. Metadata become plain Python, since others could not be read again.
 
     Example
     -------
@@ -79,15 +73,17 @@ class AtomicCheckpointer(Checkpointer):
                 name=name,
                 verbosity=logging.DEBUG,
             )
+            if saved is not None:  # on the main process
+                write_checksums(saved.path)
         except (OSError, RuntimeError) as error:
             self._delete_partial()
-            if isinstance(error, OSError) or any(word in str(error) for word in _NOT_WRITTEN):
+            if isinstance(error, OSError) or writing_error(error) is not None:
                 raise OSError(
                     f"{self.checkpoints_dir}: a checkpoint cannot be written, most likely for want "
                     "of space; free some, and the same command goes on from the one before"
                 ) from error
             raise
-        if saved is not None:  # on the main process
+        if saved is not None:
             final = saved.path.with_name(saved.path.name.removeprefix(_PARTIAL))
             saved.path.rename(final)
             files = {key: final / path.name for key, path in saved.paramfiles.items()}
@@ -100,12 +96,15 @@ class AtomicCheckpointer(Checkpointer):
         """Loads the checkpoint that `find_checkpoint` would choose or, if it is broken, the next.
 
         All processes load the same one: the main process chooses, and what is broken for one of
-        them is passed over by all.
+        them is passed over by all. Broken is what its checksums say or, of earlier versions'
+        checkpoints, what cannot be parsed.
 
         Raises
         ------
         ValueError
             If a sound checkpoint does not fit the model.
+        OSError
+            If one cannot be read now: that is the disk's fault, and none is passed over for it.
         RunError
             If there are checkpoints, all of them broken: starting anew would hide it.
         """
@@ -114,11 +113,13 @@ class AtomicCheckpointer(Checkpointer):
         broken = set(self.checkpoints_dir.glob(f"{CKPT_PREFIX}*"))
         broken -= set(self._list_checkpoint_dirs())
         for path in sorted(broken):
-            logger.warning("%s is broken (a file is missing or empty) and passed over", path)
+            logger.warning("%s is broken (a file is missing, empty or damaged); passed over", path)
         found = self.find_checkpoints(*args, **kwargs)
         num_broken, found = gather((len(broken), found))[0]
         for checkpoint in found:
-            faults = [fault for fault in gather(self._load(checkpoint)) if fault is not None]
+            fault = gather(_find_fault(checkpoint) if if_main_process() else None)[0]
+            faults = [fault] if fault else gather(self._load(checkpoint))
+            faults = [fault for fault in faults if fault is not None]
             if not faults:
                 return checkpoint
             num_broken += 1
@@ -132,21 +133,28 @@ class AtomicCheckpointer(Checkpointer):
 
     def _load(self, checkpoint: Checkpoint) -> str | None:
         """Loads a checkpoint; returns what is broken about it, None if nothing is."""
+        needed = (name for name in self.recoverables if not self.optional_recoverables.get(name))
+        lacks = [name for name in needed if name not in checkpoint.paramfiles]
+        if lacks and not has_checksums(checkpoint.path):
+            return f"{', '.join(lacks)} is missing"
+        if lacks:
+            raise self._of_another_model(checkpoint, f"it holds no {', '.join(lacks)}")
         try:
-            self.load_checkpoint(checkpoint)
-        except (torch.OutOfMemoryError, PermissionError):
-            raise  # of the machine's making, not the checkpoint's
-        except _BROKEN as error:
-            if "loading state_dict" in str(error):  # torch's words for other names or shapes
-                raise self._of_another_model(checkpoint, error) from error
-            reason = str(error).partition("\n")[0].partition(". ")[0]
-            return f"{type(error).__name__}: {reason}"
-        except ValueError as error:
+            with _telling_of_the_disk(checkpoint.path):
+                self.load_checkpoint(checkpoint)
+        except (RuntimeError, ValueError, *_DAMAGED) as error:
+            is_damaged = isinstance(error, _DAMAGED)
+            if is_damaged and not has_checksums(checkpoint.path):
+                return _one_line(error)
+            # torch's words for other names or shapes; whatever else, a device may have raised.
+            is_other = "loading state_dict" in str(error)
+            if isinstance(error, RuntimeError) and not (is_damaged or is_other):
+                raise
             raise self._of_another_model(checkpoint, error) from error
         return None
 
     @staticmethod
-    def _of_another_model(checkpoint: Checkpoint, error: Exception) -> ValueError:
+    def _of_another_model(checkpoint: Checkpoint, error: Exception | str) -> ValueError:
         return ValueError(
             f"{checkpoint.path} is of another model; choose another output_folder, or the values "
             f"that it was trained with: {' '.join(str(error).split())}"
@@ -170,13 +178,65 @@ class AtomicCheckpointer(Checkpointer):
 
 
 def _looks_whole(path: Path) -> bool:
+    """Whether a checkpoint can be listed: more is looked at before it is used."""
+    with _telling_of_the_disk(path):
+        try:
+            meta = yaml.safe_load((path / METAFNAME).read_bytes())
+            return (
+                isinstance(meta, dict)
+                and isinstance(meta.get("unixtime"), int | float)
+                and "end-of-epoch" in meta
+                and all(file.stat().st_size > 0 for file in path.iterdir())
+                and not (has_checksums(path) and find_damage(path, METAFNAME))
+            )
+        except (FileNotFoundError, UnicodeDecodeError, RecursionError, yaml.YAMLError):
+            return False
+
+
+def _find_fault(checkpoint: Checkpoint) -> str | None:
+    """What is damaged about a checkpoint, by its checksums or by parsing, on the CPU."""
+    with _telling_of_the_disk(checkpoint.path):
+        if has_checksums(checkpoint.path):
+            return find_damage(checkpoint.path)
+        for path in checkpoint.paramfiles.values():
+            if fault := _find_fault_of(path):
+                return f"{path.name}: {fault}"
+    return None
+
+
+def _find_fault_of(path: Path) -> str | None:
+    """What parsing says of a file without checksum: torch's, or text."""
+    content = path.read_bytes()
     try:
-        meta = yaml.safe_load((path / METAFNAME).read_text(encoding="utf-8"))
-        return {"unixtime", "end-of-epoch"} <= meta.keys() and all(
-            file.stat().st_size > 0 for file in path.iterdir()
-        )
-    except (AttributeError, *_BROKEN):
-        return False
+        if content.startswith(_ZIP):
+            torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        else:
+            content.decode()
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file raises whatever reading it stumbles over
+        return _one_line(error)
+    return None
+
+
+@contextmanager
+def _telling_of_the_disk(path: Path) -> Iterator[None]:
+    """Lets nobody take for damage what a network disk could not give at that moment."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(
+            f"{error.filename or path} cannot be read ({reason}); that is no damage: give the "
+            "same command again when it can be"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    reason = str(error).partition("\n")[0].partition(". ")[0]
+    return f"{type(error).__name__}: {reason}"
 
 
 def _plain(value: Any) -> Any:

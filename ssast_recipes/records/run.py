@@ -57,8 +57,13 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run, or an earlier one of the same command, came to its end."""
-        return (self.path / RESULTS).exists()
+        """Whether the run, or an earlier one of the same command, came to its end.
+
+        Of one that left a folder `model`, only if that is whole; not all runs can.
+        """
+        model = self.path / "model"
+        is_whole = (model / "config.json").exists() or not model.is_dir()
+        return is_whole and (self.path / RESULTS).exists()
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -231,7 +236,7 @@ def _rank(checkpoint: Path) -> tuple[float, float]:
         meta = {key: read_value(node) for key, node in read_hparams(path).items()}
         score = meta.get("valid_score", -math.inf)
         return (-math.inf if math.isnan(score) else score), meta["unixtime"]
-    except (OSError, KeyError, TypeError, ValueError):
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
         raise ValueError(
             f"{path} is missing or damaged; name the checkpoint folder to take instead"
         ) from None

@@ -14,6 +14,12 @@ _LOADER_GONE = re.compile(r"DataLoader (?:worker \(pid|timed out after)")
 _MAX_LENGTH = 600
 
 
+# How other libraries say that a file cannot be written, in exceptions of their own: Rust's number
+# (safetensors); of torch, names of C++ parts are all that a full disk is told by.
+_RUST = re.compile(r"\(os error (\d+)\)")
+_TORCH = ("inline_container", "iostream", "PytorchStreamWriter")
+
+
 class RunError(RuntimeError):
     """A run cannot go on, for a reason that its user can mend and no other exception names."""
 
@@ -68,6 +74,24 @@ def explain(error: BaseException) -> str | None:
     else:
         text = str(error)
     return textwrap.shorten(text, _MAX_LENGTH, placeholder=" …") or type(error).__name__
+
+
+def writing_error(error: Exception) -> int | None:
+    """Tells the system's number of an error in writing, whichever library raised it.
+
+    Example
+    -------
+    >>> text = "Error while serializing: I/O error: No space left on device (os error 28)"
+    >>> writing_error(RuntimeError(text)) == errno.ENOSPC
+    True
+    >>> writing_error(RuntimeError("shapes differ"))
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    if found := _RUST.search(str(error)):
+        return int(found[1])
+    is_torch = isinstance(error, RuntimeError) and any(word in str(error) for word in _TORCH)
+    return errno.ENOSPC if is_torch else None
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -16,9 +16,11 @@ from ssast_recipes.model.encoder import (
     check_geometry,
 )
 from ssast_recipes.model.grid import adapt_positions
+from ssast_recipes.system.checksums import check_file
 from ssast_recipes.system.files import file_digest
 from ssast_recipes.weights.finding import find_run, find_test_fold, find_weights, source_name
 from ssast_recipes.weights.formats.folder import read_model_weights
+from ssast_recipes.weights.formats.geometry import checked_geometry
 from ssast_recipes.weights.formats.recognition import recognise
 from ssast_recipes.weights.formats.tensors import read_tensors
 
@@ -94,7 +96,10 @@ def read_pretrained(source: str | Path) -> PretrainedWeights:
     """
     path = find_weights(Path(source))
     weights = _read(path)
-    geometry = weights.pop(EXTRA_STATE)
+    try:
+        geometry = checked_geometry(weights.pop(EXTRA_STATE))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return PretrainedWeights(path, weights, geometry)
 
 
@@ -201,12 +206,9 @@ def _fit(weights: PretrainedWeights, encoder: AudioSpectrogramTransformer) -> di
 
 def _read(path: Path) -> dict[str, Any]:
     """Reads a state dict under our names, the encoder's geometry in it."""
+    check_file(path)
     weights = read_tensors(path)
     if EXTRA_STATE in weights:
-        if not isinstance(weights[EXTRA_STATE], dict):
-            raise ValueError(
-                f"{path}: {EXTRA_STATE} is no geometry; the file is not of this toolkit"
-            )
         return weights
     is_ours = any(name.startswith("encoder.blocks.") for name in weights)
     if is_ours and path.suffix == ".safetensors":

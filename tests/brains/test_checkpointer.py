@@ -1,6 +1,8 @@
+import errno
 import logging
 import os
 import signal
+import subprocess
 import time
 
 import numpy as np
@@ -10,6 +12,7 @@ import yaml
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 from speechbrain.utils.epoch_loop import EpochCounter
 
+from ssast_recipes.brains import checkpointer as checkpointer_module
 from ssast_recipes.brains.checkpointer import AtomicCheckpointer
 
 from .tiny import Clips, Killed, classification_brain, fit, kill_at, pretraining_brain
@@ -240,3 +243,90 @@ def test_metadata_file_is_readable_with_a_safe_loader(tmp_path):
     saved = checkpointer.save_checkpoint(meta={"score": np.float32(0.5)})
     text = (saved.path / "CKPT.yaml").read_text()
     assert yaml.safe_load(text)["score"] == 0.5
+
+
+# ---- damage, and what is none
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0b100
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.ckpt", "optimizer.ckpt", "brain.ckpt", "epoch_counter.ckpt", "CKPT.yaml", "SHA256SUMS"],
+)
+def test_one_flipped_bit_is_told_and_costs_that_checkpoint(tmp_path, caplog, name):
+    """Most of these load without an error."""
+    newest, before = brain_with_two_checkpoints(tmp_path)
+    flip_a_bit(newest.path / name)
+    brain = classification_brain(tmp_path, num_epochs=1)
+    caplog.set_level(logging.WARNING)
+    brain.on_fit_start()
+    assert brain.optimizer_step == 2
+    saved = torch.load(before.paramfiles["model"])
+    assert torch.equal(brain.modules.model.encoder.mask_token, saved["encoder.mask_token"])
+    assert len([line for line in caplog.messages if f"{newest.path} is broken" in line]) == 1
+
+
+def test_checksums_are_those_that_sha256sum_checks(tmp_path):
+    saved = AtomicCheckpointer(tmp_path, {"number": Number(1)}).save_checkpoint()
+    command = ["sha256sum", "--check", "SHA256SUMS"]
+    told = subprocess.run(command, cwd=saved.path, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == ["CKPT.yaml: OK", "number.ckpt: OK"]
+
+
+def earlier(checkpoint):
+    """Makes of a checkpoint one such as versions before 0.2 wrote."""
+    (checkpoint.path / "SHA256SUMS").unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, corrupt, empty, os.remove])
+@pytest.mark.parametrize("name", ["model.ckpt", "optimizer.ckpt", "brain.ckpt", "CKPT.yaml"])
+def test_earlier_checkpoints_are_judged_by_parsing(tmp_path, name, damage):
+    checkpoints = brain_with_two_checkpoints(tmp_path)
+    for one in checkpoints:
+        earlier(one)
+    damage(checkpoints[0].path / name)
+    brain = classification_brain(tmp_path, num_epochs=1)
+    brain.on_fit_start()
+    assert brain.optimizer_step == 2
+
+
+@pytest.mark.parametrize("is_earlier", [False, True])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "Input/output error"), r"CKPT.* cannot be read \(Input/output error\)"),
+        (OSError(errno.ESTALE, "Stale file handle"), r"no damage: give the same command again"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "^CUDA error"),
+    ],
+    ids=["EIO", "ESTALE", "CUDA"],
+)
+def test_what_the_machine_could_not_do_is_no_damage(tmp_path, monkeypatch, error, told, is_earlier):
+    """Then training would be wound back, or good checkpoints be called broken."""
+    for one in brain_with_two_checkpoints(tmp_path):
+        if is_earlier:
+            earlier(one)
+    brain = classification_brain(tmp_path, num_epochs=1)
+
+    def fail(*args, **kwargs):
+        raise error
+
+    if isinstance(error, OSError):
+        monkeypatch.setattr(
+            checkpointer_module, "_find_fault_of" if is_earlier else "find_damage", fail
+        )
+    else:
+        monkeypatch.setattr(brain.modules.model, "load_state_dict", fail)
+    with pytest.raises(type(error), match=told):
+        brain.on_fit_start()
+
+
+def test_a_sound_checkpoint_of_other_parts_is_not_broken(tmp_path):
+    AtomicCheckpointer(tmp_path, {"number": Number()}).save_checkpoint()
+    more = AtomicCheckpointer(tmp_path, {"number": Number(), "average": Number()})
+    with pytest.raises(ValueError, match="is of another model; .* it holds no average"):
+        more.recover_if_possible()

@@ -17,6 +17,7 @@ from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.model.grid import adapt_positions
 from ssast_recipes.model.heads import ClassificationHead, PatchPredictionHead
 from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.system.checksums import write_checksums
 from ssast_recipes.weights import loading
 from ssast_recipes.weights.formats.huggingface import ours_to_huggingface
 from ssast_recipes.weights.formats.ssast import ours_to_released, released_to_ours
@@ -408,7 +409,7 @@ def test_another_geometry_of_a_folder_is_refused(tmp_path):
 def test_a_geometry_that_is_none_is_refused(tmp_path):
     weights = {"encoder._extra_state": [1, 2], "encoder.norm.bias": torch.zeros(3)}
     torch.save(weights, tmp_path / "model.ckpt")
-    with pytest.raises(ValueError, match="model.ckpt: encoder._extra_state is no geometry"):
+    with pytest.raises(ValueError, match="model.ckpt: its geometry is a list; it is not of this"):
         load_pretrained_encoder(small_encoder(), tmp_path)
 
 
@@ -490,3 +491,49 @@ def test_released_weights_start_an_autoencoder(released_file):
     )
     assert loaded == ["contrastive_head", "reconstruction_head"]
     assert not model.encoder.mask_token.requires_grad
+
+
+# --- geometry that somebody else wrote ---
+
+
+def nested(depth):
+    """2^depth lists in a file of some hundred bytes: printing them would take ages."""
+    value = []
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embed_dim": nested(60)}, "embed_dim of its geometry is no whole number from 1 to"),
+        ({"grid_size": nested(60)}, "grid_size of its geometry is no two whole numbers"),
+        ({"grid_size": [8, 2**40]}, "grid_size of its geometry is no two whole numbers"),
+        ({"patch_size": [-16, 16]}, "patch_size of its geometry is no two whole numbers"),
+        ({"depth": float("nan")}, "depth of its geometry is no whole number"),
+        ({"num_heads": 0}, "num_heads of its geometry is no whole number"),
+        ({"num_heads": True}, "num_heads of its geometry is no whole number"),
+        (None, "its geometry is a NoneType; it is not of this toolkit"),
+    ],
+    ids=["lists", "lists for a pair", "huge", "negative", "nan", "zero", "truth", "none"],
+)
+def test_a_hostile_geometry_is_one_line_at_once(tmp_path, change, message):
+    weights = pretraining_model().state_dict()
+    geometry = weights["encoder._extra_state"]
+    weights["encoder._extra_state"] = None if change is None else {**geometry, **change}
+    torch.save(weights, tmp_path / "model.ckpt")
+    with pytest.raises(ValueError, match=f"model.ckpt: {message}"):
+        load_pretrained_encoder(small_encoder(), tmp_path / "model.ckpt")
+
+
+def test_a_checkpoint_whose_weights_are_damaged_gives_none(tmp_path):
+    save_run(tmp_path, {"CKPT+a": {"unixtime": 1.0}})
+    folder = tmp_path / "save" / "CKPT+a"
+    write_checksums(folder)
+    load_pretrained_encoder(small_encoder(), tmp_path)
+    content = bytearray((folder / "model.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1  # in a weight: it would be read without an error
+    (folder / "model.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"CKPT\+a is damaged: model.ckpt is not as it was writ"):
+        load_pretrained_encoder(small_encoder(), tmp_path)

@@ -9,6 +9,7 @@ from ssast_recipes.model.encoder import EXTRA_STATE
 from ssast_recipes.model.patches import compute_grid_size
 from ssast_recipes.weights.formats.deit import grey_encoder
 from ssast_recipes.weights.formats.foreign import AUDIOSET, ImportedModel, check_encoder
+from ssast_recipes.weights.formats.geometry import checked_geometry
 from ssast_recipes.weights.formats.huggingface_folder import read_huggingface
 from ssast_recipes.weights.formats.ssast import UNUSED_HEADS, released_to_ours
 
@@ -60,7 +61,7 @@ def recognise(weights: Mapping[str, Any], folder: Path) -> ImportedModel:
             raise ValueError(
                 f"{name} is of type {value.dtype}; take weights that are not quantised"
             )
-    return model
+    return replace(model, geometry=checked_geometry(model.geometry))
 
 
 def _recognise(bare: Mapping[str, Any], folder: Path) -> ImportedModel:
