@@ -6,7 +6,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+
+from ssast_recipes.system.files import beside
 
 
 @contextmanager
@@ -40,3 +43,13 @@ def has_members(group: int) -> bool:
         os.killpg(group, 0)
         return True
     return False
+
+
+def kill_while_writing(path: Path) -> None:
+    """Lets a process end by SIGKILL within `beside`, which leaves what it had written."""
+    child = os.fork()
+    if child == 0:
+        with beside(path) as part:
+            part.write_text("half of")
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL

@@ -25,9 +25,9 @@ PREPARATION_KEYS = (  # of the YAML file
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the experiment of a command line."""
-    hparams_file, hparams, run_options, overrides = read_experiment(arguments)
+    _, hparams, run_options, _ = read_experiment(arguments)
     with run_folder(hparams["output_folder"], hparams["configuration"]):
-        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+        sb.create_experiment_directory(hparams["output_folder"])
         prepare(hparams, prepare_audioset, PREPARATION_KEYS)
         datasets = make_datasets(hparams)
         load_pretrained(hparams)

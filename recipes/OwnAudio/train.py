@@ -16,9 +16,9 @@ from ssast_recipes.runs.steps import load_pretrained, make_datasets, prepare, tr
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the experiment of a command line."""
-    hparams_file, hparams, run_options, overrides = read_experiment(arguments)
+    _, hparams, run_options, _ = read_experiment(arguments)
     with run_folder(hparams["output_folder"], hparams["configuration"]):
-        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+        sb.create_experiment_directory(hparams["output_folder"])
         prepare(hparams, hparams["prepare"])
         datasets = make_datasets(hparams)
         load_pretrained(hparams)

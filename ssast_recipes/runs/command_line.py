@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -222,7 +223,9 @@ def _load(hparams_file: str, overrides: str) -> dict[str, Any]:
         # The checkpointer makes the run's folder, before it is known whether there is to be a run.
         with leaving_no_folder(resolved), open(hparams_file, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file, overrides)
-        hparams["configuration"] = resolved
+        # As SpeechBrain writes it, which first cuts off the one before.
+        made = f"# Generated {date.today()} from:\n# {Path(hparams_file).absolute()}\n"
+        hparams["configuration"] = f"{made}# yamllint disable\n{resolved}"
         return hparams
     except pydoc.ErrorDuringImport as error:  # what a file named in the YAML file raised
         raise error.value from None

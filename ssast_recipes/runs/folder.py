@@ -16,12 +16,16 @@ from ssast_recipes.records.configuration import changed_keys
 from ssast_recipes.records.hparams import compose
 from ssast_recipes.records.run import HPARAMS, METRICS, Run
 from ssast_recipes.system.errors import DISK_FULL, RunError
-from ssast_recipes.system.files import beside
+from ssast_recipes.system.files import beside, sweep_parts, write_text
 
 logger = logging.getLogger(__name__)
 
-# What SpeechBrain writes anew at the beginning of every run.
+# What is written anew at the beginning of every run.
 _RECORD = (HPARAMS, "train.py", "env.log")
+_LOCK, _LOG = ".lock", "log.txt"
+_PICTURES = ("tensorboard", "pictures")  # of steps that a failed start may have made
+# What is told in one line that says all; of anything else, the log has the traceback.
+_TOLD = (KeyboardInterrupt, SystemExit, ValueError, OSError, RunError)
 _LEAST_FREE = 2**20  # bytes: enough for these, so that they are not lost to a full disk
 
 
@@ -29,17 +33,19 @@ _LEAST_FREE = 2**20  # bytes: enough for these, so that they are not lost to a f
 def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
     """Makes a run's output folder and keeps it from other runs until this one ends.
 
-    `hyperparams.yaml` and its like tell how the checkpoints beside them were made. So if a run ends
-    by an error before it saved a checkpoint of its own, they are put back as they were; and if it
-    made the folder and trained nothing, the folder is removed.
+    `hyperparams.yaml` and its like tell how the checkpoints beside them were made. So it is written
+    at once or not at all; if a run ends by an error before it saved a checkpoint of its own, they
+    are put back as they were; and if it made the folder and trained nothing, its record is removed,
+    and the folder if nothing else is in it: what preparation made stays, and `log.txt` beside it or
+    where there is more to know than was told.
 
     Arguments
     ---------
     folder : str or Path
         The output folder.
     configuration : str
-        The run's resolved YAML text. If the folder has checkpoints of a run with another one, that
-        run cannot go on as this one.
+        The run's resolved YAML text, for `hyperparams.yaml`. If the folder has checkpoints of a run
+        with another one, that run cannot go on as this one.
 
     Returns
     -------
@@ -53,7 +59,7 @@ def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
     RunError
         If another run is writing to it.
     ValueError
-        If it holds checkpoints of a run with other values.
+        If it holds checkpoints of a run with other values, or whose values cannot be read.
 
     Example
     -------
@@ -70,17 +76,15 @@ def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
     with _locked(folder):
         run = Run(folder)
         checkpoints = run.checkpoints
+        for part_of in (folder, folder / "model", folder / "pictures"):
+            sweep_parts(part_of)
         paths = [folder / name for name in _RECORD if checkpoints]
         before = {path: path.read_bytes() for path in paths if path.is_file()}
-        earlier = before.get(folder / HPARAMS)
-        if earlier and configuration:
-            changed = changed_keys(earlier, configuration, folder / HPARAMS)
-            if changed:
-                raise ValueError(
-                    f"output_folder {folder} holds a run with another {', '.join(changed[:6])}; "
-                    "choose another with --output_folder, or give the same values to go on"
-                )
+        if checkpoints and configuration:
+            _check_same(folder, configuration)
         try:
+            if configuration:
+                write_text(folder / HPARAMS, configuration)
             yield
         except BaseException as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
@@ -91,9 +95,38 @@ def run_folder(folder: str | Path, configuration: str = "") -> Iterator[None]:
                         part.write_bytes(content)
             trained = (folder / METRICS).exists() or run.has_begun
             if missing and not trained:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove_start(folder, error)
                 _remove_empty(missing)
             raise
+
+
+def _check_same(folder: Path, configuration: str) -> None:
+    """Refuses to go on with other values than a run's, or without knowing them."""
+    path = folder / HPARAMS
+    try:
+        changed = changed_keys(path.read_bytes(), configuration, path)
+    except (FileNotFoundError, ValueError) as error:
+        reason = error if isinstance(error, ValueError) else f"{path} is missing"
+        raise ValueError(
+            f"{reason}: nobody knows with which values the checkpoints beside it were made; put a "
+            "copy of it back, or choose another --output_folder"
+        ) from None
+    if changed:
+        raise ValueError(
+            f"output_folder {folder} holds a run with another {', '.join(changed[:6])}; "
+            "choose another with --output_folder, or give the same values to go on"
+        )
+
+
+def _remove_start(folder: Path, error: BaseException) -> None:
+    """Removes what a start that failed has made alone, and nobody needs."""
+    for name in (*_RECORD, _LOCK):
+        (folder / name).unlink(missing_ok=True)
+    for path in (*folder.glob("save/partial-*"), *(folder / name for name in _PICTURES)):
+        shutil.rmtree(path, ignore_errors=True)
+    _remove_empty(sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True))
+    if isinstance(error, _TOLD) and [path.name for path in folder.iterdir()] == [_LOG]:
+        (folder / _LOG).unlink()
 
 
 @contextmanager
@@ -139,7 +172,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Holds `<folder>/.lock`; the kernel gives it back when the process ends, however it ends."""
     try:
         (folder / "save").mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "a+b", buffering=0)
+        file = open(folder / _LOCK, "a+b", buffering=0)
     except OSError as error:
         raise _cannot_write(folder, error) from error
     with file:

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -437,9 +438,9 @@ needs_dev_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no 
 
 
 @needs_dev_full
-@pytest.mark.parametrize("name", ["hyperparams.yaml", "train_log.txt"])
+@pytest.mark.parametrize("name", ["train.py", "train_log.txt"])
 def test_a_disk_that_is_full(error_of, esc50_options, copied, name):
-    """At the first file of a run, and at the first after training."""
+    """At a first file of a run, and at the first after training."""
     folder = copied(PRETRAIN)
     (folder / name).unlink()
     (folder / name).symlink_to("/dev/full")
@@ -447,7 +448,7 @@ def test_a_disk_that_is_full(error_of, esc50_options, copied, name):
     values = {"output_folder": folder, "num_steps": 3}
     line = error_of(PRETRAIN, *esc50_options, *words_of(PRETRAIN, **values))
     full = "No space left on device; free some space, then give the same command again"
-    assert line == f"{folder}: {full}"
+    assert line.startswith(str(folder)) and line.endswith(full)
     assert contents(folder, "metrics.jsonl", "tensorboard/*") == before
 
 
@@ -553,6 +554,86 @@ def test_the_record_stays_with_the_checkpoints_it_tells_of(tmp_path):
     assert record.read_text() == "third"
     fail("fifth", "CKPT+2")
     assert record.read_text() == "fifth"
+
+
+@pytest.mark.parametrize("text", ["", "lr: [", None], ids=["empty", "cut off", "missing"])
+def test_a_run_whose_values_are_lost_is_not_gone_on_with(tmp_path, text):
+    """As after a kill at start-up, when SpeechBrain wrote hyperparams.yaml in place."""
+    (tmp_path / "save" / "CKPT+1").mkdir(parents=True)
+    if text is not None:
+        (tmp_path / "hyperparams.yaml").write_text(text)
+    before = contents(tmp_path)
+    told = "hyperparams.yaml .*: nobody knows with which values the checkpoints beside it were made"
+    with pytest.raises(ValueError, match=told), run_folder(tmp_path, "lr: 0.1"):
+        pass
+    assert contents(tmp_path, ".lock") == before
+
+
+def test_a_kill_at_start_up_leaves_the_values(tmp_path, monkeypatch):
+    with run_folder(tmp_path, "lr: 0.1 # before"):
+        (tmp_path / "save" / "CKPT+1").mkdir(parents=True)
+    child = os.fork()
+    if child == 0:  # killed at every write to the folder, the first included
+        write = Path.write_text
+
+        def killed(path, text, **options):
+            write(path, text[: len(text) // 2], **options)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(Path, "write_text", killed)
+        with run_folder(tmp_path, "lr: 0.1 # now"):
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert (tmp_path / "hyperparams.yaml").read_text() == "lr: 0.1 # before"
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (SystemExit(0), {"log.txt", "manifests/train.csv"}),  # --prepare_only
+        (KeyboardInterrupt(), {"log.txt", "manifests/train.csv"}),
+        (torch.OutOfMemoryError("CUDA out of memory"), {"log.txt", "manifests/train.csv"}),
+        (ValueError("a bad probe"), {"log.txt", "manifests/train.csv"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_start_that_failed_leaves_what_preparation_made(tmp_path, error, left):
+    folder = tmp_path / "results" / "run"
+    with pytest.raises(type(error)), run_folder(folder, "lr: 0.1"):
+        begin(folder)
+        (folder / "manifests" / "train.csv").parent.mkdir()
+        (folder / "manifests" / "train.csv").write_text("the work of an hour")
+        raise error
+    assert files_in(folder) == left
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (ValueError("told in one line"), None),
+        (KeyboardInterrupt(), None),
+        (torch.OutOfMemoryError("CUDA out of memory"), {"log.txt"}),
+        (IndexError("a mistake of ours"), {"log.txt"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_start_that_failed_leaves_the_log_if_it_tells_more(tmp_path, error, left):
+    folder = tmp_path / "results" / "run"
+    with pytest.raises(type(error)), run_folder(folder, "lr: 0.1"):
+        begin(folder)
+        raise error
+    assert (files_in(folder) if (tmp_path / "results").exists() else None) == left
+
+
+def begin(folder):
+    """What a start leaves before the first line of the log."""
+    for name in ("train.py", "env.log", "log.txt", "tensorboard/events", "save/partial-1/a.ckpt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("made")
+
+
+def files_in(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 # ---- training

@@ -25,7 +25,8 @@ from ssast_recipes.data.preparation.resampling import to_sixteen_bits
 from ssast_recipes.data.preparation.scanning import check_rejected
 from ssast_recipes.data.shards import Member, UnreadableAudioError
 from ssast_recipes.system.children import watch
-from ssast_recipes.system.files import beside, file_digest, write_text
+from ssast_recipes.system.files import beside, file_digest, sweep_parts, write_text
+from ssast_recipes.system.locking import one_at_a_time
 from ssast_recipes.system.tables import write_csv
 
 FORMATS = ("flac", "wav")
@@ -108,7 +109,22 @@ def pack(
     if packed == manifest.absolute():
         raise ValueError(f"{manifest} would be replaced by the packed one; name another folder")
     work = folder / f"{manifest.stem}.packing"
-    _begin(work, manifest, packing)
+    with one_at_a_time(work):
+        _begin(work, manifest, packing)
+        sweep_parts(folder, manifest.stem)
+        sweep_parts(work)
+        return _pack(manifest, packed, work, packing, num_workers, max_rejected)
+
+
+def _pack(
+    manifest: Path,
+    packed: Path,
+    work: Path,
+    packing: Packing,
+    num_workers: int,
+    max_rejected: float,
+) -> Path:
+    folder = packed.parent
     tasks = list(_plan(list(iterate_manifests([manifest])), folder, manifest.stem, packing))
     waiting = [task for task in tasks if not task.is_done(work)]
     write = partial(_write_shard, work=work, packing=packing)

@@ -16,7 +16,7 @@ from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.preparation import packing
 from ssast_recipes.data.preparation.packing import Packing, pack
 from ssast_recipes.data.shards import split_location
-from tests.processes import has_members, running, wait_until
+from tests.processes import has_members, kill_while_writing, running, wait_until
 
 SMALL = Packing(audio_format="wav", shard_bytes=4 * 1600 * 2)  # four clips a shard
 
@@ -106,10 +106,12 @@ def test_an_interrupted_packing_goes_on(corpus, tmp_path, monkeypatch):
     assert not (tmp_path / "shards" / "train.csv").exists()
     first = tmp_path / "shards" / "train-000000.tar"
     before = first.stat().st_mtime_ns
+    for name in ("train-000001.tar", "train.packing/train-000001.csv"):
+        kill_while_writing(tmp_path / "shards" / name)
     pack(corpus, tmp_path / "shards", SMALL)
     assert first.stat().st_mtime_ns == before
     assert bytes_of(tmp_path / "shards") == bytes_of(tmp_path / "whole")
-    assert not list((tmp_path / "shards").glob("*.part"))
+    assert not list((tmp_path / "shards").rglob("*.part"))
 
 
 PACK = """
