@@ -115,8 +115,9 @@ class MeasuringBrain(MendedBrain):
             self.log.close()
             name, records = self.metric_name, self.log.read()
             details = {"seconds": seconds, **self.write_reports(), "num_processes": self.world_size}
-            leave_results(self.hparams, name, found, details, records, self.device)
+            # Results last: who finds them takes the run for finished.
             leave_model(self.hparams, self.model, self.front_end, name, found)
+            leave_results(self.hparams, name, found, details, records, self.device)
             return values
 
     def on_evaluate_start(

@@ -69,6 +69,7 @@ class TrainingPosition:
         self._clips_per_batch = batches.clips_per_batch
         self._units = {
             "seed": batches.seed,
+            "shuffle": batches.shuffle,
             "clips_per_step": batches.clips_per_step,
             "num_clips": batches.num_clips,
             "train_clips": train_clips,

@@ -5,10 +5,13 @@ import logging
 from functools import partial
 
 import pytest
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from ssast_recipes import AudioClassifier
 from ssast_recipes.data.sampling import ClipKey
+from ssast_recipes.records.run import Run
 from ssast_recipes.weights.formats.folder import find_model_folder, load_model
 from tests.brains.tiny import NUM_CLASSES, Clips, classification_brain, fit, pretraining_brain
 
@@ -78,3 +81,30 @@ def test_a_front_end_that_cannot_be_told_ends_no_run(tmp_path, caplog):
         brain.evaluate(Clips(6), test_loader_kwargs={"batch_size": 4})
     assert "no model folder is left beside the checkpoints" in caplog.text
     assert (tmp_path / "results.json").exists() and not (tmp_path / "model").exists()
+
+
+def test_a_disk_full_at_the_end_leaves_a_run_that_is_not_finished(tmp_path, monkeypatch):
+    """Results alone would have it taken for finished."""
+    brain = fit(classification_brain(tmp_path), Clips(8), Clips(6))
+
+    def save_file(weights, path, metadata):
+        path.write_bytes(b"half of it")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as context:
+        context.setattr(safetensors.torch, "save_file", save_file)
+        with pytest.raises(OSError, match="No space left on device"):
+            brain.evaluate(Clips(6), test_loader_kwargs={"batch_size": 4})
+    assert not Run(tmp_path).is_finished
+    assert not list(tmp_path.glob("model/*"))
+    brain.evaluate(Clips(6), test_loader_kwargs={"batch_size": 4})
+    assert Run(tmp_path).is_finished
+
+
+def test_results_beside_half_a_model_are_no_end(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    assert Run(tmp_path).is_finished  # of a model that no folder can hold
+    (tmp_path / "model").mkdir()
+    assert not Run(tmp_path).is_finished
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert Run(tmp_path).is_finished
