@@ -35,9 +35,11 @@ class ClipDataset(Dataset):
     mixup : Mixup, optional
         Mixes clips with each other; not in epoch 0, which is evaluation's.
     substitutes : bool
-        Whether a clip whose audio cannot be read is replaced by another, drawn from the epoch and
-        the clip; the pair of its ID and the reason is then listed under `rejected`. By default the
-        error is raised.
+        Whether a clip whose audio cannot be read is replaced by another, drawn from the seed, the
+        epoch and the clip; the pair of its ID and the reason is then listed under `rejected`. By
+        default the error is raised.
+    seed : int
+        Of these draws.
 
     Arguments
     ---------
@@ -76,6 +78,7 @@ class ClipDataset(Dataset):
             raise ValueError(f"there are no clips in {', '.join(map(str, manifests))}")
         self.mixup: Mixup | None = None
         self.substitutes = False
+        self.seed = 0
         self.output_keys = tuple(output_keys)
         self._read_waveform, self._encode_labels = read_waveform, encode_labels
 
@@ -137,7 +140,7 @@ class ClipDataset(Dataset):
     def _read_or_substitute(self, key: ClipKey) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """A clip or its substitute, and which were rejected for what reason."""
         rejected: list[tuple[str, str]] = []
-        draws = random.Random(f"{key.epoch} {key.draw} {key.index}")
+        draws = random.Random(f"{self.seed} {key.epoch} {key.draw} {key.index}")
         while True:
             try:
                 return self._read(key), rejected

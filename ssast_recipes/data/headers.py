@@ -8,6 +8,8 @@ import soundfile
 
 from ssast_recipes.data.manifest import why_unfit
 
+_MOST_SAMPLES_A_BYTE = 2**16  # FLAC's largest block of silence; a whole one takes several bytes
+
 
 class AudioInfo(NamedTuple):
     """What the header of an audio file says."""
@@ -47,7 +49,8 @@ def audio_info(path: str | os.PathLike) -> AudioInfo:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no audio, empty, or shorter than its header says.
+        If it is no audio, empty, or shorter than its header says, as far as that can be told
+        without decoding.
 
     Example
     -------
@@ -66,6 +69,11 @@ def audio_info(path: str | os.PathLike) -> AudioInfo:
         raise ValueError(f"{path} is not readable audio: {error.error_string}") from None
     if info.frames <= 0:
         raise ValueError(f"{path} holds no samples")
+    if info.frames > _MOST_SAMPLES_A_BYTE * os.path.getsize(path):
+        raise ValueError(
+            f"{path} is not readable audio: its header claims {info.frames} samples, more than any "
+            "format holds in a file of its size"
+        )
     # libsndfile quietly takes a cut WAV or AIFF for a short one, but notes both lengths in its log.
     # Sizes next to 2^31 and above are what programs write that stream and do not know the length.
     cut = re.search(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", info.extra_info)

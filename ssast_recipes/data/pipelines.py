@@ -13,7 +13,7 @@ from torchaudio.transforms import Resample
 
 from ssast_recipes.data.dataset import OUTPUT_KEYS, ClipDataset
 from ssast_recipes.data.mixup import Mixup
-from ssast_recipes.data.shards import UnreadableAudioError, open_audio
+from ssast_recipes.data.shards import UnreadableAudioError, open_audio, read_samples
 
 # How much shorter than its manifest says a clip may be, in seconds, or as a share of it if that is
 # more: compressed formats pad and round, and other tools' manifests round durations.
@@ -118,11 +118,8 @@ def _read(
     """A stretch of a file, [samples, channels], float32 or int16."""
     try:
         audio.seek(round(start * audio.samplerate))
-        samples = audio.read(
-            round(duration * audio.samplerate),
-            dtype="int16" if as_integers else "float32",
-            always_2d=True,
-        )
+        kind = "int16" if as_integers else "float32"
+        samples = read_samples(audio, round(duration * audio.samplerate), kind)
     except (LibsndfileError, OSError) as error:
         raise UnreadableAudioError(
             f"{path}: not readable as audio: {error}; prepare again"
@@ -184,7 +181,7 @@ def make_dataset(
     clips_per_class : int, optional
         Keeps so many clips of each class, to see what a classifier makes of fewer labels.
     seed : int
-        Which ones: they are drawn from the seed.
+        Which ones, and what is read in place of clips that cannot be: drawn from the seed.
     mixup : Mixup, optional
         Mixes clips with each other, in training.
 
@@ -200,7 +197,7 @@ def make_dataset(
         labels are not as they should be, or mixup is given targets that it cannot mix.
     """
     dataset = ClipDataset(manifests, read_waveform, encode_labels, output_keys)
-    dataset.mixup = mixup
+    dataset.mixup, dataset.seed = mixup, seed
     if clips_per_class is not None:
         dataset.keep_per_class(clips_per_class, seed)
     return dataset

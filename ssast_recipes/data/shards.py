@@ -12,8 +12,10 @@ import re
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import soundfile
 
+_BLOCK = 1 << 22  # samples that are read at once: four minutes at 16 kHz
 _LOCATION = re.compile(r"(.+\.tar):(\d+):(\d+)")
 
 
@@ -92,10 +94,50 @@ def open_audio(path: str | os.PathLike) -> soundfile.SoundFile:
 
 def _read(member: Member) -> BinaryIO:
     """The bytes of a member, whole: a clip's are few, and one read is the fastest."""
-    data = os.pread(_shard(member.shard).fileno(), member.size, member.offset)
-    if len(data) < member.size:
-        raise OSError(f"the shard ends {member.size - len(data)} bytes before the clip does")
-    return io.BytesIO(data)
+    shard = _shard(member.shard).fileno()
+    # Before memory is taken for it: a manifest may claim any size.
+    missing = member.offset + member.size - os.fstat(shard).st_size
+    if missing > 0:
+        raise OSError(f"the shard ends {missing} bytes before the clip does")
+    return io.BytesIO(os.pread(shard, member.size, member.offset))
+
+
+def read_samples(audio: soundfile.SoundFile, num_samples: int, dtype: str) -> np.ndarray:
+    """Reads samples from where an open file is, and no more memory than these take.
+
+    A header may claim any length: soundfile would take the memory for it first.
+
+    Arguments
+    ---------
+    audio : soundfile.SoundFile
+        Open for reading.
+    num_samples : int
+        How many of each channel are wanted.
+    dtype : str
+        As soundfile's: "float32" or "int16".
+
+    Returns
+    -------
+    numpy.ndarray
+        [samples, channels]; fewer samples where the file ends.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> soundfile.write(path, [0.0, 0.5], 16000)
+    >>> with soundfile.SoundFile(path) as audio:
+    ...     read_samples(audio, 10**12, "float32")
+    array([[0. ],
+           [0.5]], dtype=float32)
+    """
+    blocks = []
+    while num_samples > 0 or not blocks:
+        wanted = min(max(num_samples, 0), _BLOCK)
+        blocks.append(audio.read(wanted, dtype=dtype, always_2d=True))
+        num_samples -= wanted
+        if len(blocks[-1]) < wanted:
+            break
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 @lru_cache(maxsize=64)

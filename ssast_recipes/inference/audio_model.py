@@ -10,6 +10,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from ssast_recipes.data.headers import audio_info
+from ssast_recipes.data.shards import read_samples
 from ssast_recipes.inference.windows import cut_window, window_starts
 from ssast_recipes.weights.formats.config import ModelConfig
 from ssast_recipes.weights.formats.folder import load_model
@@ -47,12 +48,13 @@ def read_audio(path: str | Path) -> tuple[Tensor, int]:
     ValueError
         If it is no audio, empty or cut off.
     """
-    audio_info(path)
+    info = audio_info(path)
     try:
-        samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as audio:
+            samples = read_samples(audio, info.num_samples, "float32")
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{path} cannot be decoded: {error.error_string}") from None
-    return torch.from_numpy(samples).mean(dim=1), sample_rate
+    return torch.from_numpy(samples).mean(dim=1), info.sample_rate
 
 
 class AudioModel(nn.Module):

@@ -4,13 +4,16 @@ Code of the experiments: unlike the parts, it reads `hparams`.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
+from ssast_recipes.system.errors import RunError
+from ssast_recipes.system.files import file_digest
 from ssast_recipes.weights.loading import (
     PretrainedWeights,
     load_pretrained_encoder,
@@ -19,6 +22,8 @@ from ssast_recipes.weights.loading import (
 )
 
 logger = logging.getLogger(__name__)
+
+_MANIFESTS = ("train_manifests", "valid_manifests", "test_manifests")
 
 
 def prepare(
@@ -44,6 +49,25 @@ def prepare(
     """
     values = {key: hparams[key] for key in keys}
     hparams["record"]["dataset"] = run_on_main(preparation, kwargs=values)
+    hparams["prepared"] = run_on_main(_digests, args=[hparams])
+
+
+def _digests(hparams: Mapping[str, Any]) -> dict[str, str]:
+    """Checksums of the manifests that are there."""
+    paths = {str(path) for key in _MANIFESTS for path in hparams.get(key) or ()}
+    return {path: file_digest(path) for path in sorted(paths) if os.path.isfile(path)}
+
+
+def _check_unchanged(hparams: Mapping[str, Any]) -> None:
+    """Refuses manifests that were replaced before they were read: they are of other options."""
+    before = hparams.get("prepared", {})
+    now = _digests(hparams) if before else {}
+    for path in before:
+        if now.get(path) != before[path]:
+            raise RunError(
+                f"{path} was replaced while this run began, by another preparation with other "
+                "options; give each its own --manifest_folder"
+            )
 
 
 def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
@@ -71,6 +95,8 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
     ------
     ValueError
         If the manifests or the classes are not what they should be.
+    RunError
+        If another preparation replaced the manifests since `prepare`.
     SystemExit
         With status 0, if the data were to be prepared and nothing else.
     """
@@ -93,6 +119,7 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
         )
         for split in ("train", "valid", "test")
     }
+    run_on_main(_check_unchanged, args=[hparams])
     for split, clips in datasets.items():
         # A clip that is scored is not replaced: its prediction would be another's.
         clips.substitutes = split == "train" or encode_labels is None

@@ -3,6 +3,7 @@ from functools import partial
 import pytest
 import torch
 import yaml
+from speechbrain import Stage
 from speechbrain.utils.checkpoints import Checkpointer
 
 from ssast_recipes.brains.rejection import RejectedClips
@@ -117,6 +118,15 @@ def test_other_training_clips_are_refused(tmp_path, changed):
     assert fit(make(), Listed(9), Clips(5)).optimizer_step == 8
 
 
+def test_another_order_is_refused(tmp_path):
+    """`--train_dataloader_opts "{shuffle: False}"` is no key that says what a run computes."""
+    killed(pretraining_brain, tmp_path, 5, Clips(9), num_steps=8, checkpoint_interval=2)
+    brain = pretraining_brain(tmp_path, num_steps=8, checkpoint_interval=2)
+    loader = brain.make_dataloader(Clips(9), Stage.TRAIN, batch_size=4, shuffle=False)
+    with pytest.raises(ValueError, match="shuffle was True, not False"):
+        brain.fit(None, loader)
+
+
 def test_an_epoch_cut_short_by_a_limit_is_gone_on_with(tmp_path):
     whole = fit(classification_brain(tmp_path / "whole", num_epochs=3), Clips(24), Clips(5))
     limited = classification_brain(
@@ -223,4 +233,5 @@ def test_what_a_checkpoint_holds_of_the_place_is_read_and_written_as_ever(tmp_pa
     position.save(file)
     before, after = (yaml.safe_load(text) for text in (WRITTEN_BEFORE, file.read_text()))
     assert after.pop("seconds") > before.pop("seconds")
+    assert after["units"].pop("shuffle") is True  # earlier ones do not tell
     assert after == before

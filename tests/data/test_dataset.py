@@ -113,6 +113,17 @@ def test_another_clip_stands_in_for_an_unreadable_one(manifests, tmp_path):
     assert any(first != second for first, second in standing_in.values())  # drawn anew each epoch
 
 
+def test_another_seed_lets_others_stand_in(manifests, tmp_path):
+    manifest = spoilt(manifests["files"], tmp_path, 3)
+
+    def standing_in(seed):
+        dataset = make_dataset([manifest], WaveformReader(), output_keys=KEYS, seed=seed)
+        dataset.substitutes = True
+        return [dataset[ClipKey(epoch, 3, 3)]["index"] for epoch in range(1, 9)]
+
+    assert standing_in(1) == standing_in(1) != standing_in(2)
+
+
 def test_by_default_an_unreadable_clip_is_an_error(manifests, tmp_path):
     dataset = make_dataset(
         [spoilt(manifests["files"], tmp_path, 7)], WaveformReader(), output_keys=KEYS

@@ -1,12 +1,15 @@
 import io
 import os
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from ssast_recipes.data import shards
+from ssast_recipes.data.headers import audio_info
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.shards import Member, UnreadableAudioError, open_audio, split_location
 
@@ -84,3 +87,31 @@ def test_a_shard_is_a_tar_file_to_others(tmp_path):
     location = Member(str(tmp_path / "a.tar"), info.offset_data, info.size).location
     with open_audio(location) as audio:
         assert audio.frames == 160
+
+
+def test_claims_of_size_take_no_memory(tmp_path):
+    """Neither a manifest's of a member, nor a header's of a clip."""
+    (tmp_path / "a.tar").write_bytes(encoded(np.zeros(800)))
+    flac = bytearray(encoded(np.zeros(200_000), audio_format="FLAC"))
+    flac[21] |= 0x0F  # the number of samples, 36 bits of STREAMINFO
+    flac[22:26] = b"\xff\xff\xff\xff"
+    (tmp_path / "a.flac").write_bytes(flac)
+    tracemalloc.start()
+    with pytest.raises(UnreadableAudioError, match="the shard ends 99999999[0-9]+ bytes before"):
+        open_audio(f"{tmp_path}/a.tar:0:999999999999")
+    with soundfile.SoundFile(tmp_path / "a.flac") as audio:
+        assert audio.frames == 2**36 - 1
+        with pytest.raises(soundfile.LibsndfileError):  # no MemoryError
+            shards.read_samples(audio, audio.frames, "float32")
+    with pytest.raises(ValueError, match="its header claims 68719476735 samples"):
+        audio_info(tmp_path / "a.flac")
+    assert tracemalloc.get_traced_memory()[1] < 2**27
+    tracemalloc.stop()
+
+
+def test_long_files_are_read_in_blocks_to_the_sample(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.ogg", np.random.default_rng(0).uniform(-0.5, 0.5, 9000), 16000)
+    read = WaveformReader(16000)
+    whole = read(tmp_path / "a.ogg", 0.1, 0.4, epoch=1, clip_id="a")
+    monkeypatch.setattr(shards, "_BLOCK", 1000)
+    assert torch.equal(read(tmp_path / "a.ogg", 0.1, 0.4, epoch=1, clip_id="a"), whole)

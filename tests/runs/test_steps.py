@@ -10,7 +10,8 @@ from ssast_recipes.data.manifest import Clip, write_manifest
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.model.builders import ast_encoder
 from ssast_recipes.model.encoder import EXTRA_STATE
-from ssast_recipes.runs.steps import load_pretrained, make_datasets
+from ssast_recipes.runs.steps import load_pretrained, make_datasets, prepare
+from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import file_digest, write_text
 
 RATE = 16000
@@ -50,6 +51,14 @@ def test_a_data_set_is_the_union_of_its_manifests(hparams):
     assert hparams["record"]["num_clips"] == {"train": 4, "valid": 2, "test": 2}
     assert [clip["target"].item() for clip in datasets["train"]] == [1, 0, 1, 0]
     assert hparams["classes"] == ["rain", "dog"]
+
+
+def test_manifests_that_another_preparation_replaced_are_not_read(hparams, tmp_path):
+    """As of a second run with the same manifest folder, and other options."""
+    prepare(hparams, lambda: "Sounds")
+    write_manifest(tmp_path / "two.csv", [])
+    with pytest.raises(RunError, match=r"two.csv was replaced .*; give each its own --manifest"):
+        make_datasets({**hparams, "test_manifests": [tmp_path / "one.csv"]})
 
 
 def test_the_yaml_file_names_the_label_encoder(hparams):

@@ -14,7 +14,8 @@ from ssast_recipes.data.manifest import Clip, printable, read_manifest, write_ma
 from ssast_recipes.data.preparation.counts import Published, SplitCounts, format_report
 from ssast_recipes.data.preparation.mark import mark_prepared, prepared
 from ssast_recipes.data.preparation.scanning import check_rejected, scan_audio, write_rejected
-from ssast_recipes.system.files import write_text
+from ssast_recipes.system.files import sweep_parts, write_text
+from ssast_recipes.system.locking import one_at_a_time
 from ssast_recipes.system.tables import iterate_rows
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def prepare_manifests(
     ``rejected.csv``, files that cannot be used and why; last, ``prepared.json``. Logs what there is
     beside what was published. A second call with the same entries, files and options does nothing;
     whether files are the same is told by size and time of modification, of ten thousand at most.
+    Processes that prepare in one folder take turns.
 
     Arguments
     ---------
@@ -120,24 +122,49 @@ def prepare_manifests(
     folder = Path(folder)
     entries = _sorted(entries)
     _check_entries(entries, published.name, classes)
-    paths = {entry.path for listed in entries.values() for entry in listed}
+    paths = sorted({entry.path for listed in entries.values() for entry in listed})
     fingerprint = {
         "options": dict(options),
         "max_rejected": max_rejected,
         "entries": _entries_digest(entries, classes),
-        "files": _files_digest(sorted(paths)),
+        "files": _files_digest(paths),
     }
-    now = {**fingerprint, "rejected": _rejected_digest(folder)}
-    if prepared(folder, now) and (copy is None or _copies_are_there(folder, entries)):
-        logger.info("%s is prepared already", folder)
-        return False
 
+    def is_prepared() -> bool:
+        now = {**fingerprint, "rejected": _rejected_digest(folder)}
+        return prepared(folder, now) and (copy is None or _copies_are_there(folder, entries))
+
+    if not is_prepared():  # the folder may be for reading alone
+        with one_at_a_time(folder):
+            if not is_prepared():
+                files = _write(folder, entries, paths, published, classes, max_rejected, copy, cut)
+                mark = {**fingerprint, "rejected": _rejected_digest(folder)}
+                mark_prepared(folder, mark, files)
+                return True
+    logger.info("%s is prepared already", folder)
+    return False
+
+
+def _write(
+    folder: Path,
+    entries: dict[str, list[Entry]],
+    paths: list[str],
+    published: Published,
+    classes: Sequence[str],
+    max_rejected: float,
+    copy: Callable[[str], AudioCopy] | None,
+    cut: Callable[[Mapping[str, AudioInfo]], Mapping[str, Sequence[Entry]]] | None,
+) -> list[str]:
+    """Scans the files and writes what `prepare_manifests` says; returns the files' names."""
+    sweep_parts(folder)
     copies: dict[str, AudioCopy] = {}
     if copy is None:
         found, rejected = scan_audio(paths, HEADER_THREADS)
     else:
         copies, rejected = scan_audio(paths, inspect=copy)
         found = {path: made.info for path, made in copies.items()}
+        for made_in in {os.path.dirname(made.path) for made in copies.values()}:
+            sweep_parts(made_in)
     rejected = dict(sorted((rejected | _behind_the_end(entries, found)).items()))
     write_rejected(folder / "rejected.csv", rejected)
     check_rejected(rejected, len(paths), max_rejected, folder / "rejected.csv")
@@ -167,8 +194,7 @@ def prepare_manifests(
             folder / "rejected.csv",
             _first_names(rejected),
         )
-    mark_prepared(folder, {**fingerprint, "rejected": _rejected_digest(folder)}, files)
-    return True
+    return files
 
 
 def _sorted(entries: Mapping[str, Sequence[Entry]]) -> dict[str, list[Entry]]:

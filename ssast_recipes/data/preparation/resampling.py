@@ -10,6 +10,7 @@ import torchaudio
 from torch import Tensor
 
 from ssast_recipes.data.headers import AudioCopy, AudioInfo, audio_info
+from ssast_recipes.data.shards import read_samples
 from ssast_recipes.system.files import beside
 
 SMALLEST_STEP = 2**-15  # of 16-bit samples
@@ -90,7 +91,8 @@ def _is_current(target: Path, modified: int, num_samples: int) -> bool:
 def _decode(path: str | os.PathLike, info: AudioInfo) -> Tensor:
     """All samples of a file [samples, channels]."""
     try:
-        samples, _ = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as audio:
+            samples = read_samples(audio, info.num_samples, "float32")
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{path} cannot be decoded: {error.error_string}") from None
     if len(samples) < info.num_samples:

@@ -17,6 +17,8 @@ from ssast_recipes.data.preparation.scanning import check_rejected
 from ssast_recipes.data.shards import Member, open_audio
 from ssast_recipes.system.tables import write_csv
 
+_LARGEST_TEXT = 2**24  # bytes of what is said of a clip
+
 
 def index_shards(
     shards: Sequence[str | os.PathLike],
@@ -106,6 +108,7 @@ def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
     known: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)  # by key, with stems
     takes: dict[str, set[str]] = defaultdict(set)  # the stems of all audio of a key
     rejected: dict[str, str] = {}
+    size = os.path.getsize(shard)
     try:
         with tarfile.open(shard, "r:") as tar:
             for info in tar:
@@ -114,7 +117,9 @@ def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
                 stem = os.path.splitext(info.name)[0]
                 if not info.isfile():
                     continue
-                if is_audio_name(name):
+                if reason := _why_not(info, size):
+                    rejected[f"{shard_name}/{info.name}"] = f"{shard}: {info.name} {reason}"
+                elif is_audio_name(name):
                     takes[key].add(stem)
                     first, _ = audio.get(key, (info.name, None))
                     if first == info.name:  # the later one of two takes the place of the first
@@ -130,7 +135,9 @@ def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
                 elif name.endswith(".cls"):
                     label = tar.extractfile(info).read().decode(errors="replace").strip()
                     known[key].insert(0, (stem, {"label": label}))  # JSON says more
-    except tarfile.TarError as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file raises whatever reading it stumbles over
         rejected[f"{shard_name}{shard.suffix}"] = f"{shard}: not whole: {error}"
     clips = []
     for key, (name, member) in audio.items():
@@ -147,10 +154,21 @@ def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
     return clips, rejected
 
 
+def _why_not(info: tarfile.TarInfo, size: int) -> str | None:
+    """Why a member of a tar file of so many bytes is not to be read, which may claim any size."""
+    if info.issparse():
+        return "is sparse: its bytes do not lie in one piece; pack it anew"
+    if info.offset_data + info.size > size:
+        return "is cut off: the tar file ends before it does"
+    if info.size > _LARGEST_TEXT and not is_audio_name(info.name):
+        return f"takes {info.size} bytes, too many to tell of a clip"
+    return None
+
+
 def _object(text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

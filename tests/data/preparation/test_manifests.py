@@ -2,6 +2,8 @@ import csv
 import json
 import logging
 import os
+import time
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -279,3 +281,30 @@ def test_a_file_that_was_rejected_and_replaced_asks_for_preparing_anew(
     assert prepare(folder, entries, max_rejected=0.5)
     assert ids(folder, "train") == ["a", "b", "c"]
     assert not prepare(folder, entries, max_rejected=0.5)
+
+
+def test_two_preparations_in_one_folder_take_turns(tmp_path, entries, folder, monkeypatch):
+    """With other options, too: else the manifests of one might stand beside the mark of another."""
+    inside, most = [], []
+    scan = preparation.scan_audio
+
+    def slow(*args, **kwargs):
+        inside.append(1)
+        time.sleep(0.2)
+        most.append(len(inside))
+        inside.pop()
+        return scan(*args, **kwargs)
+
+    monkeypatch.setattr(preparation, "scan_audio", slow)
+    with ThreadPool(3) as pool:
+        rates = [8000, 16000, 16000]
+        made = pool.map(lambda rate: prepare(folder, entries, options={"rate": rate}), rates)
+    assert most == [1, 1] or most == [1, 1, 1]
+    assert made[0] and any(made[1:])
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["new"]
+
+
+def test_what_is_prepared_may_be_for_reading_alone(entries, folder, monkeypatch):
+    prepare(folder, entries)
+    monkeypatch.setattr(preparation, "one_at_a_time", None)  # it would write a lock
+    assert not prepare(folder, entries)

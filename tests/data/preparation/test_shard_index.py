@@ -3,6 +3,7 @@ import io
 import json
 import os
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -175,3 +176,39 @@ def test_what_was_packed_here_is_found_again(corpus, tmp_path, capsys):  # noqa:
     (tmp_path / "empty").mkdir()
     assert main(["index", str(tmp_path / "empty"), str(tmp_path / "none.csv")]) == 1
     assert "no .tar file in" in capsys.readouterr().err
+
+
+def claim(name, size):
+    """A member of 40 bytes that claims to be sparse and of any size, as GNU tar writes them."""
+    info = tarfile.TarInfo(name)
+    about = {"major": "1", "minor": "0", "name": name, "realsize": str(size)}
+    info.pax_headers = {f"GNU.sparse.{key}": value for key, value in about.items()}
+    content = b"1\n0\n40\n".ljust(tarfile.BLOCKSIZE, b"\0") + b"{" * 40
+    info.size = len(content)
+    return info, io.BytesIO(content)
+
+
+def test_claims_of_size_take_no_memory(tmp_path):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for name in ("a.json", "b.cls", "c.wav"):
+            tar.addfile(*claim(name, 2**33))
+        wav = audio(0.25, "WAV")
+        for name in ("a.wav", "b.wav"):
+            info = tarfile.TarInfo(name)
+            info.size = len(wav)
+            tar.addfile(info, io.BytesIO(wav))
+    tracemalloc.start()
+    found = index_shards([tmp_path / "s.tar"], tmp_path / "train.csv", max_rejected=0.9)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+    assert found == (2, 3)
+    assert "s.tar: a.json is sparse" in rejected(tmp_path)["s/a.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"labels": 1e999}', "\udcff"], ids=["deep", "inf", "bytes"]
+)
+def test_what_is_said_of_a_clip_may_be_nonsense(tmp_path, text):
+    about = text.encode(errors="surrogateescape")
+    shard = write_tar(tmp_path / "s.tar", {"a.wav": audio(0.25, "WAV"), "a.json": about})
+    assert index_shards([shard], tmp_path / "train.csv") == (1, 0)
