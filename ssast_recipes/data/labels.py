@@ -7,6 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ssast_recipes.system.reading import read_text
+
 
 class LabelEncoder:
     """Knows the classes and their order; its sub-classes encode.
@@ -42,7 +44,7 @@ class LabelEncoder:
         ValueError
             If there are more or fewer.
         """
-        classes = Path(path).read_text(encoding="utf-8").splitlines()
+        classes = read_text(path).splitlines()
         if len(classes) != num_classes:
             raise ValueError(
                 f"num_classes is {num_classes}, but {path} lists {len(classes)}; "

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+_DEEPEST, _LARGEST = 100, 10**6  # levels, and values, of a YAML file
 Node, Scalar, List, Map = yaml.Node, yaml.ScalarNode, yaml.SequenceNode, yaml.MappingNode
 
 
@@ -37,9 +38,45 @@ def compose(text: str | bytes, source: str | Path = "the text") -> list[tuple[st
         root = yaml.compose(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source} is not UTF-8 text ({error}); save it as UTF-8") from None
     if not isinstance(root, Map) or not all(isinstance(key, Scalar) for key, _ in root.value):
         raise ValueError(f"{source} holds no keys and values")
+    try:
+        _check(root, (), {})
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
     return [(key.value, node) for key, node in root.value]
+
+
+def _check(node: Node, above: tuple[Node, ...], sizes: dict[int, int]) -> int:
+    """Refuses what `read_value` could not read, or would not come to the end of; counts its parts.
+
+    What is said once (`&a`) and meant often (`*a`) is read as often as it is meant.
+    """
+    if id(node) in sizes:
+        return sizes[id(node)]
+    line = f"line {node.start_mark.line + 1}"
+    if any(node is one for one in above) or len(above) > _DEEPEST:
+        raise ValueError(f"{line}: it holds itself, or lies too deep")
+    if isinstance(node, Map):
+        if not all(isinstance(key, Scalar) for key, _ in node.value):
+            raise ValueError(f"{line}: a key is no word")
+        parts = [value for _, value in node.value]
+    else:
+        parts = node.value if isinstance(node, List) else []
+    if is_choice(node) and not (isinstance(node, List) and len(parts) == 2):
+        raise ValueError(f"{line}: a choice takes a list of values, and which")
+    size = 1 + sum(_check(part, (*above, node), sizes) for part in parts)
+    if size > _LARGEST:
+        raise ValueError(f"{line}: it holds more than {_LARGEST} values")
+    if is_choice(node) and parts[1].tag != "!ref":  # of text whose references are not resolved
+        try:
+            read_value(node)
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"{line}: the choice is not among its values ({error})") from None
+    sizes[id(node)] = size
+    return size
 
 
 def read_hparams(path: Path) -> dict[str, Node]:
@@ -128,7 +165,10 @@ def read_value(node: Node) -> Any:
         return {key.value: read_value(item) for key, item in node.value}
     if node.style is not None:  # quoted
         return node.value
-    value = yaml.safe_load(node.value)
+    try:
+        value = yaml.safe_load(node.value)
+    except (ValueError, yaml.YAMLError):  # a date that there is not, or a word to YAML alone
+        return node.value
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:

@@ -5,6 +5,7 @@ other lines anew as well: `null` as nothing, `False` as `false`, lists less inde
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ssast_recipes.system.files import write_text
+from ssast_recipes.system.reading import read_text
 
 _INCLUDE = "include:"  # behind the "!" of a tag
 
@@ -99,16 +101,18 @@ def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None
     lr: 0.0005 # published
     size: base
     """
-    text = source.read_text(encoding="utf-8")
+    text = read_text(source)
     places = _places(text, source)
     edits = []
     for key, value in values.items():
         if key not in places:
             raise KeyError(f"{source} has no key {key}")
-        told = json.dumps(value, ensure_ascii=False)
         begin, end = places[key].span
-        edits.append((begin, end, told if text[begin - 1].isspace() else f" {told}"))
-    for begin, end, name in _includes(text):
+        told = f"{places[key].anchor}{_as_yaml(value)}"
+        # On a line of its own it would begin where keys do.
+        is_apart = text[begin - 1].isspace() and text[begin - 1] != "\n"
+        edits.append((begin, end, told if is_apart else f" {told}"))
+    for begin, end, name in _includes(text, source):
         if any(first <= begin < last for first, last, _ in edits):
             continue
         included, copy = source.parent / name, target.parent / Path(name).name
@@ -117,7 +121,28 @@ def write_hparams(source: Path, target: Path, values: Mapping[str, Any]) -> None
             edits.append((begin, end, f"!{_INCLUDE}{copy.name}"))
     for begin, end, told in sorted(edits, reverse=True):
         text = text[:begin] + told + text[end:]
+    try:
+        yaml.compose(text)
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"{source}: {', '.join(values)} cannot be given other values, as what is there now is "
+            f"needed by others: {' '.join(str(error).split())}"
+        ) from None
     write_text(target, text)
+
+
+def _as_yaml(value: Any) -> str:
+    """As JSON has it, but for the numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        pairs = (
+            f"{json.dumps(key, ensure_ascii=False)}: {_as_yaml(one)}" for key, one in value.items()
+        )
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_as_yaml, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def included_files(path: Path) -> list[Path]:
@@ -130,16 +155,19 @@ def included_files(path: Path) -> list[Path]:
     >>> [included.name for included in included_files(path)]
     ['model.yaml']
     """
-    return [path.parent / name for *_, name in _includes(path.read_text(encoding="utf-8"))]
+    return [path.parent / name for *_, name in _includes(read_text(path), path)]
 
 
-def _includes(text: str) -> list[tuple[int, int, str]]:
+def _includes(text: str, source: str | Path) -> list[tuple[int, int, str]]:
     """Where the tags are that include files, and which."""
-    return [
-        (token.start_mark.index, token.end_mark.index, token.value[1].removeprefix(_INCLUDE))
-        for token in yaml.scan(text)
-        if isinstance(token, yaml.TagToken) and token.value[1].startswith(_INCLUDE)
-    ]
+    try:
+        return [
+            (token.start_mark.index, token.end_mark.index, token.value[1].removeprefix(_INCLUDE))
+            for token in yaml.scan(text)
+            if isinstance(token, yaml.TagToken) and token.value[1].startswith(_INCLUDE)
+        ]
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
 
 
 class _Place(NamedTuple):
@@ -148,6 +176,7 @@ class _Place(NamedTuple):
     key: yaml.ScalarEvent
     span: tuple[int, int]  # characters
     ends: list[tuple[int, int]]  # of its words: line and column
+    anchor: str  # "&name ", by which the value is meant elsewhere; most often none
 
 
 def _places(text: str, source: str | Path) -> dict[str, _Place]:
@@ -180,4 +209,7 @@ def _place(text: str, key: yaml.ScalarEvent, events: list[yaml.Event]) -> _Place
     words = [one.end_mark for one in events if one.end_mark.index > one.start_mark.index]
     end = max((mark.index for mark in words), default=begin)
     end = begin + len(text[begin:end].rstrip())  # a block of text has its line's end, too
-    return _Place(key, (begin, end), [(mark.line, mark.column) for mark in words])
+    first = events[0]
+    is_named = first.anchor is not None and not isinstance(first, yaml.AliasEvent)
+    anchor = f"&{first.anchor} " if is_named else ""
+    return _Place(key, (begin, end), [(mark.line, mark.column) for mark in words], anchor)

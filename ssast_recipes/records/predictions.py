@@ -18,7 +18,7 @@ from torch import Tensor
 from ssast_recipes.data.manifest import split_labels
 from ssast_recipes.objectives.ranking import multi_hot
 from ssast_recipes.system.files import beside
-from ssast_recipes.system.tables import write_csv
+from ssast_recipes.system.tables import read_names, write_csv
 
 if TYPE_CHECKING:
     import pyarrow
@@ -252,7 +252,7 @@ def _told_if_damaged(
 
     try:
         yield from batches
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ValueError(_fault(path, classes, str(error))) from None
 
 
@@ -276,7 +276,9 @@ def _open_parquet(
 
     try:
         file = parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path} is not Parquet: {error}; evaluate the run again") from None
     names = file.schema_arrow.names
     chosen = names[:1] if only_selections else None
@@ -290,8 +292,7 @@ def _open_csv(
     import pyarrow
     from pyarrow import csv as arrow_csv
 
-    with open(path, encoding="utf-8", newline="") as file:
-        names = next(csv.reader(file), [])
+    names = read_names(path)
     numbers = {f"f{index}": pyarrow.float64() for index in range(_FIRST, len(names))}
     types = {f"f{index}": pyarrow.string() for index in range(_FIRST)} | numbers
 
@@ -317,7 +318,7 @@ def _fault(path: Path, classes: Sequence[str], reason: str = "damaged") -> str:
     if path.suffix == ".parquet":
         return f"{path}: {reason}; evaluate the run again"
     known = set(classes)
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.reader(file)
         for row in islice(reader, 1, None):
             try:

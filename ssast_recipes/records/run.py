@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssast_recipes.records.hparams import Node, read_hparams, read_value
+from ssast_recipes.system.reading import read_json, read_text
 
 if TYPE_CHECKING:  # commands that start runs do not wait for torch
     from ssast_recipes.records.predictions import Predictions
@@ -102,16 +103,7 @@ class Run:
         ValueError
             If it is damaged.
         """
-        path = self.path / RESULTS
-        try:
-            results = json.loads(path.read_bytes())
-            if not isinstance(results, dict):
-                raise ValueError("it holds no object")
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is damaged ({error}): delete it to evaluate the run again"
-            ) from error
-        return results
+        return read_json(self.path / RESULTS, "delete it to evaluate the run again")
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
@@ -207,7 +199,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    records = list(parse_metrics(path.read_text(encoding="utf-8")))
+    records = list(parse_metrics(read_text(path)))
     for number, record in enumerate(records[:-1], 1):
         if record is None:
             raise ValueError(f"{path}, line {number}: no JSON object; remove the line to go on")

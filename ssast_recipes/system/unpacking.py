@@ -1,20 +1,15 @@
 """Archives that cannot write where they should not."""
 
+import errno
 import os
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterable
-from gzip import BadGzipFile
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tqdm import tqdm
-
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, BadGzipFile, LZMAError, zlib.error, EOFError)
-_BROKEN += (KeyError,)  # a hard link to nothing
 
 
 def extract(
@@ -71,7 +66,8 @@ def extract(
                 f"{archive} is no whole zip or tar archive: delete it and download anew"
             )
         if not (part / top).is_dir():
-            raise ValueError(f"{archive} holds no folder {top}")
+            what = f"no folder {top}" if top else "nothing"
+            raise ValueError(f"{archive} holds {what}: delete it and download anew")
         os.replace(part / top, folder)
     except tarfile.FilterError as error:
         member, name = error.tarinfo, PurePosixPath(top, error.tarinfo.name)
@@ -79,7 +75,11 @@ def extract(
         if not member.isdev():
             fault = f"link {name} leads out, to {member.linkname}"
         raise ValueError(f"{archive} is refused: its {fault}") from None
-    except _BROKEN as error:
+    except Exception as error:  # a damaged file raises whatever reading it stumbles over
+        # The disk's own are let pass, but for those of a place where the archive says that it ends.
+        is_disk = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+        if is_disk or isinstance(error, MemoryError) or str(archive) in str(error):
+            raise
         raise ValueError(f"{archive} is broken, delete it and download anew: {error}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)

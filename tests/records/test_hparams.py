@@ -1,6 +1,8 @@
 """The text of hparams YAML: what is read of it, and what a copy with other values leaves."""
 
 import difflib
+import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -62,7 +64,7 @@ def changed_lines(before: str, after: str) -> list[str]:
         ("empty", ["-empty:", "+empty: 7"]),
         (
             "anchored",
-            ['-anchored: &name "a # b"  # no comment', "+anchored: 7  # no comment"],
+            ['-anchored: &name "a # b"  # no comment', "+anchored: &name 7  # no comment"],
         ),
         ("same", ["-same: *name", "+same: 7"]),
         ("text", ["-text: |", "-  two # words", "-", "-  lines", "+text: 7"]),
@@ -164,3 +166,52 @@ def test_reading_makes_nothing(tmp_path, tag):
     read_lines((tmp_path / "a.yaml").read_text())
     write_hparams(tmp_path / "a.yaml", tmp_path / "b.yaml", {"a": 1})
     assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x [1, *x]",
+        "a: {[b]: 1}",
+        "a: !apply:operator.getitem [[1, 2], 3]",
+        "a: !apply:operator.getitem {b: 1}",
+        "a: &a [1,1]\n"
+        + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijklm")),
+        "a: " + "- " * 200 + "1",
+    ],
+    ids=["itself", "key", "choice", "no list", "ten million", "deep"],
+)
+def test_what_could_not_be_read_later_is_told_at_once(text):
+    with pytest.raises(ValueError, match="mine.yaml"):
+        compose(text, "mine.yaml")
+
+
+@pytest.mark.parametrize("word", ["2001-99-99", "=", "<<"])
+def test_words_that_mean_something_to_yaml_alone_are_words(word):
+    assert read_value(dict(compose(f"a: {word}"))["a"]) == word
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("a:\n- 1\n- 2\nb: 3\n", "a", [4, 5]),  # dashes where keys begin
+        ("a:\n- 1\n- 2\nb: 3\n", "a", 4),
+        ("a: &x 1\nb: *x\n", "a", 4),
+        ("a: &x\n- 1\nb: *x\n", "a", [4]),
+        ("a: 1\nb: 3\n", "a", math.inf),
+        ("a: 1\nb: 3\n", "a", {"c": [-math.inf]}),
+    ],
+)
+def test_a_copy_has_the_value_whatever_stood_there(tmp_path, text, key, value):
+    (tmp_path / "a.yaml").write_text(text)
+    write_hparams(tmp_path / "a.yaml", tmp_path / "b.yaml", {key: value})
+    found = yaml.safe_load((tmp_path / "b.yaml").read_text())
+    assert found[key] == value
+    assert found["b"] == (value if "*x" in text else 3)
+
+
+def test_what_others_mean_within_a_value_cannot_be_replaced(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [&x 1]\nb: *x\n")
+    with pytest.raises(ValueError, match="a.yaml: a cannot be given other values"):
+        write_hparams(tmp_path / "a.yaml", tmp_path / "b.yaml", {"a": 2})
+    assert not (tmp_path / "b.yaml").exists()

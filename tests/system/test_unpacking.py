@@ -180,6 +180,19 @@ def test_a_hard_link_to_nothing_and_a_link_in_a_zip_are_told(tmp_path):
     assert names(tmp_path) == ["a.tar", "a.zip"]
 
 
+def test_what_cannot_be_unpacked_is_told(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", MEMBERS)
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # as of a member that is encrypted
+    content[6] |= 1
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match="a.zip is broken, delete it .* is encrypted, password"):
+        extract(archive, tmp_path / "data")
+    with pytest.raises(ValueError, match="b.zip holds nothing: delete it and download anew"):
+        extract(make_zip(tmp_path / "b.zip", []), tmp_path / "data")
+    assert names(tmp_path) == ["a.zip", "b.zip"]
+
+
 def test_what_a_killed_process_left_is_not_mixed_in(tmp_path):
     (tmp_path / "data.part").mkdir()
     (tmp_path / "data.part" / "old").touch()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssast_recipes.system.files import file_digest, write_text
+from ssast_recipes.system.reading import read_json
 
 MARK = "prepared.json"
 
@@ -61,9 +62,9 @@ def prepared(folder: str | os.PathLike, fingerprint: Mapping[str, Any]) -> bool:
     """
     folder = Path(folder)
     try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        mark = read_json(folder / MARK, "prepare again")
         return mark["fingerprint"] == json.loads(json.dumps(fingerprint)) and all(
             file_digest(folder / name) == digest for name, digest in mark["files"].items()
         )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or a damaged one
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # none, or damaged
         return False

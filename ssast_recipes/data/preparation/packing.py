@@ -27,6 +27,7 @@ from ssast_recipes.data.shards import Member, UnreadableAudioError
 from ssast_recipes.system.children import watch
 from ssast_recipes.system.files import beside, file_digest, sweep_parts, write_text
 from ssast_recipes.system.locking import one_at_a_time
+from ssast_recipes.system.reading import read_json
 from ssast_recipes.system.tables import write_csv
 
 FORMATS = ("flac", "wav")
@@ -134,7 +135,7 @@ def _pack(
 
     rejected = {}
     for task in tasks:
-        rejected |= json.loads(task.record(work, "json").read_text(encoding="utf-8"))
+        rejected |= read_json(task.record(work, "json"), f"delete {work} to pack again")
     rejected_file = folder / f"{manifest.stem}_rejected.csv"
     write_csv(rejected_file, ["ID", "reason"], sorted(rejected.items()))
     check_rejected(rejected, sum(len(task.clips) for task in tasks), max_rejected, rejected_file)

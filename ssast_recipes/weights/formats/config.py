@@ -14,12 +14,12 @@ from typing import Any
 
 from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.model.front_end import SpectrogramFrontEnd
+from ssast_recipes.system.reading import read_json
 
 FORMAT, FORMAT_VERSION = "ssast-recipes", 1
 KINDS = ("encoder", "classifier", "pretraining")
 _MODELS = {"ClassificationModel": "pooling", "WeightedSumModel": "padding"}  # and their option
 _HEADS = ("ClassificationHead", "ProjectionHead")
-_LARGEST_FILE = 2**24  # bytes; AudioSet's 527 labels take 20 kB
 
 
 def _at_most(number: int) -> Any:
@@ -156,37 +156,15 @@ def read_config(folder: str | Path) -> ModelConfig:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {folder} is not a model folder, or not whole")
+    values = read_json(path, "copy it anew")
     try:
-        return _parse_config(read_json(path))
+        return _parse_config(values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON file of a model folder, ours or another's.
-
-    Raises
-    ------
-    ValueError
-        If it is too large for a configuration, or not JSON; the file is not named.
-
-    Example
-    -------
-    >>> file = getfixture("tmp_path") / "config.json"
-    >>> _ = file.write_text('{"kind": "encoder"}')
-    >>> read_json(file)
-    {'kind': 'encoder'}
-    """
-    if path.stat().st_size > _LARGEST_FILE:
-        raise ValueError(f"{path.stat().st_size} bytes are too many for a configuration")
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not readable as JSON ({error}); copy it anew") from None
-
-
-def _parse_config(values: Any) -> ModelConfig:
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+def _parse_config(values: dict[str, Any]) -> ModelConfig:
+    if values.pop("format", None) != FORMAT:
         raise ValueError(
             f"format is not {FORMAT!r}, so the folder is of another program; make a model folder "
             "of it with: ssast import SOURCE OUT"

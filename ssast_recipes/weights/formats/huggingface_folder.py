@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ssast_recipes.model.patches import compute_grid_size
-from ssast_recipes.weights.formats.config import read_json
+from ssast_recipes.system.reading import read_json
 from ssast_recipes.weights.formats.deit import grey_encoder
 from ssast_recipes.weights.formats.foreign import AUDIOSET, ImportedModel, check_encoder
 from ssast_recipes.weights.formats.huggingface import MODEL_TYPE, PREFIX, huggingface_to_ours
@@ -154,10 +154,4 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     """An object of a JSON file; None if there is no file."""
     if not path.is_file():
         return None
-    try:
-        values = read_json(path)
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path.name}: holds no keys and values")
-    return values
+    return read_json(path, "copy it anew")

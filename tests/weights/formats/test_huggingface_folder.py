@@ -191,7 +191,7 @@ def test_without_normalisation_the_front_end_does_nothing(folder, tmp_path):
         ({"num_attention_heads": 3}, "embed_dim 128 cannot be shared by 3 heads"),
         ({"num_attention_heads": "2"}, "num_attention_heads is '2'"),
         ({"max_length": 1024}, "55 position embeddings do not fill a grid"),
-        ({"max_length": 10**9}, "architecture.target_length is 1000000000, not a whole number"),
+        ({"max_length": 10**9}, "grid_size of its geometry is no two whole numbers"),
         ({"time_stride": 16}, "55 position embeddings do not fill a grid"),
         ({"patch_size": 8}, None),  # both sides of a patch alike: the weights tell better
         ({"num_mel_bins": None}, "num_mel_bins is None"),
@@ -244,7 +244,7 @@ def test_no_front_end_is_built_of_numbers_out_of_range(folder, tmp_path, monkeyp
 @pytest.mark.parametrize("content", ["{", "[]", "[" * 10**5])
 def test_files_that_are_not_json_are_refused(name, content, folder, tmp_path):
     (folder / name).write_text(content)
-    with pytest.raises(ValueError, match=f"model.safetensors: {name}: "):
+    with pytest.raises(ValueError, match=f"model.safetensors: .*{name} is damaged"):
         import_model(folder, tmp_path / "ours")
 
 
