@@ -64,7 +64,8 @@ class Clip:
             raise ValueError(f"the ID '{printable(self.id)}' is not named in UTF-8, rename it")
         if not os.path.isabs(self.path):
             raise ValueError(f"clip {self.id}: the path {self.path!r} is not absolute")
-        if not (self.start >= 0 and 0 < self.duration < math.inf and self.sample_rate > 0):
+        is_rate = 0 < self.sample_rate < 2**31
+        if not (self.start >= 0 and 0 < self.duration < math.inf and is_rate):
             raise ValueError(
                 f"clip {self.id}: start {self.start}, duration {self.duration} and sample rate "
                 f"{self.sample_rate} do not describe a stretch of audio"

@@ -116,8 +116,7 @@ class ClipTable(Sequence[Clip]):
         """
         import pyarrow
 
-        number, whole = pyarrow.float64(), pyarrow.int32()
-        types = {"start": number, "duration": number, "sample_rate": whole}
+        types = {"start": pyarrow.float64(), "duration": pyarrow.float64()}
         try:
             tables = [read_arrow(path, COLUMNS, types) for path in manifests]
             doubtful = not tables or any(map(_is_doubtful, tables))
@@ -125,6 +124,9 @@ class ClipTable(Sequence[Clip]):
             doubtful = True
         if not doubtful:
             table = pyarrow.concat_tables([table.select(COLUMNS) for table in tables])
+            place = COLUMNS.index("sample_rate")
+            rates = table["sample_rate"].cast(pyarrow.int32())
+            table = table.set_column(place, "sample_rate", rates)
             del tables
             if len(table["ID"].combine_chunks().unique()) == len(table):
                 made = cls(table)
@@ -212,7 +214,9 @@ def _is_doubtful(table: "pyarrow.Table") -> bool:
     texts = [name for name in table.column_names if name not in ("ID", *COLUMNS[2:])]
     label_sets = table["labels"].unique().to_pylist()
     labels = {label for text in label_sets for label in split_labels(text)}
-    starts, durations, rates = (table[name].to_numpy() for name in COLUMNS[2:5])
+    starts, durations = (table[name].to_numpy() for name in COLUMNS[2:4])
+    # Text, because Arrow takes 0x10 for a number.
+    are_rates = compute.match_substring_regex(table["sample_rate"], "^[1-9][0-9]{0,8}$")
     try:
         Clip("a", "/a", 0.0, 1.0, 1, tuple(labels))
     except ValueError:
@@ -221,5 +225,6 @@ def _is_doubtful(table: "pyarrow.Table") -> bool:
         not compute.all(compute.starts_with(table["path"], "/")).as_py()
         or any(compute.any(compute.match_substring(table[name], "$")).as_py() for name in texts)
         or compute.any(compute.equal(table["ID"], "")).as_py()
-        or not ((starts >= 0) & (durations > 0) & (durations < float("inf")) & (rates > 0)).all()
+        or not compute.all(are_rates).as_py()
+        or not ((starts >= 0) & (durations > 0) & (durations < float("inf"))).all()
     )
