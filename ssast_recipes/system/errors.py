@@ -5,6 +5,8 @@ import re
 import sys
 import textwrap
 
+from ssast_recipes.system.words import shown
+
 # What writing to a full disk raises, without the name of the file.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # torch hands on what a loader process raised with its traceback as text, in the same exception.
@@ -73,7 +75,7 @@ def explain(error: BaseException) -> str | None:
         text = f"{where}{error.strerror}{advice}"
     else:
         text = str(error)
-    return textwrap.shorten(text, _MAX_LENGTH, placeholder=" …") or type(error).__name__
+    return shown(textwrap.shorten(text, _MAX_LENGTH, placeholder=" …")) or type(error).__name__
 
 
 def writing_error(error: Exception) -> int | None:
