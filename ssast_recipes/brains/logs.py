@@ -100,19 +100,26 @@ class TrainingLog:
         """Forgets what came after a step: a run that resumes there writes it again."""
         if not if_main_process():
             return
-        self._keep(lambda record: record["step"] <= step)
+        records = self._keep(lambda record: record["step"] <= step)
         self._purge_step = step + 1
+        last = max((one["step"] for one in records if one["stage"] == "train"), default=0)
+        if last < step:  # a checkpoint is saved after a line
+            logger.warning(
+                "%s ends with step %d of the %d that were trained: what it said of the others is "
+                "lost",
+                *(self.path, last, step),
+            )
 
-    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        if not self.path.exists():
-            return
+    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        """Forgets all other records; returns those that are kept."""
         records = list(filter(wanted, self.read()))
         text = "".join(json.dumps(record) + "\n" for record in records)
-        if text == self.path.read_text(encoding="utf-8"):
-            return
+        if not self.path.exists() or text == self.path.read_text(encoding="utf-8"):
+            return records
         write_text(self.path, text)
         lines = (f"{_line(record)}\n" for record in records if record["stage"] != "train")
         write_text(self.folder / "train_log.txt", "".join(lines))
+        return records
 
     def close(self) -> None:
         """Flushes the TensorBoard files."""

@@ -6,6 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ssast_recipes.system.tables import for_sheet
+from ssast_recipes.system.words import shown
+
 if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
     from ssast_recipes.inference.models import Classification
 
@@ -56,12 +59,14 @@ def run(arguments: argparse.Namespace) -> None:
         for one in [whole, *(whole.windows if arguments.windows else [])]:
             scored = list(zip(one.labels, one.scores, strict=True))
             if arguments.csv:
-                span = (path, f"{one.start:.2f}", f"{one.end:.2f}")
-                writer.writerows((*span, label, f"{score:.6f}") for label, score in scored)
+                span = (for_sheet(path), f"{one.start:.2f}", f"{one.end:.2f}")
+                writer.writerows(
+                    (*span, for_sheet(label), f"{score:.6f}") for label, score in scored
+                )
             else:
-                print(f"{path}  {one.start:.1f} to {one.end:.1f} s")
+                print(f"{shown(path)}  {one.start:.1f} to {one.end:.1f} s")
                 for label, score in scored:
-                    print(f"  {score:.3f}  {label}")
+                    print(f"  {score:.3f}  {shown(label)}")
 
 
 def _as_json(one: "Classification") -> dict[str, Any]:

@@ -7,6 +7,7 @@ imported only when it was chosen, so that `ssast --help` need not wait for torch
 import argparse
 import importlib
 import keyword
+import logging
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -14,6 +15,7 @@ from types import ModuleType
 from ssast_recipes import __version__
 from ssast_recipes.system.errors import explain
 from ssast_recipes.system.interruption import Interrupted, raising_interrupts
+from ssast_recipes.system.words import ShownRecord
 
 COMMANDS = {  # with help in one line
     "pretrain": "an encoder of a folder of your own audio",
@@ -92,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="see ssast COMMAND --help")
     chosen = parser.parse_args(argv)
 
+    logging.setLogRecordFactory(ShownRecord)
     with raising_interrupts():
         try:
             command = import_command(chosen.command)

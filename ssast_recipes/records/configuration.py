@@ -17,6 +17,7 @@ from ssast_recipes.records.hparams import (
     read_hparams,
     read_value,
 )
+from ssast_recipes.records.options import changed_options
 
 # Where a run's data lie, how many may be bad and where it computes is no part of what it computes.
 FOLDER_KEYS = ("data_folder", "manifest_folder", "output_folder", "pretrained_encoder")
@@ -120,7 +121,7 @@ def changed_keys(
     Returns
     -------
     list[str]
-        The top-level keys whose values differ, sorted.
+        The top-level keys whose values differ, and run options that are none, sorted.
 
     Raises
     ------
@@ -141,7 +142,8 @@ def changed_keys(
     ignored = _ALWAYS_IGNORED | ({*_LENGTH_KEYS} if length_may_change else set())
     first = _Configuration(compose(before, source), ignored)
     second = _Configuration(compose(now, "the YAML file"), ignored)
-    return sorted(key for key in first.keys | second.keys if _differ(first, second, key))
+    keys = {key for key in first.keys | second.keys if _differ(first, second, key)}
+    return sorted(keys | changed_options(before, now))
 
 
 class _Configuration:

@@ -1,11 +1,15 @@
 """The overrides of a command line, held against the YAML file that they override."""
 
 import difflib
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from speechbrain.utils.run_opts import HELP_TEXTS
 
-from ssast_recipes.records.hparams import Map, Scalar, compose
+from ssast_recipes.records.hparams import Map, Node, Scalar, compose
+
+_REFERENCE = re.compile(r"<(\w+)[^<>]*>")  # as HyperPyYAML has it
 
 
 def check_overrides(hparams_file: str, overrides: str) -> set[str]:
@@ -56,7 +60,21 @@ def check_overrides(hparams_file: str, overrides: str) -> set[str]:
                 f"--{key} {node.tag} …: the command line can give an object other arguments, "
                 f"not name another one; write it into a copy of {hparams_file}"
             )
+    for key, node in (*written, *given):
+        if found := _find_reference(node, tags):
+            raise ValueError(
+                f"{key}: {node.value} holds {found}, in whose place the value of that key would be "
+                "put; rename it"
+            )
     for key, tag in tags.items():
         if tag == "!PLACEHOLDER" and key not in seen:
             raise ValueError(f"{key} has no value in {hparams_file}; give --{key} …")
     return set(tags)
+
+
+def _find_reference(node: Node, keys: Collection[str]) -> str | None:
+    """What of a plain text HyperPyYAML would take for a reference, wherever the text is used."""
+    if not isinstance(node, Scalar) or node.tag.startswith("!"):
+        return None
+    found = (one[0] for one in _REFERENCE.finditer(node.value) if one[1] in keys)
+    return next(found, None)

@@ -7,7 +7,7 @@ import pydoc
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ssast_recipes.brains.resuming import describe_interruption
 from ssast_recipes.records.configuration import PLACE_KEYS
+from ssast_recipes.records.options import tell_options
 from ssast_recipes.records.overrides import check_overrides
 from ssast_recipes.records.settings import name_experiment, read_settings
 from ssast_recipes.runs.command_line_help import describe_usage, find_hparams_files
@@ -31,6 +32,7 @@ from ssast_recipes.runs.folder import leaving_no_folder
 from ssast_recipes.system.errors import explain
 from ssast_recipes.system.interruption import Interrupted, raising_interrupts, telling_interrupts
 from ssast_recipes.system.machine import check_device
+from ssast_recipes.system.words import ShownRecord
 from ssast_recipes.weights.finding import find_weights
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ def run_experiment(main: Callable[[Sequence[str]], None]) -> None:
     name = Path(program).name
     # Of a full disk, logging and TensorBoard's thread would print a traceback at every line.
     logging.raiseExceptions = False
+    logging.setLogRecordFactory(ShownRecord)
     threading.excepthook = _tell_of_thread
     _quieten_others()
     with raising_interrupts():
@@ -117,7 +120,7 @@ def _tell_of_thread(raised: threading.ExceptHookArgs) -> None:
 
 def _write_to_log(error: Exception, line: str) -> None:
     exc_info = (type(error), error, error.__traceback__)
-    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, line, (), exc_info)
+    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "%s", (line,), exc_info)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)
@@ -178,7 +181,8 @@ def read_experiment(
     in_file = {option: value for option, value in given.items() if option in keys}
     if in_file:
         overrides = f"{overrides}\n{yaml.safe_dump(in_file)}".strip()
-    hparams = _load(hparams_file, overrides)
+    others = {option: value for option, value in given.items() if option not in keys}
+    hparams = _load(hparams_file, overrides, others)
     hparams["record"]["run_options"] = given
     hparams["prepare_only"] = prepares_only
     hparams["record"]["experiment"] = name_experiment(hparams_file)
@@ -215,7 +219,7 @@ def _check_encoder(source: Path) -> None:
     find_weights(source)
 
 
-def _load(hparams_file: str, overrides: str) -> dict[str, Any]:
+def _load(hparams_file: str, overrides: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Builds what the YAML file names; its resolved text goes along, as `configuration`."""
     try:
         with open(hparams_file, encoding="utf-8") as file:
@@ -225,7 +229,7 @@ def _load(hparams_file: str, overrides: str) -> dict[str, Any]:
             hparams = load_hyperpyyaml(file, overrides)
         # As SpeechBrain writes it, which first cuts off the one before.
         made = f"# Generated {date.today()} from:\n# {Path(hparams_file).absolute()}\n"
-        hparams["configuration"] = f"{made}# yamllint disable\n{resolved}"
+        hparams["configuration"] = f"{made}{tell_options(options)}# yamllint disable\n{resolved}"
         return hparams
     except pydoc.ErrorDuringImport as error:  # what a file named in the YAML file raised
         raise error.value from None

@@ -19,7 +19,7 @@ def write_checksums(folder: Path) -> None:
     >>> write_checksums(folder)
     >>> (folder / "SHA256SUMS").read_text()[:8], find_damage(folder)
     ('ba7816bf', None)
-    >>> _ = (folder / "a.txt").write_text("abd")
+    >>> _ = (folder / "a.txt").write_text("abb")
     >>> find_damage(folder)
     'a.txt is not as it was written (its SHA-256 differs)'
     """

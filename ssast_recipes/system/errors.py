@@ -5,6 +5,8 @@ import re
 import sys
 import textwrap
 
+from ssast_recipes.system.words import shown
+
 # What writing to a full disk raises, without the name of the file.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # torch hands on what a loader process raised with its traceback as text, in the same exception.
@@ -73,7 +75,25 @@ def explain(error: BaseException) -> str | None:
         text = f"{where}{error.strerror}{advice}"
     else:
         text = str(error)
-    return textwrap.shorten(text, _MAX_LENGTH, placeholder=" …") or type(error).__name__
+    return shown(textwrap.shorten(text, _MAX_LENGTH, placeholder=" …")) or type(error).__name__
+
+
+def writing_error(error: Exception) -> int | None:
+    """Tells the system's number of an error in writing, whichever library raised it.
+
+    Example
+    -------
+    >>> text = "Error while serializing: I/O error: No space left on device (os error 28)"
+    >>> writing_error(RuntimeError(text)) == errno.ENOSPC
+    True
+    >>> writing_error(RuntimeError("shapes differ"))
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    if found := _RUST.search(str(error)):
+        return int(found[1])
+    is_torch = isinstance(error, RuntimeError) and any(word in str(error) for word in _TORCH)
+    return errno.ENOSPC if is_torch else None
 
 
 def writing_error(error: Exception) -> int | None:

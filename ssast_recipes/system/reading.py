@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-_LARGEST = 2**26  # bytes: an ontology, a run's results, a note take less
+_LARGEST = 2**26  # bytes: results of long runs, an ontology, a list of rejected clips take less
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -49,6 +49,19 @@ def write_csv(path: str | os.PathLike, header: Iterable[str], rows: Iterable[Ite
         writer.writerows(rows)
 
 
+def for_sheet(cell: str) -> str:
+    """Writes a cell of others so that a spreadsheet takes it for text, not for a formula.
+
+    For tables that people open, not for those that are read again here.
+
+    Example
+    -------
+    >>> for_sheet("=HYPERLINK(1)"), for_sheet("dog")
+    ("'=HYPERLINK(1)", 'dog')
+    """
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
 def read_csv(
     path: str | os.PathLike, columns: Sequence[str] = (), types: Mapping[str, Any] | None = None
 ) -> "pandas.DataFrame":

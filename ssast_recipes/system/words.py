@@ -1,6 +1,51 @@
-"""Numbers in words, and in tables."""
+"""Numbers in words, and in tables; words of others, made safe to show."""
 
-from collections.abc import Iterable, Sequence
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+# What moves a terminal's cursor, colours its text, begins lines or turns their direction: control
+# characters, separators of lines, and halves of characters, which UTF-8 cannot hold.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    r"""Escapes what would not be seen of a name or label of others, but do something.
+
+    Example
+    -------
+    >>> print(shown("dog\x1b[2J\nerror: none"), shown("Töne"))
+    dog\x1b[2J\nerror: none Töne
+    """
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class ShownRecord(logging.LogRecord):
+    """A line of a log, in which whatever names of others are told is escaped.
+
+    For `logging.setLogRecordFactory`. Line ends count in a format, and in `Lines`.
+    """
+
+    def getMessage(self) -> str:
+        """The line."""
+        if isinstance(self.args, tuple):
+            self.args = tuple(map(_as_shown, self.args))
+        elif isinstance(self.args, Mapping):
+            self.args = {key: _as_shown(value) for key, value in self.args.items()}
+        return "\n".join(map(shown, super().getMessage().split("\n")))
+
+
+class Lines(str):
+    """Text of several lines, for a log, made of what is escaped already."""
+
+    __slots__ = ()
+
+
+def _as_shown(argument: Any) -> Any:
+    is_text = isinstance(argument, str | os.PathLike | BaseException)
+    return shown(str(argument)) if is_text and not isinstance(argument, Lines) else argument
 
 
 def format_seconds(seconds: float) -> str:
@@ -30,7 +75,7 @@ def format_table(
     head : sequence of str
         Names of the columns; none for lines alone.
     rows : iterable of sequences of str
-        The cells.
+        The cells; what of them would not be seen is escaped.
     layout : str
         One of tabulate's: "simple" has a rule below the head, "plain" has none, "pipe" is Markdown.
     numbers : bool
@@ -51,7 +96,7 @@ def format_table(
     """
     from tabulate import tabulate
 
-    lines = [[*map(str, row)] for row in rows]
+    lines = [[shown(str(cell)) for cell in row] for row in rows]
     if layout == "plain" and head:  # as a line of its own: tabulate sets a head in wider columns
         head, lines = (), [[*head], *lines]
     columns = max(map(len, [head, *lines]))

@@ -48,6 +48,23 @@ def test_rewinding_forgets_what_came_after_a_step(tmp_path):
     assert [path.name for path in tmp_path.glob("metrics*")] == ["metrics.jsonl"]
 
 
+def test_lines_that_are_lost_are_told(tmp_path, caplog):
+    """A checkpoint of step 4 was saved after step 4's line."""
+    log = TrainingLog(tmp_path, tensorboard=False)
+    for step in (1, 2, 3, 4):
+        log.write("train", {"step": step})
+    log.rewind(4)
+    assert not caplog.messages
+    log.path.write_text(log.path.read_text()[: len(log.path.read_text()) // 2 + 3])
+    log.rewind(4)
+    log.path.unlink()
+    log.rewind(4)
+    assert [
+        f"step {step} of the 4 that were" in caplog.messages[i] for i, step in enumerate((2, 0))
+    ]
+    assert len(caplog.messages) == 2
+
+
 def test_rewinding_mends_a_line_that_a_kill_cut_off(tmp_path):
     log = TrainingLog(tmp_path, tensorboard=False)
     for step in (1, 2):

@@ -120,6 +120,10 @@ def copied(finished, tmp_path) -> Callable[[Path], Path]:
         (["--zzzzzzz", "1"], r"--zzzzzzz: .*/pretrain_patch.yaml has no such key; look there"),
         (["--download"], "--download has no value; give one, as in --download null"),
         (["--seed", "2", "--seed", "3"], "--seed is given twice"),
+        (
+            ["--manifest_folder", "/a/<seed>/b"],
+            "manifest_folder: /a/<seed>/b holds <seed>, in whose place",
+        ),
         (["seed"], "'seed' after .*/pretrain_patch.yaml: expected --key value"),
         (["--patch_size", "[16"], r"the command line is not YAML: .* patch_size: \[16 "),
         (
@@ -570,6 +574,14 @@ def test_a_run_whose_values_are_lost_is_not_gone_on_with(tmp_path, text):
     with pytest.raises(ValueError, match=told), run_folder(tmp_path, "lr: 0.1"):
         pass
     assert contents(tmp_path, ".lock") == before
+
+
+def test_a_run_option_that_is_no_key_may_not_change_either(error_of, esc50_options, copied):
+    """`--eval_precision` decides which checkpoint is the best."""
+    folder = copied(PRETRAIN)
+    words = words_of(PRETRAIN, output_folder=folder, num_steps=3, eval_precision="bf16")
+    line = error_of(PRETRAIN, *esc50_options, *words)
+    assert line.startswith(f"output_folder {folder} holds a run with another eval_precision; ")
 
 
 def test_a_kill_at_start_up_leaves_the_values(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ssast_recipes.data.manifest import Clip
-from ssast_recipes.system.words import format_table
+from ssast_recipes.system.words import format_table, shown
 
 MOST_CLASSES = 50  # of which each gets a line
 
@@ -131,7 +131,8 @@ def format_report(
         )
         if absent:
             more = ", …" if absent[3:] else ""
-            without.append(f"{split} has no clip of {', '.join(absent[:3])}{more}")
+            named = ", ".join(map(shown, absent[:3]))
+            without.append(f"{split} has no clip of {named}{more}")
     return "\n".join(lines + _aligned(rows) + without)
 
 

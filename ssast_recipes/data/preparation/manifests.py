@@ -17,6 +17,7 @@ from ssast_recipes.data.preparation.scanning import check_rejected, scan_audio, 
 from ssast_recipes.system.files import sweep_parts, write_text
 from ssast_recipes.system.locking import one_at_a_time
 from ssast_recipes.system.tables import iterate_rows
+from ssast_recipes.system.words import Lines
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ def _write(
     if classes:
         write_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
         files.append("classes.txt")
-    report = format_report(counts, published, classes)
+    report = Lines(format_report(counts, published, classes))
     logger.info("%s, prepared in %s:\n%s", published.name, folder, report)
     if rejected:
         logger.warning(

@@ -106,7 +106,7 @@ def test_weights_of_other_shapes_are_refused_before_they_take_memory(changed, me
 
 @pytest.mark.parametrize(
     "width, message",
-    [(2**14, "is of shape"), (2**24, "architecture.embed_dim is 16777216, not a whole number")],
+    [(2**14, "is of shape"), (2**24, "embed_dim of its geometry is no whole number")],
 )
 def test_a_huge_width_is_refused_before_it_takes_memory(width, message):
     weights = released() | {

@@ -273,7 +273,7 @@ def test_configurations_that_are_refused(tmp_path, keys, value, message):
 def test_what_is_no_configuration(tmp_path, text):
     save(tmp_path)
     (tmp_path / "config.json").write_text(text, encoding="latin-1")
-    with pytest.raises(ValueError, match=r"config\.json(: format is not| is damaged)"):
+    with pytest.raises(ValueError, match=r"config\.json is damaged \("):
         load_model(tmp_path)
 
 
