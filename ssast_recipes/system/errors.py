@@ -96,24 +96,6 @@ def writing_error(error: Exception) -> int | None:
     return errno.ENOSPC if is_torch else None
 
 
-def writing_error(error: Exception) -> int | None:
-    """Tells the system's number of an error in writing, whichever library raised it.
-
-    Example
-    -------
-    >>> text = "Error while serializing: I/O error: No space left on device (os error 28)"
-    >>> writing_error(RuntimeError(text)) == errno.ENOSPC
-    True
-    >>> writing_error(RuntimeError("shapes differ"))
-    """
-    if isinstance(error, OSError):
-        return error.errno
-    if found := _RUST.search(str(error)):
-        return int(found[1])
-    is_torch = isinstance(error, RuntimeError) and any(word in str(error) for word in _TORCH)
-    return errno.ENOSPC if is_torch else None
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
