@@ -40,6 +40,9 @@ def make_model(name: str, **options: Any) -> nn.Module:
         "prefix": lambda: ClassificationModel(encoder, ClassificationHead(48, 3), "prefix"),
         "mean": lambda: ClassificationModel(encoder, ClassificationHead(48, 3)),
         "projection": lambda: ClassificationModel(encoder, ProjectionHead(48, 3), "prefix"),
+        "unpadded": lambda: ClassificationModel(
+            encoder, ClassificationHead(48, 3), "prefix", padding="masked"
+        ),
         "masked": lambda: WeightedSumModel(encoder, ProjectionHead(48, 3)),
         "released": lambda: WeightedSumModel(encoder, ClassificationHead(48, 3), "released"),
     }[name]()

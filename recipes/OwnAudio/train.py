@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import speechbrain as sb
 
+from ssast_recipes.runs.baselines import add_baselines
 from ssast_recipes.runs.command_line import read_experiment, run_experiment
 from ssast_recipes.runs.folder import run_folder
 from ssast_recipes.runs.steps import load_pretrained, make_datasets, prepare, train_and_evaluate
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str]) -> None:
         sb.create_experiment_directory(hparams["output_folder"])
         prepare(hparams, hparams["prepare"])
         datasets = make_datasets(hparams)
+        add_baselines(hparams, datasets)
         load_pretrained(hparams)
         train_and_evaluate(hparams, run_options, datasets)
 

@@ -13,15 +13,27 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssast_recipes.brains.brain import BaseBrain
 from ssast_recipes.brains.evaluation import gather_in_order
+from ssast_recipes.brains.optimising import layer_groups
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.class_weights import balanced_class_weights
+from ssast_recipes.model.drop_path import draw_branch_scales
+from ssast_recipes.model.placement import place_at_random
 from ssast_recipes.model.randomness import ClipGenerator
+from ssast_recipes.objectives.losses import smooth_targets
 from ssast_recipes.objectives.metrics import recalls
 from ssast_recipes.objectives.ranking import multi_hot
 from ssast_recipes.records.predictions import write_predictions
 from ssast_recipes.records.results import write_per_class
 
 logger = logging.getLogger(__name__)
+
+_RANGES = (
+    ("placement", lambda place: place in ("start", "random"), "start or random"),
+    ("label_smoothing", lambda share: 0 <= share < 1, "a share from 0 to below 1"),
+    ("layer_decay", lambda factor: 0 < factor <= 1, "a factor above 0, at most 1"),
+    ("drop_path", lambda rate: 0 <= rate < 1, "a probability from 0 to below 1"),
+    ("head_warmup_steps", lambda steps: steps >= 0, "a number of steps, 0 for none"),
+)
 
 
 class ClassificationBrain(BaseBrain):
@@ -41,6 +53,11 @@ class ClassificationBrain(BaseBrain):
         "further_metrics": {},  # more of (logits, targets) to a scalar, by name, for the record
         "class_metrics": {"recall": recalls},  # the same to [classes], for per_class.csv
         "class_weights": None,  # in the training loss: a list, one a class, or "balanced"
+        "label_smoothing": 0.0,  # in the training loss
+        "layer_decay": 1.0,  # a block's learning rate over that of the block above it
+        "placement": "start",  # "random": in training, short clips stand anywhere
+        "drop_path": 0.0,  # stochastic depth: how often the last block's branches are dropped
+        "head_warmup_steps": 0,  # first steps, in which the classifier alone is trained
     }
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -48,6 +65,10 @@ class ClassificationBrain(BaseBrain):
         self._class_weights: Tensor | None = None
         self._outputs: dict[str, Any] = {}
         self._kept: dict[str, dict[str, Any]] = {}
+        given = vars(self.hparams)
+        for name, is_fit, wanted in _RANGES:
+            if not is_fit(given[name]):
+                raise ValueError(f"{name} is {given[name]}; give {wanted}")
 
     @property
     def metric_name(self) -> str:
@@ -73,12 +94,26 @@ class ClassificationBrain(BaseBrain):
         return torch.tensor([float(weight) for weight in weights])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The encoder at the optimiser's rate, the classifier at `head_lr_factor` times that."""
+        """The encoder at the optimiser's rate, the classifier at `head_lr_factor` times that.
+
+        With `layer_decay`, the encoder's blocks are groups of their own: see `layer_groups`.
+        """
         head = [p for p in self.model.classifier.parameters() if p.requires_grad]
         in_head = set(head)
         body = [p for p in self.model.parameters() if p.requires_grad and p not in in_head]
-        groups = [{"params": body}, {"params": head, "lr_factor": self.hparams.head_lr_factor}]
+        groups = [{"params": body}]
+        if self.hparams.layer_decay != 1:
+            groups = layer_groups(self.model.encoder, body, self.hparams.layer_decay)
+        groups.append({"params": head, "lr_factor": self.hparams.head_lr_factor})
         return [group for group in groups if group["params"]]
+
+    def optimizers_step(self) -> None:
+        """As the base's; in the first `head_warmup_steps`, of the classifier alone."""
+        if self.optimizer_step < self.hparams.head_warmup_steps:
+            # Without gradient, an optimiser passes a weight over: no moments, no weight decay.
+            for parameter in self.model.encoder.parameters():
+                parameter.grad = None
+        super().optimizers_step()
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> Tensor:
         """Maps a batch of clips to logits [batch, classes]."""
@@ -89,19 +124,31 @@ class ClassificationBrain(BaseBrain):
         if stage != Stage.TRAIN:
             return model(front_end.standardise(spectrograms), num_frames)
         generator = ClipGenerator(self.hparams.seed, self.optimizer_step + 1, batch.places)
+        starts = None
+        if self.hparams.placement == "random":
+            spectrograms, starts = place_at_random(spectrograms, num_frames, generator)
         if self.hparams.spec_augment is not None:
             spectrograms = self.hparams.spec_augment(spectrograms, generator)
         spectrograms = front_end.standardise(spectrograms)  # [batch, frames, mel bins]
         if self.hparams.noise_and_roll is not None:
             spectrograms = self.hparams.noise_and_roll(spectrograms, generator)
-        return model(spectrograms, num_frames)
+        more: dict[str, Tensor] = {} if starts is None else {"starts": starts}  # [batch]
+        if self.hparams.drop_path:
+            depth, rate = len(self.model.encoder.blocks), self.hparams.drop_path
+            more["branch_scales"] = draw_branch_scales(generator, depth, rate)
+        return model(spectrograms, num_frames, **more)
 
     def compute_objectives(self, outputs: Tensor, batch: ClipBatch, stage: Stage) -> Tensor:
-        """The loss of logits [batch, classes], in 32-bit; in training, weighted by class."""
+        """The loss of logits [batch, classes], in 32-bit.
+
+        In training weighted by class, and of smoothed labels, if the YAML file says so.
+        """
         logits, targets = outputs.float(), batch.targets
         self.metrics = {}
         if stage == Stage.TRAIN:
             self.metrics = {self.metric_name: self.hparams.metric(logits.detach(), targets)}
+            if self.hparams.label_smoothing:
+                targets = smooth_targets(targets, logits.shape[1], self.hparams.label_smoothing)
             if self._class_weights is not None:
                 # torch would divide by the batch's own weights: no two batches would count alike.
                 options = {"weight": self._class_weights, "reduction": "none"}

@@ -52,6 +52,47 @@ def make_optimizer(
     return optimizer
 
 
+def layer_groups(
+    encoder: nn.Module, parameters: Sequence[nn.Parameter], decay: float
+) -> list[dict[str, Any]]:
+    """Groups parameters by depth, the deeper with a higher learning rate (BEiT, Bao et al., 2022).
+
+    Arguments
+    ---------
+    encoder : AudioSpectrogramTransformer
+        What has the `blocks`, its final `norm` and, below them, the patch embedding.
+    parameters : sequence of nn.Parameter
+        Those to be trained, of the encoder and of what stands on it.
+    decay : float
+        A block's learning rate over that of the block above it. The last block's is `decay` times
+        that of what stands on the encoder, which is the optimiser's, as the final norm's is.
+
+    Returns
+    -------
+    list of dict
+        `params` and `lr_factor`, from the patch embedding up.
+
+    Example
+    -------
+    >>> from ssast_recipes.model.builders import ast_encoder
+    >>> encoder = ast_encoder("tiny", depth=2, target_length=32)
+    >>> groups = layer_groups(encoder, list(encoder.parameters()), decay=0.5)
+    >>> [(group["lr_factor"], len(group["params"])) for group in groups]
+    [(0.125, 6), (0.25, 12), (0.5, 12), (1.0, 2)]
+    """
+    top = len(encoder.blocks) + 1
+    layer_of = dict.fromkeys(encoder.parameters(), 0)
+    layer_of |= dict.fromkeys(encoder.norm.parameters(), top)
+    for index, block in enumerate(encoder.blocks, 1):
+        layer_of |= dict.fromkeys(block.parameters(), index)
+    groups: list[dict[str, Any]] = [
+        {"params": [], "lr_factor": decay ** (top - layer)} for layer in range(top + 1)
+    ]
+    for parameter in parameters:
+        groups[layer_of.get(parameter, top)]["params"].append(parameter)
+    return groups
+
+
 def fused_option(opt_class: Callable[..., Optimizer], device_type: str) -> dict[str, bool]:
     """On a GPU, one kernel a step in place of several a parameter, if the optimiser has it."""
     given = getattr(opt_class, "keywords", {})  # of a partial

@@ -7,12 +7,16 @@ import shlex
 from pathlib import Path
 
 from ssast_recipes.records.hparams_text import write_hparams
-from ssast_recipes.runs.own.finetuning import plan_finetuning
+from ssast_recipes.records.run import Run
+from ssast_recipes.runs.own.comparison import compare, comparison_jobs, has_begun
+from ssast_recipes.runs.own.finetuning import SCRATCH, plan_finetuning
+from ssast_recipes.runs.own.outcome import tell_outcome
 from ssast_recipes.runs.own.plans import name_after, positive_integer
 from ssast_recipes.runs.own.request import (
     is_planned,
     keep_request,
     own_command,
+    read_request,
     run_own,
 )
 from ssast_recipes.runs.recipes import recipe_folder
@@ -21,28 +25,62 @@ from ssast_recipes.system.machine import check_device
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.commands.main`."""
-    parser.add_argument("encoder", metavar="ENCODER", help="run folder, model folder, or Hub name")
+    parser.add_argument(
+        "encoder",
+        metavar="ENCODER",
+        help="run folder, model folder, or Hub name; none: from scratch",
+    )
     parser.add_argument(
         "labels", type=Path, metavar="LABELS", help="folder of class folders, or CSV path,label"
     )
-    parser.add_argument("--epochs", type=positive_integer, help="default: 25, or more of few files")
+    parser.add_argument(
+        "--epochs", type=positive_integer, help="default: by labels and encoder; see the plan"
+    )
     parser.add_argument("--output", type=Path, help="default: results/finetune/NAME, after LABELS")
     parser.add_argument("--device", help="cpu, cuda; default: a GPU if there is one")
     parser.add_argument("--plan", action="store_true", help="write the YAML file and stop there")
+    parser.add_argument(
+        "--compare", action="store_true", help="also trains from scratch; both by several seeds"
+    )
+    parser.add_argument(
+        "--seeds", type=positive_integer, help="with --compare: how many; default: 3"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Looks at encoder and labels, writes `finetune.yaml`, trains, tests and reports."""
-    from ssast_recipes.data.preparation.labelled_files import read_labelled_files
-
+    encoder = arguments.encoder
+    if arguments.compare and encoder == SCRATCH:
+        raise ValueError("--compare needs an encoder to compare with training from scratch")
+    if arguments.seeds and not arguments.compare:
+        raise ValueError("--seeds goes with --compare")
     check_device(arguments.device)
     labels = arguments.labels.absolute()
-    output = (
-        arguments.output or Path("results/finetune") / Path(name_after(labels)).stem
-    ).absolute()
+    kind = "compare" if arguments.compare else "finetune"
+    output = (arguments.output or Path("results", kind, Path(name_after(labels)).stem)).absolute()
     hparams_file = output / "finetune.yaml"
-    encoder = arguments.encoder
-    encoder = str(Path(encoder).absolute()) if Path(encoder).exists() else encoder
+    if encoder != SCRATCH and Path(encoder).exists():
+        encoder = str(Path(encoder).absolute())
+    _plan(arguments, encoder, labels, hparams_file)
+    if arguments.compare:
+        _compare(arguments, hparams_file)
+        return
+    if arguments.plan:
+        command = shlex.join(own_command(hparams_file, arguments.device))
+        print(f"To run it: {command}")
+        return
+    run_own(hparams_file, arguments.device)
+    print(f"\n{tell_outcome({'this classifier': [Run(output).results]})}\n")
+    print(
+        f"The classifier: {output / 'model'}; class by class: {output / 'per_class.csv'}. To use "
+        f"it:\nssast classify {output} FILES…"
+    )
+
+
+def _plan(arguments: argparse.Namespace, encoder: str, labels: Path, hparams_file: Path) -> None:
+    """Writes the YAML file, unless it is there for the same request."""
+    from ssast_recipes.data.preparation.labelled_files import read_labelled_files
+
     files = read_labelled_files(labels)
     classes = sorted({label for file in files for label in file.labels})
     request = {
@@ -54,18 +92,28 @@ def run(arguments: argparse.Namespace) -> None:
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     if is_planned(hparams_file, request, digest):
         print(f"Going on with {hparams_file}, as it stands", flush=True)
-    else:
-        name, values = plan_finetuning(request, files, output, arguments.device)
-        source = recipe_folder("OwnAudio") / "hparams" / name
-        write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
-        keep_request(hparams_file, request, digest)
-        print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
-    if arguments.plan:
-        command = shlex.join(own_command(hparams_file, arguments.device))
-        print(f"To run it: {command}")
         return
-    run_own(hparams_file, arguments.device)
-    print(
-        f"The classifier: {output / 'model'}; class by class: {output / 'per_class.csv'}. To use "
-        f"it:\nssast classify {output} FILES…"
-    )
+    if has_begun(hparams_file):
+        before = read_request(hparams_file)
+        keys = [key for key in request if before.get(key) != request[key]] or ["files"]
+        raise ValueError(
+            f"{hparams_file.parent} holds a comparison begun with other {', '.join(keys)}; choose "
+            "another --output"
+        )
+    output = hparams_file.parent
+    name, values = plan_finetuning(request, files, output, arguments.device)
+    source = recipe_folder("OwnAudio") / "hparams" / name
+    write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
+    keep_request(hparams_file, request, digest)
+    print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
+
+
+def _compare(arguments: argparse.Namespace, hparams_file: Path) -> None:
+    seeds, device = arguments.seeds or 3, arguments.device
+    if arguments.plan:
+        for jobs in comparison_jobs(hparams_file, seeds, device).values():
+            for job in jobs:
+                print(f"To run {job.name}: {shlex.join(job.command)}")
+        return
+    table, file = compare(hparams_file, seeds, device)
+    print(f"\n{table}\n\nwritten to {file}; the runs are beside it")

@@ -9,6 +9,7 @@ from .builders import size_options as size_options
 from .classifiers import ClassificationModel as ClassificationModel
 from .classifiers import WeightedSumModel as WeightedSumModel
 from .classifiers import keep_from_training as keep_from_training
+from .drop_path import draw_branch_scales as draw_branch_scales
 from .encoder import AudioSpectrogramTransformer as AudioSpectrogramTransformer
 from .encoder import EncoderOutput as EncoderOutput
 from .encoder import check_geometry as check_geometry
@@ -40,6 +41,7 @@ from .patches import select_patches as select_patches
 from .patches import standardise_patches as standardise_patches
 from .patches import unpatchify as unpatchify
 from .patches import unstandardise_patches as unstandardise_patches
+from .placement import place_at_random as place_at_random
 from .randomness import ClipGenerator as ClipGenerator
 from .randomness import philox as philox
 from .transformer import FeedForward as FeedForward

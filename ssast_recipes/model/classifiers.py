@@ -21,11 +21,14 @@ class ClassificationModel(nn.Module):
         supervised AST does.
     freeze_encoder : bool
         Train the classifier alone: a linear probe.
+    padding : str
+        What is done with the padding behind a clip's end. "released": it is like sound. "masked":
+        the attention does not see it, and the mean is over the clip's own patches.
 
     Raises
     ------
     ValueError
-        If the pooling is unknown.
+        If the pooling or the padding is unknown.
 
     Example
     -------
@@ -43,29 +46,75 @@ class ClassificationModel(nn.Module):
         classifier: nn.Module,
         pooling: str = "mean",
         freeze_encoder: bool = False,
+        padding: str = "released",
     ):
         super().__init__()
+        _check_padding(padding)
         if pooling not in ("mean", "prefix"):
             raise ValueError(f"pooling is mean or prefix, not {pooling!r}")
         self.encoder = encoder
         self.classifier = classifier
-        self.pooling = pooling
+        self.pooling, self.padding = pooling, padding
         self.freeze_encoder = freeze_encoder
         keep_from_training(encoder, freeze_encoder)
 
-    def embed(self, spectrograms: Tensor) -> Tensor:
-        """Maps spectrograms [batch, frames, mel bins] to clip embeddings [batch, width]."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
-            output = self.encoder(spectrograms)
-        tokens = output.patch_tokens if self.pooling == "mean" else output.prefix_tokens
-        return tokens.mean(dim=1)
+    def embed(
+        self,
+        spectrograms: Tensor,
+        num_frames: Tensor | None = None,
+        branch_scales: Tensor | None = None,
+        starts: Tensor | None = None,
+    ) -> Tensor:
+        """Makes clip embeddings; arguments as of `WeightedSumModel.embed`.
 
-    def forward(self, spectrograms: Tensor, num_frames: Tensor | None = None) -> Tensor:
+        Returns
+        -------
+        Tensor
+            [batch, width].
+
+        Raises
+        ------
+        ValueError
+            If padding is to be masked, but the lengths are missing.
+        """
+        within = _own_patches(self, num_frames, starts)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
+            output = self.encoder(spectrograms, visible_patches=within, branch_scales=branch_scales)
+        if self.pooling == "prefix":
+            return output.prefix_tokens.mean(dim=1)
+        if within is None:
+            return output.patch_tokens.mean(dim=1)
+        return mean_within(output.patch_tokens, within)
+
+    def forward(
+        self,
+        spectrograms: Tensor,
+        num_frames: Tensor | None = None,
+        branch_scales: Tensor | None = None,
+        starts: Tensor | None = None,
+    ) -> Tensor:
         """Maps spectrograms [batch, frames, mel bins] to logits [batch, classes].
 
-        The clips' lengths [batch] are for models that mask padding: here it is like sound.
+        The clips' lengths in frames, [batch], are needed where padding is masked.
         """
-        return self.classifier(self.embed(spectrograms))
+        return self.classifier(self.embed(spectrograms, num_frames, branch_scales, starts))
+
+
+def _check_padding(padding: str) -> None:
+    if padding not in ("masked", "released"):
+        raise ValueError(f"padding is masked or released, not {padding!r}")
+
+
+def _own_patches(
+    model: nn.Module, num_frames: Tensor | None, starts: Tensor | None
+) -> Tensor | None:
+    """The patches within the clips, [batch, patches] bool, if a model masks the padding."""
+    if model.padding != "masked":
+        return None
+    if num_frames is None:
+        raise ValueError("masking padding needs num_frames, the clips' lengths")
+    encoder = model.encoder
+    return patches_within(num_frames, encoder.grid_size, encoder.patch_stride, starts)
 
 
 def keep_from_training(encoder: AudioSpectrogramTransformer, whole: bool) -> None:
@@ -141,8 +190,7 @@ class WeightedSumModel(nn.Module):
         freeze_encoder: bool = False,
     ):
         super().__init__()
-        if padding not in ("masked", "released"):
-            raise ValueError(f"padding is masked or released, not {padding!r}")
+        _check_padding(padding)
         self.encoder = encoder
         self.classifier = classifier
         self.padding = padding
@@ -152,7 +200,13 @@ class WeightedSumModel(nn.Module):
         # It comes after what is summed, so it gets no gradient either.
         encoder.norm.requires_grad_(False)
 
-    def embed(self, spectrograms: Tensor, num_frames: Tensor | None = None) -> Tensor:
+    def embed(
+        self,
+        spectrograms: Tensor,
+        num_frames: Tensor | None = None,
+        branch_scales: Tensor | None = None,
+        starts: Tensor | None = None,
+    ) -> Tensor:
         """Makes clip embeddings.
 
         Arguments
@@ -161,6 +215,11 @@ class WeightedSumModel(nn.Module):
             Standardised spectrograms, [batch, frames, mel bins].
         num_frames : Tensor, optional
             The clips' lengths in frames, [batch] integers; longer ones are cut at `frames`.
+        branch_scales : Tensor, optional
+            For stochastic depth, [batch, blocks, 2]: see `draw_branch_scales`.
+        starts : Tensor, optional
+            The frames at which the clips begin, [batch] integers, where padding is masked; by
+            default 0. See `place_at_random`.
 
         Returns
         -------
@@ -172,22 +231,28 @@ class WeightedSumModel(nn.Module):
         ValueError
             If padding is to be masked, but the lengths are missing.
         """
-        within = None
-        if self.padding == "masked":
-            if num_frames is None:
-                raise ValueError("masking padding needs num_frames, the clips' lengths")
-            grid_size, patch_stride = self.encoder.grid_size, self.encoder.patch_stride
-            within = patches_within(num_frames, grid_size, patch_stride)  # [batch, patches]
+        within = _own_patches(self, num_frames, starts)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
-            output = self.encoder(spectrograms, return_hidden_states=True, visible_patches=within)
+            output = self.encoder(
+                spectrograms,
+                return_hidden_states=True,
+                visible_patches=within,
+                branch_scales=branch_scales,
+            )
             # Sum and mean commute; after the mean, the layers are small.
             layers = torch.stack([_mean(state, within) for state in output.hidden_states], dim=1)
         weights = self.layer_scores.softmax(dim=0)  # [layers]
         return (weights.unsqueeze(1) * layers).sum(dim=1)  # [batch, layers, width] -> width
 
-    def forward(self, spectrograms: Tensor, num_frames: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        spectrograms: Tensor,
+        num_frames: Tensor | None = None,
+        branch_scales: Tensor | None = None,
+        starts: Tensor | None = None,
+    ) -> Tensor:
         """Maps spectrograms [batch, frames, mel bins] and lengths to logits [batch, classes]."""
-        return self.classifier(self.embed(spectrograms, num_frames))
+        return self.classifier(self.embed(spectrograms, num_frames, branch_scales, starts))
 
 
 def _mean(tokens: Tensor, within: Tensor | None) -> Tensor:

@@ -124,6 +124,7 @@ class AudioSpectrogramTransformer(nn.Module):
         return_hidden_states: bool = False,
         visible_patches: Tensor | None = None,
         kept_patches: Tensor | None = None,
+        branch_scales: Tensor | None = None,
     ) -> EncoderOutput:
         """Encodes a batch of spectrograms.
 
@@ -141,6 +142,9 @@ class AudioSpectrogramTransformer(nn.Module):
         kept_patches : Tensor, optional
             The patches that go through the blocks, [batch, kept], int64, each at its own position;
             the others are dropped, and cost nothing. By default all are kept.
+        branch_scales : Tensor, optional
+            What the two branches of each block are multiplied by, [batch, blocks, 2], such as
+            `draw_branch_scales` gives for stochastic depth; by default by 1.
 
         Returns
         -------
@@ -173,11 +177,12 @@ class AudioSpectrogramTransformer(nn.Module):
             visible = pad(visible, (NUM_PREFIX_TOKENS, 0), value=True)
 
         hidden_states = []
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
+            scales = None if branch_scales is None else branch_scales[:, index]  # [batch, 2]
             if self.activation_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, visible, use_reentrant=False)
+                tokens = checkpoint(block, tokens, visible, scales, use_reentrant=False)
             else:
-                tokens = block(tokens, visible)
+                tokens = block(tokens, visible, scales)
             if return_hidden_states:
                 hidden_states.append(tokens)
         tokens = self.norm(tokens)

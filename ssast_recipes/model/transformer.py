@@ -95,13 +95,20 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(embed_dim, eps=1e-6)
         self.mlp = FeedForward(embed_dim, int(embed_dim * mlp_ratio))
 
-    def forward(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, visible: Tensor | None = None, scales: Tensor | None = None
+    ) -> Tensor:
         """Maps tokens [batch, tokens, width] to tokens of the same shape.
 
         `visible` [batch, tokens] bool says which of them are attended to; by default all are.
+        `scales` [batch, 2] multiply what attention and feed-forward network add, by default by 1.
         """
-        tokens = tokens + self.attention(self.norm1(tokens), visible)
-        return tokens + self.mlp(self.norm2(tokens))
+        if scales is None:
+            tokens = tokens + self.attention(self.norm1(tokens), visible)
+            return tokens + self.mlp(self.norm2(tokens))
+        of_attention, of_mlp = scales.to(tokens.dtype)[:, :, None, None].unbind(dim=1)
+        tokens = tokens + of_attention * self.attention(self.norm1(tokens), visible)
+        return tokens + of_mlp * self.mlp(self.norm2(tokens))
 
 
 def draw_weights(module: nn.Module, tokens: Iterable[nn.Parameter]) -> None:

@@ -1,8 +1,11 @@
+from .baselines import chance_scores as chance_scores
+from .baselines import log_mel_features as log_mel_features
 from .losses import constant_patches as constant_patches
 from .losses import info_nce_loss as info_nce_loss
 from .losses import masked_mean as masked_mean
 from .losses import masked_reconstruction_loss as masked_reconstruction_loss
 from .losses import similarity_matrix as similarity_matrix
+from .losses import smooth_targets as smooth_targets
 from .metrics import accuracy as accuracy
 from .metrics import d_prime as d_prime
 from .metrics import found_patches as found_patches

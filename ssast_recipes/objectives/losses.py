@@ -131,6 +131,38 @@ def masked_reconstruction_loss(predictions: Tensor, targets: Tensor) -> Tensor:
         return F.mse_loss(predictions.float(), targets.detach().float())
 
 
+def smooth_targets(targets: Tensor, num_classes: int, smoothing: float) -> Tensor:
+    """Makes targets of a loss less certain: label smoothing (Szegedy et al., CVPR 2016).
+
+    Arguments
+    ---------
+    targets : Tensor
+        Class indices, [clips], int64, for cross-entropy; or one target a class, [clips, classes],
+        each for itself, as binary cross-entropy takes them.
+    num_classes : int
+        Number of classes.
+    smoothing : float
+        The share that goes to the others, in [0, 1): of an index, evenly to all classes, as
+        torch's `label_smoothing` does; of one target a class, to its even odds of a half.
+
+    Returns
+    -------
+    Tensor
+        [clips, classes] float32.
+
+    Example
+    -------
+    >>> smooth_targets(torch.tensor([1]), num_classes=2, smoothing=0.2)
+    tensor([[0.1000, 0.9000]])
+    >>> smooth_targets(torch.tensor([[1.0, 1.0, 0.0]]), num_classes=3, smoothing=0.2)
+    tensor([[0.9000, 0.9000, 0.1000]])
+    """
+    odds = 0.5
+    if targets.ndim == 1:
+        targets, odds = F.one_hot(targets, num_classes), 1 / num_classes
+    return (1 - smoothing) * targets.float() + smoothing * odds
+
+
 def constant_patches(patches: Tensor) -> Tensor:
     """Tells which patches hold one value only: padding and digital silence.
 

@@ -44,17 +44,24 @@ def nearest_neighbour_scores(
     return ((1 + nearest).unsqueeze(2) * votes).sum(dim=1)
 
 
-def linear_scores(known: Tensor, targets: Tensor, asked: Tensor) -> Tensor:
+def linear_scores(
+    known: Tensor,
+    targets: Tensor,
+    asked: Tensor,
+    valid: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Scores classes by ridge regression on the embeddings: a linear probe in closed form.
 
-    The penalty is the one of `PENALTIES` with the least squared error when each known clip is
-    left out in turn, for which no regression has to be repeated (Hastie, Tibshirani, Friedman:
-    *The Elements of Statistical Learning*, 7.10).
+    The penalty is the one of `PENALTIES` with the least squared error on validation clips or,
+    without these, when each known clip is left out in turn, for which no regression has to be
+    repeated (Hastie, Tibshirani, Friedman: *The Elements of Statistical Learning*, 7.10).
 
     Arguments
     ---------
     known, targets, asked
         As for `nearest_neighbour_scores`.
+    valid : tuple[Tensor, Tensor], optional
+        Embeddings and targets of validation clips.
 
     Returns
     -------
@@ -68,6 +75,7 @@ def linear_scores(known: Tensor, targets: Tensor, asked: Tensor) -> Tensor:
     >>> linear_scores(known, targets, known).argmax(dim=1)
     tensor([0, 0, 1, 1])
     """
+    judged = None if valid is None else _standardise(known, valid[0])[1]
     known, asked = _standardise(known, asked)
     targets = targets.double()
     mean = targets.mean(dim=0)
@@ -76,14 +84,16 @@ def linear_scores(known: Tensor, targets: Tensor, asked: Tensor) -> Tensor:
     scores, least = torch.zeros(len(asked), targets.shape[1]), float("inf")
     for penalty in PENALTIES:
         shrunk = singular**2 / (singular**2 + penalty * len(known))
-        fitted = left @ (shrunk.unsqueeze(1) * projected)
-        # The mean, too, is fitted to the clip that is left out.
-        leverage = (left**2 @ shrunk + 1 / len(known)).clamp(max=1 - 1e-9)
-        errors = (targets - mean - fitted) / (1 - leverage).unsqueeze(1)
+        weights = right.T @ ((shrunk / singular.clamp(min=1e-12)).unsqueeze(1) * projected)
+        if judged is not None:
+            errors = valid[1].double() - mean - judged @ weights
+        else:
+            fitted = left @ (shrunk.unsqueeze(1) * projected)
+            # The mean, too, is fitted to the clip that is left out.
+            leverage = (left**2 @ shrunk + 1 / len(known)).clamp(max=1 - 1e-9)
+            errors = (targets - mean - fitted) / (1 - leverage).unsqueeze(1)
         if (error := errors.square().mean().item()) < least:
-            least = error
-            weights = right.T @ ((shrunk / singular.clamp(min=1e-12)).unsqueeze(1) * projected)
-            scores = asked @ weights + mean
+            least, scores = error, asked @ weights + mean
     return scores
 
 

@@ -135,7 +135,7 @@ def _model(config: ModelConfig) -> str:
     }
     if config.classifier is not None:
         how = config.classifier
-        option = how.pooling or how.padding
+        option = ", ".join(filter(None, [how.pooling, how.padding and f"padding {how.padding}"]))
         rows["classifier"] = f"{how.model} ({option}), {how.head}"
     return "\n".join(
         ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]

@@ -96,7 +96,8 @@ def export_huggingface(source: str | Path, folder: str | Path) -> list[str]:
 
 def _has_their_classifier(config: ModelConfig) -> bool:
     how = config.classifier
-    return how is not None and (how.pooling, how.head) == ("prefix", "ClassificationHead")
+    wanted = ("prefix", None, "ClassificationHead")  # without masked padding
+    return how is not None and (how.pooling, how.padding, how.head) == wanted
 
 
 def _left_out(config: ModelConfig) -> list[str]:
@@ -111,6 +112,10 @@ def _left_out(config: ModelConfig) -> list[str]:
             "ASTForAudioClassification, which puts norm and linear layer on the mean of the two "
             "prefix tokens; the encoder alone went."
         )
+        if how.model == "ClassificationModel" and how.padding == "masked":
+            left_out.append(
+                "The masking of padding: Hugging Face's AST attends to what is behind a clip's end."
+            )
     return left_out
 
 

@@ -10,6 +10,7 @@ from ssast_recipes.objectives.losses import (
     info_nce_loss,
     masked_reconstruction_loss,
     similarity_matrix,
+    smooth_targets,
 )
 
 AXES = ["targets", "predictions"]
@@ -172,3 +173,23 @@ def test_constant_patches_hold_one_value(device):
     patches[1, 3] = 0.5
     patches[1, 3, 7] = 0.5001
     assert constant_patches(patches).nonzero().tolist() == [[0, 1], [1, 0], [1, 4]]
+
+
+# ---- label smoothing
+
+
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 1.0, 2.0, 3.0])])
+def test_smoothed_indices_are_torchs_label_smoothing(weight):
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 3, 3, 1])
+    smoothed = smooth_targets(labels, 4, 0.1)
+    options = {"weight": weight, "reduction": "none"}
+    torch.testing.assert_close(
+        torch.nn.functional.cross_entropy(logits, smoothed, **options),
+        torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1, **options),
+    )
+
+
+def test_smoothed_labels_of_several_are_each_less_certain():
+    smoothed = smooth_targets(torch.tensor([[1.0, 0.0, 1.0]]), 3, 0.3)
+    assert smoothed.tolist() == [pytest.approx([0.85, 0.15, 0.85])]

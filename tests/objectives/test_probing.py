@@ -66,6 +66,23 @@ def test_the_linear_probe_is_ridge_regression_chosen_by_leaving_one_out(embeddin
     torch.testing.assert_close(linear_scores(known, targets, asked), expected)
 
 
+def test_validation_chooses_the_penalty(embeddings):
+    known, targets, asked = embeddings
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(30) % 3
+    valid = known + 20 * torch.randn(30, 6, generator=generator)  # which asks for a strong penalty
+    scaler = StandardScaler().fit(known)
+    inputs, truth = scaler.transform(known), targets.double().numpy()
+    models = [Ridge(alpha=p * len(known)).fit(inputs, truth) for p in PENALTIES]
+    judged, wanted = scaler.transform(valid), torch.eye(3)[labels].double().numpy()
+    errors = [((model.predict(judged) - wanted) ** 2).mean() for model in models]
+    best = models[errors.index(min(errors))]
+    found = linear_scores(known, targets, asked, (valid, torch.eye(3)[labels]))
+    expected = torch.from_numpy(best.predict(scaler.transform(asked)))
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, linear_scores(known, targets, asked))
+
+
 def test_the_linear_probe_bears_more_dimensions_than_clips_and_constant_ones():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(12) % 2

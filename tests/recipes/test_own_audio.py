@@ -24,6 +24,7 @@ from ssast_recipes.data.preparation.labelled_files import (
 )
 from ssast_recipes.data.preparation.own_audio import prepare_labelled, prepare_unlabelled
 from ssast_recipes.data.synthetic.sounds import FAMILIES, make_sound
+from ssast_recipes.runs.own import comparison
 from ssast_recipes.runs.own.plans import choose_batch, choose_steps, choose_target_length
 from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES
@@ -142,9 +143,56 @@ def test_labels_make_a_classifier(pretrained, corpus, labels, tmp_path, capsys, 
     classes = sorted([*NAMES, *(["even"] if kind == "several" else [])])
     with open(output / "per_class.csv", newline="") as file:
         assert {row["class"] for row in csv.DictReader(file)} == set(classes)
+    assert 0 < results["baselines"]["chance"] <= results["baselines"]["log_mel_ridge"] <= 1
+    table = said[said.index(f"{results['metric']} in %, 6 test files") :]
+    for value in (*results["baselines"].values(), results["value"]["best"]):
+        assert f" {100 * value:.1f}" in table
+    loses = results["value"]["best"] <= results["baselines"]["log_mel_ridge"]
+    assert ("Warning: this classifier is not better than ridge regression" in table) == loses
+    # A validation of three files chooses nothing.
+    assert results["steps"]["best"] == results["steps"]["last"]
     classifier = AudioClassifier.from_pretrained(output)
     found = classifier.classify_file(corpus / NAMES[0] / "0.wav", top_k=2)
     assert set(found.labels) <= set(classes) and f"ssast classify {output}" in said
+
+
+def test_from_scratch_and_compared(pretrained, labels, tmp_path, monkeypatch, capsys):
+    """The same plan without an encoder; and both, by two seeds, side by side."""
+    monkeypatch.chdir(tmp_path)
+    table = labels()
+    assert main(["finetune", "none", str(table), "--epochs", "1", "--output", "scratch"]) == 0
+    run = json.loads((Path("scratch") / "results.json").read_text())
+    assert run["pretrained_from"] is None and "baselines" in run
+    assert "from scratch, 128 wide, 4 blocks, patches of 128 mel bins x 2 frames" in (
+        capsys.readouterr().out
+    )
+    monkeypatch.setattr(comparison, "run_jobs", run_small_jobs)
+    words = ["finetune", str(tmp_path / "pretrained"), str(table), "--epochs", "1", "--compare"]
+    assert main([*words, "--seeds", "2"]) == 0
+    said = capsys.readouterr().out
+    folder = tmp_path / "results" / "compare" / "labels"
+    kept = json.loads((folder / "compare.json").read_text())
+    assert kept["seeds"] == [1, 2] and len(kept["rows"]["pretrained"]["values"]) == 2
+    assert list(kept["rows"]) == ["chance", "log_mel_ridge", "from scratch", "pretrained"]
+    for row in kept["rows"].values():
+        assert f"{100 * row['mean']:.1f} ± {100 * row['standard_deviation']:.1f}" in said
+    for kind in ("scratch", "pretrained"):
+        for seed in (1, 2):
+            one = json.loads((folder / kind / f"seed{seed}" / "results.json").read_text())
+            assert one["seed"] == seed and (one["pretrained_from"] is None) == (kind == "scratch")
+    # Other labels are another comparison.
+    table.write_text(table.read_text().replace(f",{NAMES[0]}", ",other"))
+    assert main(words) == 1
+    assert "holds a comparison begun with other classes; choose" in capsys.readouterr().err
+    assert main(["finetune", "none", str(table), "--compare"]) == 1
+    assert "--compare needs an encoder" in capsys.readouterr().err
+
+
+def run_small_jobs(jobs, num_processes, title):
+    """Stands in for the processes of a comparison."""
+    for job in jobs:
+        words = [*job.command[3:], *(f"--{key}={value}" for key, value in SMALL.items())]
+        run_small.recipe("OwnAudio", Path(job.command[2]), *words)
 
 
 def test_the_three_commands_of_the_readme(corpus, tmp_path, monkeypatch, in_process, capsys):
@@ -163,7 +211,7 @@ def test_the_three_commands_of_the_readme(corpus, tmp_path, monkeypatch, in_proc
     monkeypatch.chdir(tmp_path)
     run_small.more = {
         "pretrain.yaml": {"num_steps": 4, "valid_interval": 2, "warmup_steps": 1},
-        "finetune.yaml": {"number_of_epochs": 1},
+        "finetune.yaml": {"num_steps": 2, "warmup_steps": 1},
     }
     for command in commands:
         assert main(command.split()[1:]) == 0
@@ -235,7 +283,7 @@ def test_every_file_runs_by_hand(run_recipe, corpus, labels, tmp_path, name):
     else:
         several = name == "finetune_multi"
         options |= {"data_folder": labels(several), "num_classes": 4 if several else 3}
-        options |= {"number_of_epochs": 1}
+        options |= {"num_steps": 2, "valid_interval": 1, "warmup_steps": 1}
     words = [word for key, value in options.items() for word in (f"--{key}", value)]
     run = run_recipe("OwnAudio", HPARAMS / f"{name}.yaml", *words)
     assert run.results["dataset"] == ("Töne" if name == "pretrain" else "labels")

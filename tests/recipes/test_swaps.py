@@ -491,6 +491,39 @@ def assert_loss_is_bce(done: Run) -> None:
         torch.testing.assert_close(seen.loss, loss)
 
 
+@block("What helps small encoders with few labels")
+def test_what_helps_with_few_labels(block, run, pretrained):
+    values = {"num_steps": 3, "head_warmup_steps": 2, "valid_interval": 0, "lr": 0.15}
+    done = run(block, pretrained_encoder=pretrained.folder, **values)
+    rates = [record["learning_rate"] for record in done.log("train")]
+    lowest = 0.15 * 0.75**2  # of the patch embedding, below one block
+    assert rates == pytest.approx([lowest * step / 150 for step in (1, 2, 3)])
+    outputs = done.batches(Stage.TRAIN)[0]
+    expected = torch.nn.functional.cross_entropy(
+        outputs.outputs.float(), outputs.batch.targets, label_smoothing=0.1
+    )
+    assert outputs.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    state = done.brain.optimizer.state[done.brain.model.encoder.class_token]
+    assert state["step"].item() == 1  # the third step alone
+    assert done.brain.hparams.drop_path == 0.1
+
+
+@block("Padding is not heard")
+def test_padding_is_not_heard(block, run):
+    done = run(block, target_length=96)
+    assert done.brain.hparams.noise_and_roll.max_shift == 0
+    model, front_end = done.brain.model.eval(), done.brain.front_end
+    batch = done.batches(Stage.TEST)[-1].batch
+    spectrograms = front_end(batch.waveforms, batch.num_samples)
+    frames = front_end.filterbank.num_frames(batch.num_samples)
+    changed = spectrograms.clone()
+    for clip, length in enumerate(frames.tolist()):
+        changed[clip, -(-length // 16) * 16 :] = 3.0
+    assert not changed.equal(spectrograms)
+    with torch.no_grad():
+        torch.testing.assert_close(model(changed, frames), model(spectrograms, frames))
+
+
 @block("Several labels a clip")
 def test_several_labels(block, run):
     done = run(block)

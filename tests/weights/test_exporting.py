@@ -128,6 +128,14 @@ def test_a_classifier_that_theirs_is_not_stays_behind(tmp_path, name, how):
     assert not any("classifier" in name for name in load_file(folder / "model.safetensors"))
 
 
+def test_masked_padding_stays_behind(tmp_path):
+    source, folder = save(tmp_path / "ours", make_model("unpadded")), tmp_path / "theirs"
+    _, classifier, padding = export_huggingface(source, folder)
+    assert "the encoder alone went" in classifier
+    assert padding.startswith("The masking of padding: ") and "\n" not in padding
+    assert padding in (folder / "README.md").read_text()
+
+
 def test_frames_are_refused_and_nothing_is_written(tmp_path, capsys):
     source = save(tmp_path / "ours", make_model("mean", patch_size=(32, 2)))
     command = ["export", str(source), str(tmp_path / "theirs"), "--to", "huggingface"]

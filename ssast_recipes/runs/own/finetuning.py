@@ -5,17 +5,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssast_recipes.runs.own.plans import choose_batch, choose_target_length, kept_bytes
+from ssast_recipes.runs.own.choices import (
+    choose_clip_frames,
+    choose_learning_rate,
+    choose_num_steps,
+)
+from ssast_recipes.runs.own.plans import choose_batch, kept_bytes
 from ssast_recipes.system.machine import choose_device, free_memory, num_cores
 
 if TYPE_CHECKING:
     from ssast_recipes.data.preparation.labelled_files import LabelledFile
+    from ssast_recipes.weights.formats.config import ModelConfig
 
-_LEARNING_RATES = {768: 1e-4, 384: 2e-4}  # by width, of others 3e-4; Base's is published
-_LEAST_STEPS = 500
+SCRATCH = "none"  # in place of an encoder
+_BATCH = 32
 # SpecAugment hides a fifth of a clip, which pays in long trainings: the published one on ESC-50
 # has 1,700 steps. In a few hundred on ESC-10, classifiers learnt little with it (docs/results.md).
 _LEAST_STEPS_TO_HIDE = 1500
+# Fewer files choose the best weights by chance: then the last are kept.
+_LEAST_VALID = 100
+_VALIDATIONS = 10
 
 
 def plan_finetuning(
@@ -29,14 +38,10 @@ def plan_finetuning(
     from ssast_recipes.data.preparation.manifests import HEADER_THREADS
     from ssast_recipes.data.preparation.scanning import check_rejected, scan_audio
     from ssast_recipes.model.builders import size_options
+    from ssast_recipes.runs.own.scratch import describe_scratch
     from ssast_recipes.runs.own.survey import tell_rejected
-    from ssast_recipes.weights.formats.config import read_config
-    from ssast_recipes.weights.source import fetch_model
 
     labels = request["labels"]
-    folder = fetch_model(request["encoder"])
-    config = read_config(folder)
-    geometry, front_end = config.architecture, config.front_end
     found, rejected = scan_audio([file.path for file in files], HEADER_THREADS)
     splits, told = split_files(files)
     counts = {name: sum(file.path in found for file in part) for name, part in splits.items()}
@@ -52,44 +57,87 @@ def plan_finetuning(
     check_rejected(rejected, len(files), max_rejected=0.1, listed_in=rejected_file)
     if not counts["train"]:
         raise ValueError(f"{labels}: none of the training files can be read")
-    length = choose_target_length([info.duration for info in found.values()])
     device = choose_device(device_name)
     on_gpu = device.type == "cuda"
+    durations = [info.duration for info in found.values()]
+    if request["encoder"] == SCRATCH:
+        trained = {file.path for file in splits["train"]}
+        heard = {path: info for path, info in found.items() if path in trained}
+        geometry, front_end = describe_scratch(heard, durations)
+        folder, masks_padding = None, True
+    else:
+        folder, config = _read_encoder(request["encoder"])
+        geometry, front_end = config.architecture, config.front_end
+        masks_padding = getattr(config, "masks_padding", False)
+    frames = choose_clip_frames(durations, geometry.patch_size[1], geometry.target_length)
     # Published: patches overlap. It takes two and a half times as long.
-    stride = [10, 10] if on_gpu and geometry.patch_size == (16, 16) else list(geometry.patch_size)
-    tokens = (128 // stride[0]) * (length // stride[1]) + 2
+    overlaps = on_gpu and geometry.patch_size == (16, 16) and not masks_padding
+    stride = [10, 10] if overlaps else list(geometry.patch_size)
+    tokens = (geometry.num_mel_bins // stride[0]) * (frames // stride[1]) + 2
     weights = 12 * geometry.depth * geometry.embed_dim**2
     kept = kept_bytes(geometry.depth, tokens, geometry.embed_dim)
-    batch = choose_batch(24, counts["train"], weights, kept, free_memory(device))
+    batch = choose_batch(_BATCH, counts["train"], weights, kept, free_memory(device))
     clips = batch.size * batch.accumulation
-    steps = math.ceil(counts["train"] / clips)
-    epochs = request["epochs"] or max(25, min(100, math.ceil(_LEAST_STEPS / steps)))
-    decay_from = max(2, epochs // 5)
+    if request["epochs"]:
+        steps = request["epochs"] * math.ceil(counts["train"] / clips)
+    else:
+        steps = choose_num_steps(counts["train"], clips, geometry.embed_dim)
+    can_select = splits["valid"] is not splits["test"] and counts["valid"] >= _LEAST_VALID
     print(
-        f"Plan: {epochs} epochs of {steps} steps; clips of {length / 100:g} s; judged by "
-        f"{'mAP' if is_multi else 'accuracy'}"
+        f"Plan: {steps:,} steps of {clips} clips of {frames / 100:g} s "
+        f"({steps * clips / counts['train']:.1f} passes); "
+        f"{'from scratch, ' if folder is None else ''}{geometry.embed_dim} wide, {geometry.depth} "
+        f"blocks, patches of {geometry.patch_size[0]} mel bins x {geometry.patch_size[1]} frames; "
+        f"judged by {'mAP' if is_multi else 'accuracy'}, the "
+        f"{'best by validation' if can_select else 'last'} weights are kept"
     )
     values = {
         **size_options(vars(geometry)),
         "data_folder": labels,
         "num_classes": num_classes,
-        "pretrained_encoder": str(folder),
+        "pretrained_encoder": None if folder is None else str(folder),
         "sample_rate": front_end.sample_rate,
+        "num_mel_bins": front_end.num_mel_bins,
+        "low_frequency": front_end.low_frequency,
+        "high_frequency": front_end.high_frequency,
         "mean": front_end.mean,
         "std": front_end.std,
         "pad_before_standardising": front_end.pad_before_standardising,
-        "target_length": length,
+        "target_length": frames,
+        "padding": "masked" if masks_padding else "released",
+        "placement": "random" if masks_padding else "start",
+        "max_shift": 0 if masks_padding else 10,
         "patch_size": list(geometry.patch_size),
         "patch_stride": stride,
-        "number_of_epochs": epochs,
-        "decay_from": decay_from,
-        "decay": round(0.05 ** (1 / max(1, epochs - decay_from + 1)), 4),
+        "num_steps": steps,
+        "warmup_steps": min(1000, steps // 10),
+        "valid_interval": max(1, steps // _VALIDATIONS) if can_select else 0,
+        "checkpoint_interval": max(100, steps // _VALIDATIONS),
+        "log_interval": max(1, min(20, steps // 20)),
         "batch_size": batch.size,
         "grad_accumulation_factor": batch.accumulation,
-        "lr": _LEARNING_RATES.get(geometry.embed_dim, 3e-4),
+        "lr": choose_learning_rate(geometry.embed_dim, geometry.depth),
+        "hidden_mel_bins": geometry.num_mel_bins * 3 // 16,
         "num_workers": min(4, num_cores()),
         "precision": "bf16" if on_gpu else "fp32",
     }
-    if epochs * steps < _LEAST_STEPS_TO_HIDE:
+    if steps < _LEAST_STEPS_TO_HIDE:
         values |= {"hidden_mel_bins": 0, "hidden_frames": 0}
     return f"finetune{'_multi' if is_multi else ''}.yaml", values
+
+
+def _read_encoder(source: str) -> tuple[Path, "ModelConfig"]:
+    """An encoder's folder, and what it was pretrained as; refuses frames of other lengths."""
+    from ssast_recipes.weights.formats.config import read_config
+    from ssast_recipes.weights.source import fetch_model
+
+    folder = fetch_model(source)
+    config = read_config(folder)
+    front_end = config.front_end
+    if (front_end.frame_length, front_end.frame_shift) != (25.0, 10.0):
+        raise ValueError(
+            f"{folder} hears frames of {front_end.frame_length:g} ms, one every "
+            f"{front_end.frame_shift:g} ms; a plan is for 25 and 10 ms: write a YAML file of your "
+            "own, with a filterbank of these"
+        )
+    return folder, config

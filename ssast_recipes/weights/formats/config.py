@@ -18,7 +18,7 @@ from ssast_recipes.system.reading import read_json
 
 FORMAT, FORMAT_VERSION = "ssast-recipes", 1
 KINDS = ("encoder", "classifier", "pretraining")
-_MODELS = {"ClassificationModel": "pooling", "WeightedSumModel": "padding"}  # and their option
+_MODELS = {"ClassificationModel": "pooling", "WeightedSumModel": "padding"}  # and what they need
 _HEADS = ("ClassificationHead", "ProjectionHead")
 
 
@@ -90,8 +90,9 @@ class DecoderConfig:
 class ClassifierConfig:
     """Which classifier stands on the encoder.
 
-    `model` is ClassificationModel, with `pooling`, or WeightedSumModel, with `padding`; `head` is
-    ClassificationHead or ProjectionHead, with `hidden_dim`.
+    `model` is ClassificationModel, with `pooling`, or WeightedSumModel, with `padding`; a
+    ClassificationModel has `padding` if it masks it. `head` is ClassificationHead or
+    ProjectionHead, with `hidden_dim`.
     """
 
     model: str
@@ -248,6 +249,8 @@ def _check_classifier(classifier: ClassifierConfig) -> None:
         raise ValueError(f"classifier.head is one of {', '.join(_HEADS)}: {classifier.head!r}")
     wanted = {_MODELS[classifier.model]}
     wanted |= {"hidden_dim"} if classifier.head == "ProjectionHead" else set()
+    if classifier.model == "ClassificationModel" and classifier.padding is not None:
+        wanted |= {"padding"}
     for key in ("pooling", "padding", "hidden_dim"):
         if (getattr(classifier, key) is not None) != (key in wanted):
             state = "missing" if key in wanted else "not of this model and head"

@@ -50,7 +50,8 @@ def build_model(config: ModelConfig) -> nn.Module:
     else:
         head = ProjectionHead(encoder.embed_dim, num_classes, classifier.hidden_dim)
     if classifier.model == "ClassificationModel":
-        return ClassificationModel(encoder, head, pooling=classifier.pooling)
+        padding = classifier.padding or "released"
+        return ClassificationModel(encoder, head, classifier.pooling, padding=padding)
     return WeightedSumModel(encoder, head, padding=classifier.padding)
 
 
@@ -110,7 +111,10 @@ def describe_model(
         name,
         type(head).__name__,
         pooling=getattr(model, "pooling", None),
-        padding=getattr(model, "padding", None),
+        # Left out where it is no news: folders that mask nothing stay readable to older versions.
+        padding=None
+        if (name, model.padding) == ("ClassificationModel", "released")
+        else model.padding,
         hidden_dim=head.projection.out_features if isinstance(head, ProjectionHead) else None,
     )
     names = tuple(check_labels(labels, label_kind))
@@ -137,7 +141,7 @@ def describe_front_end(front_end: SpectrogramFrontEnd, sample_rate: int) -> Fron
     Arguments
     ---------
     front_end : SpectrogramFrontEnd
-        The front end, of any lengths and statistics, with the filterbank's default frequencies.
+        The front end, of any lengths, frequencies and statistics.
     sample_rate : int
         Of its waveforms, in Hz.
 
@@ -164,14 +168,14 @@ def describe_front_end(front_end: SpectrogramFrontEnd, sample_rate: int) -> Fron
         num_mel_bins=filterbank.num_mel_bins,
         frame_length=1000 * filterbank.samples_per_frame / sample_rate,
         frame_shift=1000 * filterbank.samples_per_shift / sample_rate,
-        low_frequency=20.0,
-        high_frequency=0.0,
+        low_frequency=filterbank.low_frequency,
+        high_frequency=filterbank.high_frequency,
         target_length=front_end.target_length,
         mean=float(front_end.mean),
         std=float(front_end.std),
         pad_before_standardising=front_end.padding_value == 0.0,
     )
-    # The filterbank does not keep its frequencies: its filters tell whether they are these.
+    # The filterbank does not keep its sample rate: its filters tell whether it is this one.
     rebuilt = config.build().filterbank
     if not (
         rebuilt.samples_per_frame == filterbank.samples_per_frame
@@ -179,7 +183,7 @@ def describe_front_end(front_end: SpectrogramFrontEnd, sample_rate: int) -> Fron
         and torch.equal(rebuilt.filters, filterbank.filters.cpu())
     ):
         raise ValueError(
-            f"the filterbank is not one of {config.num_mel_bins} mel bins from 20 Hz to half of "
+            f"the filterbank is not one of {config.num_mel_bins} mel bins for "
             f"sample_rate={sample_rate}: config.json cannot tell it"
         )
     return config
