@@ -40,6 +40,7 @@ from .patches import select_patches as select_patches
 from .patches import standardise_patches as standardise_patches
 from .patches import unpatchify as unpatchify
 from .patches import unstandardise_patches as unstandardise_patches
+from .placement import place_at_random as place_at_random
 from .randomness import ClipGenerator as ClipGenerator
 from .randomness import philox as philox
 from .transformer import FeedForward as FeedForward

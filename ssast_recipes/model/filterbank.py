@@ -105,6 +105,7 @@ class LogMelFilterbank(nn.Module):
                 f"inside 0 to {nyquist} Hz, half of sample_rate={sample_rate}"
             )
         self.sample_rate, self.num_mel_bins = sample_rate, num_mel_bins
+        self.low_frequency, self.high_frequency = float(low_frequency), float(high_frequency)
         self.frequency_range = (low_frequency, end)  # Hz
         self.fft_length = 1 << (self.samples_per_frame - 1).bit_length()
         window = torch.hann_window(self.samples_per_frame, periodic=False, dtype=torch.float32)

@@ -154,7 +154,10 @@ def _cut_or_stretch(grid: Tensor, dim: int, length: int) -> Tensor:
 
 
 def patches_within(
-    num_frames: Tensor, grid_size: tuple[int, int], patch_stride: tuple[int, int]
+    num_frames: Tensor,
+    grid_size: tuple[int, int],
+    patch_stride: tuple[int, int],
+    starts: Tensor | None = None,
 ) -> Tensor:
     """Tells which patches hold something of their clip, not padding alone.
 
@@ -166,11 +169,15 @@ def patches_within(
         Patch rows (frequency) and patch columns (time).
     patch_stride : tuple[int, int]
         Mel bins and frames from one patch to the next.
+    starts : Tensor, optional
+        The frames at which the clips begin, [batch] integers, with patches that do not overlap; by
+        default 0.
 
     Returns
     -------
     Tensor
-        True where a patch begins before its clip's end, [batch, patches] bool.
+        True where a patch begins before its clip's end, and ends behind its start, [batch, patches]
+        bool.
 
     Example
     -------
@@ -178,8 +185,13 @@ def patches_within(
     [[True, True, True, True], [True, True, False, False]]
     """
     rows, columns = grid_size
-    starts = torch.arange(columns, device=num_frames.device) * patch_stride[1]
-    within = starts < num_frames.clamp(min=1).unsqueeze(1)  # [batch, columns]
+    places = torch.arange(columns, device=num_frames.device) * patch_stride[1]
+    ends = num_frames.clamp(min=1).unsqueeze(1)
+    if starts is None:
+        within = places < ends  # [batch, columns]
+    else:
+        begins = starts.unsqueeze(1)
+        within = (places < begins + ends) & (places + patch_stride[1] > begins)
     return within.repeat(1, rows)
 
 

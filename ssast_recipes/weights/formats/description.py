@@ -35,15 +35,16 @@ def build_model(config: ModelConfig) -> nn.Module:
     if config.kind == "encoder":
         return encoder
     if config.kind == "pretraining":
-        decoder = config.decoder
+        decoder, padding = config.decoder, config.padding or "released"
         width = encoder.embed_dim if decoder is None else decoder.embed_dim
         heads = [
             PatchPredictionHead(width, encoder.patch_area) if has_head else None
             for has_head in (config.heads.contrastive, config.heads.reconstruction)
         ]
         if decoder is None:
-            return MaskedPatchModel(encoder, *heads)
-        return MaskedAutoencoder(encoder, *heads, decoder.depth, width, decoder.num_heads)
+            return MaskedPatchModel(encoder, *heads, padding=padding)
+        numbers = (decoder.depth, width, decoder.num_heads)
+        return MaskedAutoencoder(encoder, *heads, *numbers, padding=padding)
     classifier, num_classes = config.classifier, len(config.labels)
     if classifier.head == "ClassificationHead":
         head = ClassificationHead(encoder.embed_dim, num_classes)
@@ -103,7 +104,10 @@ def describe_model(
         if isinstance(model, MaskedAutoencoder):
             own = model.decoder
             decoder = DecoderConfig(own.embed_dim, len(own.blocks), own.num_heads)
-        return ModelConfig("pretraining", architecture, front_end, heads=config, decoder=decoder)
+        return ModelConfig(
+            *("pretraining", architecture, front_end, config, decoder),
+            padding="masked" if model.padding == "masked" else None,
+        )
     head = model.classifier
     _refuse_foreign([head], (ClassificationHead, ProjectionHead))
     classifier = ClassifierConfig(
@@ -137,7 +141,7 @@ def describe_front_end(front_end: SpectrogramFrontEnd, sample_rate: int) -> Fron
     Arguments
     ---------
     front_end : SpectrogramFrontEnd
-        The front end, of any lengths and statistics, with the filterbank's default frequencies.
+        The front end, of any lengths, frequencies and statistics.
     sample_rate : int
         Of its waveforms, in Hz.
 
@@ -164,14 +168,14 @@ def describe_front_end(front_end: SpectrogramFrontEnd, sample_rate: int) -> Fron
         num_mel_bins=filterbank.num_mel_bins,
         frame_length=1000 * filterbank.samples_per_frame / sample_rate,
         frame_shift=1000 * filterbank.samples_per_shift / sample_rate,
-        low_frequency=20.0,
-        high_frequency=0.0,
+        low_frequency=filterbank.low_frequency,
+        high_frequency=filterbank.high_frequency,
         target_length=front_end.target_length,
         mean=float(front_end.mean),
         std=float(front_end.std),
         pad_before_standardising=front_end.padding_value == 0.0,
     )
-    # The filterbank does not keep its frequencies: its filters tell whether they are these.
+    # The filterbank does not keep its sample rate: its filters tell whether it is this one.
     rebuilt = config.build().filterbank
     if not (
         rebuilt.samples_per_frame == filterbank.samples_per_frame
@@ -179,7 +183,7 @@ def describe_front_end(front_end: SpectrogramFrontEnd, sample_rate: int) -> Fron
         and torch.equal(rebuilt.filters, filterbank.filters.cpu())
     ):
         raise ValueError(
-            f"the filterbank is not one of {config.num_mel_bins} mel bins from 20 Hz to half of "
+            f"the filterbank is not one of {config.num_mel_bins} mel bins for "
             f"sample_rate={sample_rate}: config.json cannot tell it"
         )
     return config
