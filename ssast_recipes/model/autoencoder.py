@@ -151,8 +151,8 @@ class MaskedAutoencoder(MaskedPatchModel):
     Raises
     ------
     ValueError
-        If patches overlap, no head is given, the padding is unknown, or a `PatchPredictionHead` is of another width than
-        the decoder.
+        If patches overlap, no head is given, the padding is unknown, or a `PatchPredictionHead` is
+        of another width than the decoder.
 
     Example
     -------

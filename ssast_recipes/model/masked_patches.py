@@ -97,8 +97,7 @@ class MaskedPatchModel(nn.Module):
             For each head, its predictions in the order of its indices.
         """
         passes = [
-            self.masked_tokens(spectrograms, indices, visible_patches)
-            for indices in masked_indices
+            self.masked_tokens(spectrograms, indices, visible_patches) for indices in masked_indices
         ]
         return MaskedPatchPredictions(
             None if self.contrastive_head is None else self.contrastive_head(passes[0]),

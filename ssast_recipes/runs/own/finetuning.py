@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssast_recipes.runs.own.plans import choose_batch, choose_target_length, kept_bytes
+from ssast_recipes.runs.own.geometry import choose_target_length
+from ssast_recipes.runs.own.plans import choose_batch, kept_bytes
 from ssast_recipes.system.machine import choose_device, free_memory, num_cores
 
 if TYPE_CHECKING:
