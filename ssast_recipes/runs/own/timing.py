@@ -1,5 +1,6 @@
 """How long a step of pretraining takes on this machine: the step itself, made a few times."""
 
+import statistics
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -70,13 +71,13 @@ def measure_step(
     Returns
     -------
     float
-        Seconds of a batch: the least of a few.
+        Seconds of a batch: the median of a few.
     """
     seconds = _time_steps(model.to(device).train(), values, device)
     model.cpu()
     if device.type == "cuda":
         torch.cuda.empty_cache()  # it is the training process that needs the memory
-    return min(seconds[1:])  # the first warms up
+    return statistics.median(seconds[1:])  # the first warms up
 
 
 def _time_steps(
