@@ -128,6 +128,7 @@ def kept_bytes(depth: int, num_tokens: int, width: int) -> float:
 
 
 MANY_STEPS = 6000  # from which on a larger model is worth its time
+FEW_STEPS = 2000  # below which smaller batches are
 _MOST_PASSES = 1000
 
 

@@ -241,7 +241,7 @@ def _try(
     print(f"  trying {geometry} for {seconds:.0f} s …", flush=True)
     small = {**request, "steps": None, "minutes": seconds / 60}
     # The trial's own reading and timing come first.
-    planned = choose_model(values, geometry, corpus, small, device, seconds, num_probes=2)
+    planned = choose_model(values, geometry, corpus, small, device, seconds, is_trial=True)
     left = seconds - (time.monotonic() - began)
     steps = max(1, int(planned.values["num_steps"] * left / seconds))
     planned.values.update(

@@ -1,10 +1,11 @@
 """How large a model, and how many steps of it, there is time for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssast_recipes.runs.own.geometry import Geometry
 from ssast_recipes.runs.own.plans import (
+    FEW_STEPS,
     MANY_STEPS,
     Corpus,
     choose_batch,
@@ -27,6 +28,7 @@ _CPU_SIZES = (
 )
 _GPU_SIZES = ((20, "base"), (2, "small"), (0, "tiny"))  # from so many hours of audio on
 _CLUSTERS = ([3, 4, 5], [2, 3], [1])  # as published, or smaller on grids where these vary little
+_LEAST_BATCH = 16
 _VALIDATIONS = 20
 _PROBES = 6
 _EVALUATED = 1 / 3  # of a clip's training, without its backward pass
@@ -53,7 +55,7 @@ def choose_model(
     request: Mapping[str, Any],
     device: "torch.device",
     left: float,
-    num_probes: int = _PROBES,
+    is_trial: bool = False,
 ) -> Chosen:
     """Times models on this machine and takes the largest that has time for enough steps.
 
@@ -71,8 +73,8 @@ def choose_model(
         Where to train.
     left : float
         Seconds that there are.
-    num_probes : int
-        How often `probe_data` are looked at.
+    is_trial : bool
+        Of the smallest model, that is looked at with `probe_data` before and after alone.
 
     Returns
     -------
@@ -91,25 +93,59 @@ def choose_model(
     is_limited = request["minutes"] is not None or not request["steps"]
     wanted = request["steps"] or choose_steps(corpus.num_clips, 64, 1e-9, 1.0)
     tried: list[Chosen] = []
-    for size in _candidates(request, corpus, device):
+    num_probes = 2 if is_trial else _PROBES
+    sizes = _candidates(request, corpus, device)
+    for size in sizes[-1:] if is_trial else sizes:
         one = _plan(fixed | size, geometry, corpus, request, device, objective, left, num_probes)
         tried.append(one)
         if one.values["num_steps"] >= min(MANY_STEPS, wanted):
             break
     chosen = tried[-1]
-    larger = ", ".join(f"{_name(one)} {one.values['num_steps']:,}" for one in tried[:-1])
-    why = "as asked for" if request["size"] else "as it was" if request["init_from"] else None
-    if why is None and larger:
-        why = f"in this time, {larger} steps: fewer than {min(MANY_STEPS, wanted):,}"
-    if why is None and device.type == "cuda":
-        why = f"for {corpus.seconds / 3600:.1f} hours of audio, a rule of thumb"
-    why = why or f"with {min(MANY_STEPS, wanted):,} steps or more, larger is better"
+    if is_limited and objective == "autoencoder" and device.type != "cuda":
+        chosen = _with_more_steps(chosen, corpus, left, num_probes, wanted)
+    why = _why(request, tried, min(MANY_STEPS, wanted), corpus, device)
     if not is_limited:  # steps alone are asked for, whatever time they take
         steps = request["steps"]
         seconds = _seconds(chosen.values, steps, chosen.step_seconds, corpus, num_probes)
         chosen = chosen._replace(seconds=seconds)
         chosen.values.update(_lengths(steps))
     return chosen._replace(why=why)
+
+
+def _why(
+    request: Mapping[str, Any],
+    tried: Sequence[Chosen],
+    enough: int,
+    corpus: Corpus,
+    device: "torch.device",
+) -> str:
+    if request["size"]:
+        return "as asked for"
+    if request["init_from"]:
+        return "as the encoder that it goes on from"
+    if device.type == "cuda":
+        return f"for {corpus.seconds / 3600:.1f} hours of audio, a rule of thumb"
+    if len(tried) > 1:
+        larger, steps = _name(tried[-2]), tried[-2].values["num_steps"]
+        return f"{larger} would make {steps:,} steps in this time, fewer than {enough:,}"
+    return f"there is time for {enough:,} steps"
+
+
+def _with_more_steps(
+    chosen: Chosen, corpus: Corpus, left: float, num_probes: int, wanted: int
+) -> Chosen:
+    """Halves the batch until there are some thousand steps: clips are no targets of each other."""
+    values, per_clip = dict(chosen.values), chosen.step_seconds / chosen.values["batch_size"]
+    while values["num_steps"] < min(FEW_STEPS, wanted) and values["batch_size"] > _LEAST_BATCH:
+        values["batch_size"] //= 2
+        step_seconds = per_clip * values["batch_size"]
+        fixed = _seconds(values, 0, step_seconds, corpus, num_probes)
+        seconds = max(0.0, _SPARE * left - fixed)
+        steps = choose_steps(corpus.num_clips, values["batch_size"], step_seconds, seconds)
+        values |= _lengths(min(wanted, steps))
+        seconds = _seconds(values, values["num_steps"], step_seconds, corpus, num_probes)
+        chosen = chosen._replace(values=values, step_seconds=step_seconds, seconds=seconds)
+    return chosen
 
 
 def describe(
@@ -125,7 +161,7 @@ def describe(
     limit = "" if minutes is None else f" of {minutes:g} min"
     kind = "masked autoencoder" if "decoder_dim" in values else "SSAST"
     return (
-        f"{kind}, {_name(chosen)} ({chosen.num_weights / 1e6:.1f} million weights, {chosen.why})",
+        f"{kind}, {_name(chosen)} ({chosen.num_weights / 1e6:.1f} million weights; {chosen.why})",
         f"{steps:,} steps of {clips} clips ({steps * clips / corpus.num_clips:.1f} passes over "
         f"{corpus.num_clips:,}), {1000 * chosen.step_seconds:.0f} ms each: about "
         f"{format_seconds(chosen.seconds + spent)}{limit}, {disk / 1e9:.2g} GB of disk",
