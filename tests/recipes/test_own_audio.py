@@ -81,8 +81,9 @@ def run_small(hparams_file, device=None):
 
 @pytest.fixture(autouse=True)
 def step_seconds(monkeypatch):
-    """Steps are not timed."""
+    """Steps are not timed, and frames and patches not tried."""
     monkeypatch.setattr("ssast_recipes.runs.own.timing.measure_step", lambda *_: 0.01)
+    monkeypatch.setattr("ssast_recipes.runs.own.pretraining.try_out", lambda *_: 0.5)
 
 
 @pytest.fixture

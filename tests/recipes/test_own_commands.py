@@ -25,8 +25,9 @@ from tests.weights.formats.test_folder import save
 
 @pytest.fixture(autouse=True)
 def step_seconds(monkeypatch):
-    """Steps are not timed."""
+    """Steps are not timed, and frames and patches not tried."""
     monkeypatch.setattr("ssast_recipes.runs.own.timing.measure_step", lambda *_: 0.01)
+    monkeypatch.setattr("ssast_recipes.runs.own.pretraining.try_out", lambda *_: 0.5)
 
 
 @pytest.fixture

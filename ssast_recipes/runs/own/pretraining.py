@@ -150,9 +150,13 @@ def plan_pretraining(
         scores = {
             one: _try(one, values, corpus, request, device, source, output, each) for one in kinds
         }
-        geometry = max(kinds, key=scores.__getitem__)  # of equals, the first
-        told = ", ".join(f"{score:.3f} with {one}" for one, score in scores.items())
-        why = f"ridge regression on {request['probe_data']} after trials of {each:.0f} s: {told}"
+        if None in scores.values():
+            why = "frames, for trials took too long on this machine"
+        else:
+            geometry = max(kinds, key=scores.__getitem__)  # of equals, the first
+            told = ", ".join(f"{score:.3f} with {one}" for one, score in scores.items())
+            labels = Path(request["probe_data"]).name
+            why = f"ridge regression on {labels} after trials of {each:.0f} s: {told}"
     spent = time.monotonic() - began
     left = 60 * (minutes or _default_minutes(device)) - spent
     chosen = choose_model(values, geometry, corpus, request, device, left)
@@ -235,8 +239,8 @@ def _try(
     source: Path,
     output: Path,
     seconds: float,
-) -> float:
-    """Tries a geometry in so many seconds, all included."""
+) -> float | None:
+    """Tries a geometry in so many seconds, all included; None if that was not enough."""
     began = time.monotonic()
     print(f"  trying {geometry} for {seconds:.0f} s …", flush=True)
     small = {**request, "steps": None, "minutes": seconds / 60}
@@ -250,4 +254,4 @@ def _try(
         warmup_steps=max(1, min(100, steps // 10)),
         pretrained_encoder=None,
     )
-    return try_out(source, output, planned.values, device.type)
+    return try_out(source, output, planned.values, device.type, seconds)

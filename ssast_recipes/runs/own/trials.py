@@ -9,7 +9,7 @@ from typing import Any
 from ssast_recipes.records.hparams_text import write_hparams
 from ssast_recipes.records.run import read_metrics
 from ssast_recipes.runs.own.request import own_command
-from ssast_recipes.system.children import start, wait
+from ssast_recipes.system.children import end, start
 from ssast_recipes.system.errors import RunError
 
 MOST_SECONDS = 60.0  # of a trial
@@ -31,7 +31,9 @@ def trial_seconds(budget: float | None) -> float:
     return seconds if seconds >= LEAST_SECONDS else 0.0
 
 
-def try_out(source: Path, folder: Path, values: Mapping[str, Any], device: str | None) -> float:
+def try_out(
+    source: Path, folder: Path, values: Mapping[str, Any], device: str | None, seconds: float
+) -> float | None:
     """Pretrains as values say, in a folder that is removed again, and probes what was learnt.
 
     Arguments
@@ -44,11 +46,13 @@ def try_out(source: Path, folder: Path, values: Mapping[str, Any], device: str |
         For it; among them `probe_data`, and `num_steps` for the time that there is.
     device : str, optional
         As of the command.
+    seconds : float
+        After twice as many the trial is ended.
 
     Returns
     -------
-    float
-        Accuracy or mAP of a ridge regression on the embeddings.
+    float or None
+        Accuracy or mAP of a ridge regression on the embeddings; None if it was ended.
 
     Raises
     ------
@@ -63,7 +67,13 @@ def try_out(source: Path, folder: Path, values: Mapping[str, Any], device: str |
             process = start(
                 own_command(hparams_file, device), stdout=said, stderr=subprocess.STDOUT
             )
-            status = wait(process)
+            try:
+                process.wait(2 * seconds)
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                end([process])
+            status = process.returncode
         if status:
             last = (Path(name) / "said.txt").read_text(errors="replace").strip().splitlines()[-1:]
             raise RunError(f"a trial ended with status {status}: {' '.join(last)}")
