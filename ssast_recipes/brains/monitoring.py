@@ -100,7 +100,9 @@ class LabelledProbe:
         )
 
     @torch.no_grad()
-    def measure(self, encoder: nn.Module, front_end: nn.Module) -> dict[str, float]:
+    def measure(
+        self, encoder: nn.Module, front_end: nn.Module, masks_padding: bool = False
+    ) -> dict[str, float]:
         """Embeds all clips and tries both classifiers.
 
         Arguments
@@ -109,6 +111,8 @@ class LabelledProbe:
             An `AudioSpectrogramTransformer`, in evaluation mode.
         front_end : nn.Module
             A `SpectrogramFrontEnd`, on the same device.
+        masks_padding : bool
+            Whether the encoder is not to see padding: see `embed`.
 
         Returns
         -------
@@ -117,7 +121,8 @@ class LabelledProbe:
             `linear_mAP`.
         """
         device = next(encoder.parameters()).device
-        parts = [embed(encoder, front_end, batch.to(device)).cpu() for batch in self.batches]
+        batches = (batch.to(device) for batch in self.batches)
+        parts = [embed(encoder, front_end, batch, masks_padding).cpu() for batch in batches]
         embeddings = torch.cat(parts)  # [clips, width]
         asked, known = embeddings[self.is_asked], embeddings[~self.is_asked]
         targets = self.targets[~self.is_asked]
@@ -134,15 +139,18 @@ class LabelledProbe:
         return {name: float(value) for name, value in measured.items()}
 
 
-def embed(encoder: nn.Module, front_end: nn.Module, batch: ClipBatch) -> Tensor:
+def embed(
+    encoder: nn.Module, front_end: nn.Module, batch: ClipBatch, masks_padding: bool = False
+) -> Tensor:
     """Embeds a batch of clips: of each, the mean token of the patches that hold it, unmasked.
 
-    Returns [batch, width].
+    With `masks_padding` they do not attend to the others. Returns [batch, width].
     """
     spectrograms = front_end(batch.waveforms, batch.num_samples)
     frames = front_end.filterbank.num_frames(batch.num_samples)
     within = patches_within(frames, encoder.grid_size, encoder.patch_stride)
-    return mean_within(encoder(spectrograms).patch_tokens, within)
+    visible = within if masks_padding else None
+    return mean_within(encoder(spectrograms, visible_patches=visible).patch_tokens, within)
 
 
 # An encoder with random weights has a spread of 0.8 and a rank of 5 to 7 on 24 clips of ESC-10.

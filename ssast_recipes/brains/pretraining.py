@@ -16,6 +16,7 @@ from ssast_recipes.brains.monitoring import LabelledProbe, embed, tell_of_masks,
 from ssast_recipes.brains.pictures import draw_reconstructions
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.pipelines import WaveformReader
+from ssast_recipes.model.grid import patches_within
 from ssast_recipes.model.masked_patches import MaskedPatchPredictions
 from ssast_recipes.model.masking import Masker, find_mask_fault
 from ssast_recipes.model.patches import (
@@ -25,6 +26,7 @@ from ssast_recipes.model.patches import (
     standardise_patches,
     unstandardise_patches,
 )
+from ssast_recipes.model.placement import place_at_random
 from ssast_recipes.model.randomness import ClipGenerator
 from ssast_recipes.objectives.losses import constant_patches
 from ssast_recipes.objectives.metrics import found_patches, masked_patch_accuracy
@@ -43,6 +45,12 @@ class MaskedBatch(NamedTuple):
     masked: list[Tensor]  # [batch, masked] each
     predictions: MaskedPatchPredictions  # [batch, masked, patch area]
     targets: list[Tensor]  # [batch, masked, patch area] each
+    visible_patches: Tensor | None = None  # what is no padding, where that is masked
+
+    def included(self, number: int) -> Tensor | None:
+        """Which of a pass's masked patches are to be predicted, [batch, masked]; None: all."""
+        visible = self.visible_patches
+        return None if visible is None else visible.gather(1, self.masked[number])
 
 
 class PretrainingBrain(BaseBrain):
@@ -53,12 +61,17 @@ class PretrainingBrain(BaseBrain):
     `reconstruction_loss`, `reconstruction_weight`; in `modules`: `front_end` and `model` (a
     `MaskedPatchModel` or `MaskedAutoencoder`).
 
+    Where the model masks padding (`padding: masked`), patches are masked in proportion among each
+    clip's own, and those of padding alone are no targets; the masker is called with
+    `visible_patches`, too, and the losses with `included`.
+
     Watches what is learnt: tries simple classifiers on `probe_data`, and warns when embeddings
     collapse or the loss has gone flat.
     """
 
     optional = BaseBrain.optional | {
         "targets": "raw",  # what both heads predict: raw patches, or standardised_patches
+        "placement": "start",  # where a clip stands that is shorter than the spectrogram; or random
         "best_by": "metric",  # what selects the best weights: the metric, or the (least) loss
         "probe_data": None,  # labelled audio, for a `LabelledProbe`
         "probe_interval": 0,  # steps from one probe to the next; 0: before and after training
@@ -72,6 +85,10 @@ class PretrainingBrain(BaseBrain):
             raise ValueError(
                 f"targets are raw or standardised_patches, not {self.hparams.targets!r}"
             )
+        if self.hparams.placement not in ("start", "random"):
+            raise ValueError(f"placement is start or random, not {self.hparams.placement!r}")
+        # A model of one's own need not have the option.
+        self.masks_padding = getattr(self.modules.model, "padding", "released") == "masked"
         self.standardises = self.hparams.targets == "standardised_patches"
         self._example: tuple[ClipBatch, MaskedBatch] | None = None
         self.probe: LabelledProbe | None = None
@@ -82,6 +99,8 @@ class PretrainingBrain(BaseBrain):
         if self.hparams.two_passes and None in heads:
             raise ValueError("two_passes is for two objectives, one has no head; set it to False")
         self.num_passes = 2 if self.hparams.two_passes else 1
+        if getattr(self.schedule, "num_steps", 0) is None:
+            self.schedule.num_steps = self.last_step
         if getattr(self.schedule, "warmup_steps", 0) >= self.last_step:
             logger.warning(
                 "The learning rate stays in its warm-up: warmup_steps is %d, num_steps %d",
@@ -95,7 +114,10 @@ class PretrainingBrain(BaseBrain):
         masker, encoder = deepcopy(self.hparams.masker), self.hparams.encoder  # it may keep a state
         places = torch.arange(2, device=self.device)
         try:
-            masked = masker(ClipGenerator(self.hparams.seed, 0, places), encoder.grid_size)
+            whole = torch.ones(2, encoder.num_patches, dtype=torch.bool, device=self.device)
+            padding = {"visible_patches": whole} if self.masks_padding else {}
+            generator = ClipGenerator(self.hparams.seed, 0, places)
+            masked = masker(generator, encoder.grid_size, **padding)
         except ValueError as error:
             if not isinstance(masker, Masker):
                 raise ValueError(f"masker {_name(masker)}: {error}") from error
@@ -122,21 +144,39 @@ class PretrainingBrain(BaseBrain):
         generator = ClipGenerator(self.hparams.seed, step, batch.places)
 
         spectrograms = modules.front_end(batch.waveforms, batch.num_samples)
+        spectrograms, visible = self.place(spectrograms, batch.num_samples, generator)
         patches = self.make_patches(spectrograms)  # [batch, patches, patch area]
-        masked = self.draw_masks(generator)  # [batch, masked], for each pass
-        predictions = modules.model(spectrograms, *masked)  # of two heads
+        masked = self.draw_masks(generator, visible)  # [batch, masked], for each pass
+        predictions = modules.model(spectrograms, *masked, **visible)  # of two heads
         targets = [select_patches(patches, indices) for indices in masked]
-        return MaskedBatch(spectrograms, masked, predictions, targets)
+        return MaskedBatch(spectrograms, masked, predictions, targets, **visible)
+
+    def place(
+        self, spectrograms: Tensor, num_samples: Tensor, generator: ClipGenerator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Puts short clips where they are to stand; tells, if padding is masked, what is none.
+
+        As keywords: `visible_patches` [batch, patches] bool, or nothing.
+        """
+        num_frames = self.front_end.filterbank.num_frames(num_samples)
+        starts = None
+        if self.hparams.placement == "random":
+            spectrograms, starts = place_at_random(spectrograms, num_frames, generator)
+        if not self.masks_padding:
+            return spectrograms, {}
+        encoder = self.hparams.encoder
+        within = patches_within(num_frames, encoder.grid_size, encoder.patch_size, starts)
+        return spectrograms, {"visible_patches": within}
 
     def make_patches(self, spectrograms: Tensor) -> Tensor:
         """Cuts spectrograms into the patches that are to be predicted, raw or standardised."""
         patches = patchify(spectrograms, self.hparams.encoder.patch_size)
         return standardise_patches(patches) if self.standardises else patches
 
-    def draw_masks(self, generator: ClipGenerator) -> list[Tensor]:
+    def draw_masks(self, generator: ClipGenerator, visible: dict[str, Tensor]) -> list[Tensor]:
         """Draws which patches to mask, [batch, masked], for each pass anew."""
         masker, grid_size = self.hparams.masker, self.hparams.encoder.grid_size
-        return [masker(generator, grid_size) for _ in range(self.num_passes)]
+        return [masker(generator, grid_size, **visible) for _ in range(self.num_passes)]
 
     def compute_objectives(self, outputs: MaskedBatch, batch: ClipBatch, stage: Stage) -> Tensor:
         """Joins the losses of the objectives that have a head: L_d + weight * L_g."""
@@ -146,7 +186,7 @@ class PretrainingBrain(BaseBrain):
         loss = torch.zeros((), device=targets.device)
         self.metrics = {"constant_patches": constant.float().mean()}
         if predictions.contrastive is not None:
-            choice = self._choice(constant)
+            choice = self._choice(constant, outputs.included(0))
             contrastive = self.hparams.contrastive_loss(predictions.contrastive, targets, **choice)
             loss = loss + contrastive
             self.metrics["contrastive_loss"] = contrastive
@@ -154,14 +194,18 @@ class PretrainingBrain(BaseBrain):
                 predictions.contrastive.detach(), targets, **choice
             )
         if predictions.reconstruction is not None:
-            reconstruction = self.hparams.reconstruction_loss(predictions.reconstruction, redrawn)
+            included = {} if outputs.visible_patches is None else {"included": outputs.included(-1)}
+            reconstruction = self.hparams.reconstruction_loss(
+                predictions.reconstruction, redrawn, **included
+            )
             loss = loss + self.hparams.reconstruction_weight * reconstruction
             self.metrics["reconstruction_loss"] = reconstruction
         return loss
 
-    def _choice(self, constant: Tensor) -> dict[str, Any]:
-        """Which retrieval the contrastive head is asked for, given the constant patches."""
-        included = ~constant if self.hparams.exclude_constant_patches else None
+    def _choice(self, constant: Tensor, included: Tensor | None) -> dict[str, Any]:
+        """Which retrieval the contrastive head is asked for, given constant and other patches."""
+        if self.hparams.exclude_constant_patches:
+            included = ~constant if included is None else included & ~constant
         return {"softmax_over": self.hparams.softmax_over, "included": included}
 
     # Validation
@@ -217,7 +261,7 @@ class PretrainingBrain(BaseBrain):
         contrastive, reconstruction = example.predictions
         found = None
         if contrastive is not None:
-            choice = self._choice(constant_patches(example.targets[0]))
+            choice = self._choice(constant_patches(example.targets[0]), example.included(0))
             found = found_patches(contrastive, example.targets[0], **choice).float()
             if choice["included"] is not None:
                 found = found.masked_fill(~choice["included"], float("nan"))
@@ -259,7 +303,8 @@ class PretrainingBrain(BaseBrain):
         if if_main_process():
             self.modules.eval()
             with torch.no_grad(), self.evaluation_ctx:
-                embeddings = embed(self.model.encoder, self.front_end, batch)
+                parts = (self.model.encoder, self.front_end)
+                embeddings = embed(*parts, batch, self.masks_padding)
             self.modules.train()
             watch(
                 embeddings, self.log, self.optimizer_step, getattr(self.schedule, "warmup_steps", 0)
@@ -270,7 +315,8 @@ class PretrainingBrain(BaseBrain):
         if self.probe is not None:  # on the main process
             self.modules.eval()
             with self.evaluation_ctx:
-                measured = self.probe.measure(self.model.encoder, self.front_end)
+                parts = (self.model.encoder, self.front_end)
+                measured = self.probe.measure(*parts, self.masks_padding)
             self.modules.train()
             self.log.write("probe", {"step": self.optimizer_step, **measured})
         self.window.start()

@@ -2,11 +2,18 @@
 
 import argparse
 import shlex
+import time
 from pathlib import Path
 
 from ssast_recipes.records.hparams_text import write_hparams
-from ssast_recipes.runs.own.plans import name_after, positive_integer
-from ssast_recipes.runs.own.pretraining import lengthen, plan_pretraining
+from ssast_recipes.runs.own.geometry import KINDS
+from ssast_recipes.runs.own.plans import name_after, positive_integer, positive_number
+from ssast_recipes.runs.own.pretraining import (
+    OBJECTIVES,
+    choose_minutes,
+    lengthen,
+    plan_pretraining,
+)
 from ssast_recipes.runs.own.request import (
     is_planned,
     keep_request,
@@ -14,17 +21,47 @@ from ssast_recipes.runs.own.request import (
     run_own,
 )
 from ssast_recipes.runs.recipes import recipe_folder
-from ssast_recipes.system.machine import check_device
+from ssast_recipes.system.machine import check_device, choose_device
+
+_ASKED = ("objective", "geometry", "patch", "clip_seconds", "size", "steps", "minutes")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.commands.main`."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="audio, in folders as you like")
     parser.add_argument(
-        "--size", choices=["tiny", "small", "base"], help="default: base on a GPU, tiny without"
+        "--minutes",
+        type=positive_number,
+        help="that it may take, all included; default: 30, on a GPU 240",
     )
     parser.add_argument(
-        "--steps", type=positive_integer, help="default: a hundred passes, if time allows"
+        "--steps", type=positive_integer, help="at most; without --minutes, exactly"
+    )
+    parser.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        help="default: autoencoder, which sees what is not masked; ssast: as published",
+    )
+    cut = parser.add_mutually_exclusive_group()
+    cut.add_argument(
+        "--geometry",
+        choices=KINDS,
+        help="default: with --probe-data, what a trial of each says; otherwise frame",
+    )
+    cut.add_argument(
+        "--patch",
+        type=positive_integer,
+        nargs=2,
+        metavar=("F", "T"),
+        help="size of a patch: mel bins and frames of 10 ms",
+    )
+    parser.add_argument(
+        "--clip-seconds", type=positive_number, help="default: 19 of 20 files fit, 10.24 at most"
+    )
+    parser.add_argument(
+        "--size",
+        choices=["tiny", "small", "base"],
+        help="as published; default: what there is time for",
     )
     parser.add_argument(
         "--output", type=Path, help="default: results/pretrain/NAME, after the folder"
@@ -43,10 +80,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Looks through the audio, writes `pretrain.yaml` and trains."""
     from ssast_recipes.data.preparation.own_audio import find_audio
 
+    began = time.monotonic()
     check_device(arguments.device)
     folder = arguments.folder.absolute()
     output = (arguments.output or Path("results/pretrain") / name_after(folder)).absolute()
-    request = {"folder": str(folder), **{key: vars(arguments)[key] for key in ("size", "steps")}}
+    request = {"folder": str(folder), **{key: vars(arguments)[key] for key in _ASKED}}
     for key in ("init_from", "probe_data"):
         given = vars(arguments)[key]
         request[key] = given and str(Path(given).absolute())
@@ -56,10 +94,12 @@ def run(arguments: argparse.Namespace) -> None:
     if is_planned(hparams_file, request, str(len(paths))):
         print(f"Going on with {hparams_file}, as it stands", flush=True)
     else:
-        values = plan_pretraining(folder, paths, output, request, arguments.device)
-        source = recipe_folder("OwnAudio") / "hparams" / "pretrain.yaml"
+        yaml = OBJECTIVES[request["objective"] or "autoencoder"]
+        source = recipe_folder("OwnAudio") / "hparams" / yaml
+        values = plan_pretraining(folder, paths, output, request, arguments.device, source, began)
         write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
-        keep_request(hparams_file, request, str(len(paths)))
+        minutes = choose_minutes(request, choose_device(arguments.device))
+        keep_request(hparams_file, {**request, "planned_minutes": minutes}, str(len(paths)))
         print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
     command = shlex.join(own_command(hparams_file, arguments.device))
     if arguments.plan:

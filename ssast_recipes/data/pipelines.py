@@ -35,6 +35,9 @@ class WaveformReader:
         where clips are drawn with replacement, anew each time; evaluating, always the same.
     seed : int
         Seed of random crops.
+    keep_in_memory : bool
+        Whether to keep every clip, whole and at the rate wanted, once it is read. Then a second
+        pass reads nothing, in this process: a loader's workers would each keep all.
 
     Raises
     ------
@@ -59,11 +62,13 @@ class WaveformReader:
         max_duration: float | None = None,
         crop: str = "start",
         seed: int = 0,
+        keep_in_memory: bool = False,
     ):
         if crop not in ("start", "random"):
             raise ValueError(f"crop is start or random, not {crop!r}")
         self.sample_rate, self.max_duration = sample_rate, max_duration
         self.crop, self.seed = crop, seed
+        self._kept: dict[tuple[str, float, float], Tensor] | None = {} if keep_in_memory else None
 
     def __call__(
         self,
@@ -96,12 +101,22 @@ class WaveformReader:
             they are there (`collate` and `as_float` know both).
         """
         surplus = 0.0 if self.max_duration is None else max(0.0, duration - self.max_duration)
+        first = 0.0  # seconds that are left out before what is read
         if self.crop == "random" and surplus:
-            start += surplus * random.Random(f"{self.seed} {epoch} {draw} {clip_id}").random()
+            first = surplus * random.Random(f"{self.seed} {epoch} {draw} {clip_id}").random()
+        if self._kept is None:
+            return self._read(path, start + first, duration - surplus)
+        key = str(path), start, duration
+        if key not in self._kept:
+            self._kept[key] = self._read(path, start, duration)
+        begin, length = (round(part * self.sample_rate) for part in (first, duration - surplus))
+        return self._kept[key][begin : begin + length] if surplus else self._kept[key]
+
+    def _read(self, path: str | Path, start: float, duration: float) -> Tensor:
         with open_audio(path) as audio:
             rate = audio.samplerate
             is_ready = (audio.subtype, audio.channels, rate) == ("PCM_16", 1, self.sample_rate)
-            samples = _read(audio, path, start, duration - surplus, is_ready)
+            samples = _read(audio, path, start, duration, is_ready)
         waveform = torch.from_numpy(samples).squeeze(dim=1) if is_ready else _mono(samples)
         if not is_ready and not torch.isfinite(waveform).all():
             raise UnreadableAudioError(

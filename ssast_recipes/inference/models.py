@@ -132,10 +132,15 @@ class AudioEncoder(AudioModel):
     def _embed(self, spectrograms: Tensor, num_frames: Tensor) -> Tensor:
         encoder = self.model
         within = patches_within(num_frames, encoder.grid_size, encoder.patch_stride)
-        return mean_within(encoder(spectrograms).patch_tokens, within)
+        return mean_within(self._encode(spectrograms, within), within)
+
+    def _encode(self, spectrograms: Tensor, within: Tensor) -> Tensor:
+        visible = within if self.config.masks_padding else None
+        return self.model(spectrograms, visible_patches=visible).patch_tokens
 
     def _embed_columns(self, spectrograms: Tensor, num_frames: Tensor) -> Tensor:
-        tokens = self.model(spectrograms).patch_tokens  # [windows, patches, width]
+        within = patches_within(num_frames, self.model.grid_size, self.model.patch_stride)
+        tokens = self._encode(spectrograms, within)  # [windows, patches, width]
         return tokens.unflatten(1, self.model.grid_size).mean(dim=1)  # [windows, columns, width]
 
     def _merge(self, recording: Recording) -> FrameEmbeddings:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from ssast_recipes.model.encoder import (
     NUM_PREFIX_TOKENS,
@@ -72,7 +73,9 @@ class PatchDecoder(nn.Module):
         fresh = (self.mask_token, self.position_embedding)
         draw_weights(self, [parameter for parameter in fresh if parameter.requires_grad])
 
-    def forward(self, encoded: EncoderOutput, kept_patches: Tensor) -> EncoderOutput:
+    def forward(
+        self, encoded: EncoderOutput, kept_patches: Tensor, visible_patches: Tensor | None = None
+    ) -> EncoderOutput:
         """Decodes what the encoder made of the kept patches.
 
         Arguments
@@ -81,6 +84,8 @@ class PatchDecoder(nn.Module):
             Patch tokens [batch, kept, encoder's width] and prefix tokens.
         kept_patches : Tensor
             Where these stand in the grid, [batch, kept], int64.
+        visible_patches : Tensor, optional
+            Which patches are attended to, [batch, patches] bool; by default all.
 
         Returns
         -------
@@ -93,8 +98,11 @@ class PatchDecoder(nn.Module):
         tokens = self.mask_token.to(kept.dtype).expand(len(kept), self.num_patches, -1)
         tokens = torch.cat([prefix, tokens.scatter(1, where, kept)], dim=1)
         tokens = tokens + self.position_embedding  # [batch, 2 + patches, width]
+        visible = visible_patches
+        if visible is not None:  # the prefix tokens always are: [batch, 2 + patches]
+            visible = pad(visible, (NUM_PREFIX_TOKENS, 0), value=True)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, visible)
         prefix, tokens = self.norm(tokens).tensor_split([NUM_PREFIX_TOKENS], dim=1)
         return EncoderOutput(tokens, prefix)
 
@@ -137,12 +145,14 @@ class MaskedAutoencoder(MaskedPatchModel):
         Number of the decoder's attention heads; by default the encoder's.
     decoder_positions : str
         "learned" or "sinusoidal".
+    padding : str
+        "released" or "masked", as of `MaskedPatchModel`; the decoder does not see it, either.
 
     Raises
     ------
     ValueError
-        If patches overlap, no head is given, or a `PatchPredictionHead` is of another width than
-        the decoder.
+        If patches overlap, no head is given, the padding is unknown, or a `PatchPredictionHead` is
+        of another width than the decoder.
 
     Example
     -------
@@ -163,8 +173,9 @@ class MaskedAutoencoder(MaskedPatchModel):
         decoder_dim: int | None = None,
         decoder_heads: int | None = None,
         decoder_positions: str = "learned",
+        padding: str = "released",
     ):
-        super().__init__(encoder, contrastive_head, reconstruction_head)
+        super().__init__(encoder, contrastive_head, reconstruction_head, padding)
         self.decoder = PatchDecoder(
             encoder.embed_dim,
             encoder.grid_size,
@@ -183,12 +194,16 @@ class MaskedAutoencoder(MaskedPatchModel):
         # It gets no gradient, for which DistributedDataParallel would wait.
         encoder.mask_token.requires_grad_(False)
 
-    def masked_tokens(self, spectrograms: Tensor, masked_indices: Tensor) -> Tensor:
+    def masked_tokens(
+        self, spectrograms: Tensor, masked_indices: Tensor, visible_patches: Tensor | None = None
+    ) -> Tensor:
         """Makes the tokens that the heads read, [batch, masked, width], at the masked patches."""
-        decoded = self.decode(spectrograms, masked_indices)
+        decoded = self.decode(spectrograms, masked_indices, visible_patches)
         return select_patches(decoded.patch_tokens, masked_indices)
 
-    def decode(self, spectrograms: Tensor, masked_indices: Tensor) -> EncoderOutput:
+    def decode(
+        self, spectrograms: Tensor, masked_indices: Tensor, visible_patches: Tensor | None = None
+    ) -> EncoderOutput:
         """Encodes what is not masked, and decodes the whole grid.
 
         Arguments
@@ -197,6 +212,8 @@ class MaskedAutoencoder(MaskedPatchModel):
             Standardised spectrograms, [batch, frames, mel bins].
         masked_indices : Tensor
             Patches to hide, [batch, masked], int64.
+        visible_patches : Tensor, optional
+            Which patches are no padding, [batch, patches] bool; by default all.
 
         Returns
         -------
@@ -204,4 +221,5 @@ class MaskedAutoencoder(MaskedPatchModel):
             The decoder's patch tokens [batch, patches, width] and prefix tokens [batch, 2, width].
         """
         kept = remaining_patches(masked_indices, self.encoder.num_patches)
-        return self.decoder(self.encoder(spectrograms, kept_patches=kept), kept)
+        encoded = self.encoder(spectrograms, kept_patches=kept, visible_patches=visible_patches)
+        return self.decoder(encoded, kept, visible_patches)

@@ -29,11 +29,14 @@ class MaskedPatchModel(nn.Module):
         Tokens to the predictions that find each masked patch among the others.
     reconstruction_head : nn.Module, optional
         Tokens to the predictions that redraw each masked patch.
+    padding : str
+        What is done with the padding of clips shorter than the spectrogram. "released": it is like
+        sound. "masked": the attention does not see it; then `forward` needs `visible_patches`.
 
     Raises
     ------
     ValueError
-        If patches overlap, or no head is given.
+        If patches overlap, no head is given, or the padding is unknown.
 
     Example
     -------
@@ -52,8 +55,11 @@ class MaskedPatchModel(nn.Module):
         encoder: AudioSpectrogramTransformer,
         contrastive_head: nn.Module | None = None,
         reconstruction_head: nn.Module | None = None,
+        padding: str = "released",
     ):
         super().__init__()
+        if padding not in ("masked", "released"):
+            raise ValueError(f"padding is masked or released, not {padding!r}")
         if encoder.patch_stride != encoder.patch_size:
             raise ValueError(
                 f"pretraining needs patches without overlap, not patch_size {encoder.patch_size} "
@@ -64,8 +70,14 @@ class MaskedPatchModel(nn.Module):
         self.encoder = encoder
         self.contrastive_head = contrastive_head
         self.reconstruction_head = reconstruction_head
+        self.padding = padding
 
-    def forward(self, spectrograms: Tensor, *masked_indices: Tensor) -> MaskedPatchPredictions:
+    def forward(
+        self,
+        spectrograms: Tensor,
+        *masked_indices: Tensor,
+        visible_patches: Tensor | None = None,
+    ) -> MaskedPatchPredictions:
         """Predicts the masked patches.
 
         Arguments
@@ -76,19 +88,25 @@ class MaskedPatchModel(nn.Module):
             Patches to hide and predict, [batch, masked], int64. Of one pass for both heads or, as
             in the released training code, of two: the encoder runs once with those of the
             contrastive head, and again with those of the reconstruction head.
+        visible_patches : Tensor, optional
+            Which patches are no padding, [batch, patches] bool; by default all.
 
         Returns
         -------
         MaskedPatchPredictions
             For each head, its predictions in the order of its indices.
         """
-        passes = [self.masked_tokens(spectrograms, indices) for indices in masked_indices]
+        passes = [
+            self.masked_tokens(spectrograms, indices, visible_patches) for indices in masked_indices
+        ]
         return MaskedPatchPredictions(
             None if self.contrastive_head is None else self.contrastive_head(passes[0]),
             None if self.reconstruction_head is None else self.reconstruction_head(passes[-1]),
         )
 
-    def masked_tokens(self, spectrograms: Tensor, masked_indices: Tensor) -> Tensor:
+    def masked_tokens(
+        self, spectrograms: Tensor, masked_indices: Tensor, visible_patches: Tensor | None = None
+    ) -> Tensor:
         """Makes the tokens that the heads read, [batch, masked, width], at the masked patches."""
-        tokens = self.encoder(spectrograms, masked_indices).patch_tokens
-        return select_patches(tokens, masked_indices)
+        encoded = self.encoder(spectrograms, masked_indices, visible_patches=visible_patches)
+        return select_patches(encoded.patch_tokens, masked_indices)

@@ -50,7 +50,12 @@ class Masker(ABC):
         if not all(isinstance(factor, int) and factor >= 1 for factor in factors):
             raise ValueError(f"cluster_factors must be whole numbers of at least 1: {self}")
 
-    def __call__(self, generator: ClipGenerator, grid_size: tuple[int, int]) -> Tensor:
+    def __call__(
+        self,
+        generator: ClipGenerator,
+        grid_size: tuple[int, int],
+        visible_patches: Tensor | None = None,
+    ) -> Tensor:
         """Draws one mask for each clip.
 
         Arguments
@@ -59,6 +64,10 @@ class Masker(ABC):
             The clips' random numbers.
         grid_size : tuple[int, int]
             (frequency, time), in patches.
+        visible_patches : Tensor, optional
+            Which patches are no padding, [batch, patches] bool; by default all. Of each clip's own
+            the same share is masked as of the whole grid, and one at least stays; what is wanting
+            to `num_masked_patches` is padding.
 
         Returns
         -------
@@ -68,7 +77,8 @@ class Masker(ABC):
         Raises
         ------
         ValueError
-            If the grid has too few patches, or both its sides are shorter than a cluster factor.
+            If the grid has too few patches, both its sides are shorter than a cluster factor, or
+            the masker cannot tell padding.
         """
         rows, columns = grid_size
         most = rows * columns - self.num_never_masked
@@ -78,10 +88,18 @@ class Masker(ABC):
             )
         if max(self.cluster_factors) > max(rows, columns):
             raise ValueError(f"a grid of {rows} x {columns} patches is too small for {self}")
+        if visible_patches is not None:
+            keys = self._keys(generator, rows, columns)
+            return _mask_within(keys, visible_patches, self.num_masked_patches)
         return self._draw(generator, rows, columns)
 
+    def _draw(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
+        order = self._keys(generator, rows, columns).argsort(dim=1)
+        return order[:, : self.num_masked_patches].sort(dim=1).values
+
     @abstractmethod
-    def _draw(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor: ...
+    def _keys(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
+        """Draws when each patch's turn comes, [batch, patches], all different: the least first."""
 
 
 class RandomMasker(Masker):
@@ -100,8 +118,12 @@ class RandomMasker(Masker):
     """
 
     def _draw(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
-        order = _random_order(generator, rows * columns)
+        order = self._keys(generator, rows, columns)
         return order[:, : self.num_masked_patches].sort(dim=1).values
+
+    def _keys(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
+        # A random order, which is its own kind of random keys.
+        return _random_order(generator, rows * columns)
 
 
 @dataclass(frozen=True)
@@ -133,7 +155,7 @@ class ClusterMasker(Masker):
 
     cluster_factors: Sequence[int] = (3, 4, 5)
 
-    def _draw(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
+    def _keys(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
         margin = max(self.cluster_factors) - 1
         starts = _random_order(generator, (rows + margin) * (columns + margin))
         starts = starts.view(-1, rows + margin, columns + margin)
@@ -144,8 +166,7 @@ class ClusterMasker(Masker):
 
         arrivals = _of_drawn_factor(generator, self.cluster_factors, cover)  # [batch, patches]
         # Patches of one block arrive together; without this the last block would lose its highest.
-        keys = arrivals * (rows * columns) + _random_order(generator, rows * columns)
-        return keys.argsort(dim=1)[:, : self.num_masked_patches].sort(dim=1).values
+        return arrivals * (rows * columns) + _random_order(generator, rows * columns)
 
 
 @dataclass(frozen=True)
@@ -196,6 +217,12 @@ class OfficialClusterMasker(Masker):
         candidates = torch.where(arrivals <= last, indices, num_patches)
         return candidates.sort(dim=1).values[:, : self.num_masked_patches]
 
+    def _keys(self, generator: ClipGenerator, rows: int, columns: int) -> Tensor:
+        raise ValueError(
+            "OfficialClusterMasker masks padding like sound, as released; with padding: masked "
+            "take ClusterMasker or RandomMasker"
+        )
+
 
 def find_mask_fault(masked_indices: Any, batch_size: int, num_patches: int) -> str | None:
     """Says what of a mask would make training go wrong, so that a masker can be checked once.
@@ -231,6 +258,18 @@ def find_mask_fault(masked_indices: Any, batch_size: int, num_patches: int) -> s
         return f"index {low if low < 0 else high}"
     neighbours = masked_indices.sort(dim=1).values.diff(dim=1)
     return "a patch twice in one clip" if (neighbours == 0).any() else None
+
+
+def _mask_within(keys: Tensor, visible: Tensor, count: int) -> Tensor:
+    """Masks the first by `keys` of each clip's own patches, and padding up to `count` in all."""
+    own = visible.sum(dim=1, keepdim=True)  # [batch, 1]
+    masked_own = (own * count / keys.shape[1]).round().long()
+    masked_own = masked_own.clamp(min=1).minimum((own - 1).clamp(min=0))
+    # Each patch's place in the order: first a clip's own by their keys, then its padding.
+    order = torch.where(visible, keys, keys + keys.max() + 1).argsort(dim=1)
+    place = order.argsort(dim=1)
+    is_masked = (place < masked_own) | ((place >= own) & (place < own + count - masked_own))
+    return (~is_masked).to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
 
 
 def _random_order(generator: ClipGenerator, count: int) -> Tensor:

@@ -107,7 +107,9 @@ def similarity_matrix(predictions: Tensor, targets: Tensor) -> Tensor:
     return predictions.float() @ targets.detach().float().transpose(1, 2)
 
 
-def masked_reconstruction_loss(predictions: Tensor, targets: Tensor) -> Tensor:
+def masked_reconstruction_loss(
+    predictions: Tensor, targets: Tensor, included: Tensor | None = None
+) -> Tensor:
     """Mean squared error over the masked patches: the generative objective.
 
     Arguments
@@ -116,11 +118,14 @@ def masked_reconstruction_loss(predictions: Tensor, targets: Tensor) -> Tensor:
         What the reconstruction head predicts at the masked patches, [batch, masked, patch area].
     targets : Tensor
         The masked patches, [batch, masked, patch area]; they carry no gradient.
+    included : Tensor, optional
+        Which masked patches take part, [batch, masked], bool; by default all.
 
     Returns
     -------
     Tensor
-        The mean over all values of all masked patches, a scalar, in 32-bit.
+        The mean over all values of each clip's included patches, then over clips, a scalar, in
+        32-bit. A clip with none included counts as 0.
 
     Example
     -------
@@ -128,7 +133,11 @@ def masked_reconstruction_loss(predictions: Tensor, targets: Tensor) -> Tensor:
     1.0
     """
     with torch.autocast(predictions.device.type, enabled=False):
-        return F.mse_loss(predictions.float(), targets.detach().float())
+        predictions, targets = predictions.float(), targets.detach().float()
+        if included is None:
+            return F.mse_loss(predictions, targets)
+        errors = F.mse_loss(predictions, targets, reduction="none").mean(dim=2)  # [batch, masked]
+        return masked_mean(errors, included).mean()
 
 
 def smooth_targets(targets: Tensor, num_classes: int, smoothing: float) -> Tensor:

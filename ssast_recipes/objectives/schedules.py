@@ -108,8 +108,9 @@ class WarmupCosine:
 
     Arguments
     ---------
-    num_steps : int
-        Steps in all.
+    num_steps : int, optional
+        Steps in all; by default those of the run, which a `PretrainingBrain` fills in. Then a run
+        may go on for more steps: along the cosine that ends with these.
     warmup_steps : int
         Steps until the full learning rate.
 
@@ -120,7 +121,7 @@ class WarmupCosine:
     [0.01, 1.0, 0.5, 0.0]
     """
 
-    def __init__(self, num_steps: int, warmup_steps: int = 0):
+    def __init__(self, num_steps: int | None = None, warmup_steps: int = 0):
         self.num_steps, self.warmup_steps = num_steps, warmup_steps
 
     def factor(self, step: int, epoch: int = 1) -> float:

@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,7 +15,7 @@ from ssast_recipes.model.masking import OfficialClusterMasker, RandomMasker
 from ssast_recipes.model.patches import patchify, select_patches
 from ssast_recipes.objectives.losses import constant_patches, info_nce_loss
 from ssast_recipes.objectives.metrics import masked_patch_accuracy
-from ssast_recipes.objectives.schedules import WarmupPlateau
+from ssast_recipes.objectives.schedules import WarmupCosine, WarmupPlateau
 
 from . import tiny
 from .tiny import TARGET_LENGTH, Clips, fit, losses, pretraining_brain
@@ -388,3 +389,61 @@ def test_degenerate_masks_are_told_once(
     if told and level == "WARNING":
         assert "20 distinct masks in 4,000 draws; " in told[0].message
         assert told[0].message.endswith("mask others (masker, num_masked_patches)")
+
+
+def short_clips(batch):
+    """The batch with clips of 5, 12, 20 and all 32 frames."""
+    samples = torch.tensor([1040, 2160, 3440, tiny.CLIP_SAMPLES], device=tiny.DEVICE)
+    return replace(batch, num_samples=samples)
+
+
+@pytest.mark.parametrize("placement", ["start", "random"])
+def test_padding_is_no_target(tmp_path, placement):
+    brain = pretraining_brain(
+        tmp_path, encoder={"patch_size": (128, 2)}, masker=RandomMasker(12), placement=placement
+    )
+    brain.masks_padding = True
+    batch = short_clips(batch_of([3, 1, 2, 0]))
+    outputs = brain.compute_forward(batch, Stage.TRAIN)
+    loss = brain.compute_objectives(outputs, batch, Stage.TRAIN)
+    (masked,) = outputs.masked
+    own = outputs.included(0)
+    frames = {"start": [3, 6, 10, 16]}.get(placement)
+    if frames:
+        assert outputs.visible_patches.sum(dim=1).tolist() == frames
+    spectrograms = outputs.spectrograms
+    silent = spectrograms.amin(dim=2) == spectrograms.amax(dim=2)  # the frames of padding
+    is_padding = silent.unflatten(1, (16, 2)).all(dim=2)
+    assert torch.equal(outputs.visible_patches, ~is_padding)
+    joined = 0.0
+    for clip in range(4):
+        kept = own[clip]
+        assert 0 < kept.sum() < outputs.visible_patches[clip].sum()
+        assert torch.equal(kept, ~is_padding[clip, masked[clip]])
+        found = [values[clip : clip + 1, kept] for values in outputs.predictions]
+        targets = outputs.targets[0][clip : clip + 1, kept]
+        joined += info_nce_loss(found[0], targets, softmax_over="predictions")
+        joined += 10 * torch.nn.functional.mse_loss(found[1], targets)
+    torch.testing.assert_close(loss, joined / 4)
+
+
+def test_clips_stand_elsewhere_in_each_step_and_not_in_validation(tmp_path):
+    brain = pretraining_brain(tmp_path, placement="random")
+    batch = short_clips(batch_of([3, 1, 2, 0]))
+    steps = []
+    for step, stage in ((0, Stage.TRAIN), (1, Stage.TRAIN), (0, Stage.VALID), (1, Stage.VALID)):
+        brain.optimizer_step = step
+        steps.append(brain.compute_forward(batch, stage).spectrograms)
+    assert not torch.equal(steps[0], steps[1])
+    assert torch.equal(steps[2], steps[3])
+
+
+def test_a_cosine_without_an_end_ends_with_the_run(tmp_path):
+    schedule = WarmupCosine(warmup_steps=2)
+    fit(pretraining_brain(tmp_path, schedule=schedule, num_steps=6), Clips(8))
+    assert schedule.num_steps == 6 and schedule.factor(6) == 0
+
+
+def test_an_unknown_placement_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="placement is start or random, not 'end'"):
+        pretraining_brain(tmp_path, placement="end")

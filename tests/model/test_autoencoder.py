@@ -154,3 +154,29 @@ def test_a_constant_patch_becomes_zeros_and_others_are_standardised():
     variance = double.var(dim=1, correction=0, keepdim=True)
     expected = (double - double.mean(dim=1, keepdim=True)) / (variance + 1e-4).sqrt()
     torch.testing.assert_close(standardised[1].double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_padding_is_not_attended_to(device, drops):
+    model = autoencoder(device, decoder_depth=1)
+    if not drops:
+        model = MaskedPatchModel(model.encoder, model.contrastive_head, model.reconstruction_head)
+    visible = torch.arange(32, device=device).expand(2, -1) % 4 < 3  # the last of four columns
+    spectrograms = torch.randn(2, 64, 128, device=device)
+    changed = spectrograms.clone()
+    changed[:, 48:] = 1e3
+    masked = torch.tensor([[0, 5, 7, 11], [1, 3, 4, 31]], device=device)
+    before, after = (model(one, masked, visible_patches=visible) for one in (spectrograms, changed))
+    own = visible.gather(1, masked)
+    assert own.sum() == 4
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one[own], other[own])
+    seen = model(changed, masked)
+    assert not torch.allclose(seen.contrastive[own], after.contrastive[own])
+    whole = torch.ones_like(visible)
+    torch.testing.assert_close(model(changed, masked, visible_patches=whole), seen)
+
+
+def test_unknown_padding_is_refused():
+    with pytest.raises(ValueError, match="padding is masked or released, not 'none'"):
+        autoencoder("cpu", padding="none")

@@ -105,3 +105,16 @@ def test_a_clips_mean_is_over_its_own_tokens(device):
     torch.testing.assert_close(means, expected)
     means.sum().backward()
     assert torch.equal(tokens.grad.abs().sum(dim=2) > 0, within)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (128, 2), (64, 4)])
+def test_patches_within_a_clip_that_begins_later_hold_one_of_its_frames(device, size):
+    lengths = torch.tensor([1, 2, 9, 10, 40], device=device)
+    starts = torch.tensor([0, 62, 15, 17, 3], device=device)
+    frames = torch.arange(64, device=device)
+    begins = starts.unsqueeze(1)
+    inside = (frames >= begins) & (frames < begins + lengths.unsqueeze(1))
+    spectrograms = inside.float().unsqueeze(2).repeat(1, 1, 128)
+    expected = patchify(spectrograms, size).amax(dim=2) > 0
+    grid_size = compute_grid_size(128, 64, size)
+    assert torch.equal(patches_within(lengths, grid_size, size, starts), expected)

@@ -347,3 +347,42 @@ def test_our_masks_have_no_fault(masker_class, device):
     generator = ClipGenerator(1, 2, torch.arange(4, device=device))
     masked = masker_class(400)(generator, PATCH_GRID)
     assert find_mask_fault(masked, batch_size=4, num_patches=512) is None
+
+
+# --- padding ---
+
+
+@pytest.mark.parametrize("masker", [RandomMasker(24), ClusterMasker(24), ClusterMasker(24, (1,))])
+@pytest.mark.parametrize("grid_size", [(1, 32), (4, 8)])
+def test_a_clips_own_patches_are_masked_in_proportion(masker, grid_size, device):
+    lengths = torch.tensor([32, 31, 20, 9, 3, 2, 1] * 20, device=device)
+    visible = torch.arange(32, device=device) < lengths.unsqueeze(1)
+    visible[1::2] = visible[1::2].flip(1)  # padding in front
+    generator = ClipGenerator(1, 2, torch.arange(len(lengths), device=device))
+    masked = masker(generator, grid_size, visible)
+    assert find_mask_fault(masked, len(lengths), 32) is None
+    assert masked.shape[1] == 24 and (masked.diff(dim=1) > 0).all()
+    own = visible.gather(1, masked).sum(dim=1)
+    expected = {32: 24, 31: 23, 20: 15, 9: 7, 3: 2, 2: 1, 1: 0}
+    assert own.tolist() == [expected[length] for length in lengths.tolist()]
+
+
+def test_masks_within_a_clip_are_uniform():
+    visible = (torch.arange(16) < 10).expand(4000, -1)
+    generator = ClipGenerator(1, 2, torch.arange(4000))
+    masked = RandomMasker(8)(generator, (1, 16), visible)
+    counts = torch.zeros(4000, 16).scatter(1, masked, 1.0).mean(dim=0)
+    assert torch.allclose(counts[:10], torch.full([10], 0.5), atol=0.04)
+    assert counts[10:].sum().item() == pytest.approx(3)
+
+
+def test_with_nothing_padded_clusters_are_those_of_the_whole_grid():
+    masker, visible = ClusterMasker(20), torch.ones(64, 32, dtype=torch.bool)
+    whole = masker(ClipGenerator(1, 2, torch.arange(64)), (4, 8))
+    assert torch.equal(masker(ClipGenerator(1, 2, torch.arange(64)), (4, 8), visible), whole)
+
+
+def test_the_released_masker_knows_no_padding():
+    with pytest.raises(ValueError, match="padding: masked take ClusterMasker or RandomMasker"):
+        visible = torch.ones(1, 512, dtype=torch.bool)
+        OfficialClusterMasker(400)(ClipGenerator(1, 2, torch.arange(1)), PATCH_GRID, visible)

@@ -113,6 +113,20 @@ def test_reconstruction_is_the_mean_square_over_all_values(device):
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_reconstruction_without_some_patches_is_the_mean_of_each_clips_own(device):
+    predictions, targets = torch.randn(2, 3, 6, 4, device=device)
+    included = torch.tensor([[True] * 6, [False] * 6, [True, False, True, False, False, False]])
+    errors = (predictions - targets).square()
+    expected = (errors[0].mean() + errors[2, [0, 2]].mean()) / 3
+    loss = masked_reconstruction_loss(predictions, targets, included.to(device))
+    torch.testing.assert_close(loss, expected)
+    whole = torch.ones(3, 6, dtype=torch.bool, device=device)
+    torch.testing.assert_close(
+        masked_reconstruction_loss(predictions, targets, whole),
+        masked_reconstruction_loss(predictions, targets),
+    )
+
+
 @pytest.mark.parametrize("loss", [info_nce_loss, masked_reconstruction_loss])
 def test_no_gradient_reaches_the_targets(loss, device):
     predictions, targets = torch.randn(2, 2, 6, 5, device=device).unbind()

@@ -349,14 +349,41 @@ model: !new:ssast_recipes.model.MaskedAutoencoder
     decoder_heads: !ref <decoder_heads>
     decoder_positions: !ref <decoder_positions>
 """
-# One's own audio has nothing published: the defaults are those of AudioSet and of ESC-50.
+# One's own audio has nothing published: the defaults are those of AudioSet and of ESC-50, and for
+# the autoencoder those that were measured.
 OWN_PRETRAIN = """
 size: base
 target_length: 1024
-num_masked_patches: 400
-lr: 1.0e-4
+num_masked_patches: 384
+targets: standardised_patches
+padding: masked
+placement: random
+lr: 2.5e-4
+batch_size: 64
 reconstruction_weight: 10
 best_by: loss
+masker: !new:ssast_recipes.model.RandomMasker
+    num_masked_patches: !ref <num_masked_patches>
+opt_class: !name:torch.optim.AdamW
+    lr: !ref <lr>
+    betas: !ref <betas>
+    weight_decay: !ref <weight_decay>
+schedule: !new:ssast_recipes.objectives.WarmupCosine
+    warmup_steps: !ref <warmup_steps>
+"""
+OWN_PRETRAIN_SSAST = """
+size: base
+target_length: 1024
+num_masked_patches: 400
+padding: masked
+placement: random
+lr: 1.0e-4
+batch_size: 24
+reconstruction_weight: 10
+best_by: loss
+masker: !new:ssast_recipes.model.ClusterMasker
+    num_masked_patches: !ref <num_masked_patches>
+    cluster_factors: !ref <cluster_factors>
 """
 OWN_FINETUNE = """
 size: base
@@ -414,7 +441,8 @@ PUBLISHED = {
     "ESC50/pretrain_frame": f"{ESC50_PRETRAIN}{FRAME}{RANDOM_MASKER}",
     "Librispeech/pretrain_patch": f"{LIBRISPEECH_PRETRAIN}{PATCH}{OFFICIAL_MASKER}",
     "Librispeech/pretrain_frame": f"{LIBRISPEECH_PRETRAIN}{FRAME}{RANDOM_MASKER}",
-    "OwnAudio/pretrain": f"{OWN_PRETRAIN}{PATCH}{OFFICIAL_MASKER}",
+    "OwnAudio/pretrain": f"{OWN_PRETRAIN}{PATCH}",
+    "OwnAudio/pretrain_ssast": f"{OWN_PRETRAIN_SSAST}{PATCH}",
     "OwnAudio/finetune": f"{OWN_FINETUNE}{PATCH}",
     "OwnAudio/finetune_multi": f"{OWN_FINETUNE_MULTI}{PATCH}",
     "SpeechCommands/pretrain_patch": f"{SPEECHCOMMANDS_PRETRAIN}{PATCH}{OFFICIAL_MASKER}",

@@ -1,15 +1,10 @@
-"""Values that fit one's own audio and machine: clip length, batch, steps, time, memory, disk."""
+"""Values that fit one's own audio and machine: batch, steps, time, memory, disk."""
 
 import argparse
-from collections.abc import Sequence
+import math
 from pathlib import Path
 from typing import NamedTuple
 
-PATCH_SIZE = (16, 16)
-NUM_MEL_BINS = 128
-FRAMES_PER_SECOND = 100
-MOST_FRAMES = 1024  # of the published models
-MASKED_SHARE = 400 / 512  # published
 # Adam's two moments, gradient and weight, 4 bytes each.
 BYTES_PER_WEIGHT = 16
 # What a backward pass keeps of a clip: 0.31 GB in 32-bit was counted of Base at 1024 frames, whose
@@ -34,6 +29,23 @@ def positive_integer(text: str) -> int:
     return number
 
 
+def positive_number(text: str) -> float:
+    """Reads a number of a command line, as `positive_integer` does.
+
+    Example
+    -------
+    >>> positive_number("0.5")
+    0.5
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return number
+
+
 def name_after(path: Path) -> str:
     """Names a run after what it is made from; `..` is no name.
 
@@ -52,43 +64,13 @@ class Batch(NamedTuple):
     accumulation: int  # times that many before a step
 
 
-def choose_target_length(durations: Sequence[float]) -> int:
-    """Chooses the frames of a clip: nine of ten files fill it, and none of the patches is cut.
+class Corpus(NamedTuple):
+    """What there is to hear."""
 
-    Arguments
-    ---------
-    durations : sequence of float
-        Lengths of the files in seconds.
-
-    Returns
-    -------
-    int
-        A multiple of 16 frames, 32 to 1024.
-
-    Example
-    -------
-    >>> (
-    ...     choose_target_length([5.0] * 20),
-    ...     choose_target_length([3600.0]),
-    ...     choose_target_length([0.1]),
-    ... )
-    (496, 1024, 32)
-    """
-    shortest = sorted(durations)[len(durations) // 10]
-    step = PATCH_SIZE[1]
-    frames = int(shortest * FRAMES_PER_SECOND) // step * step
-    return min(MOST_FRAMES, max(2 * step, frames))
-
-
-def num_patches(target_length: int) -> int:
-    """Counts the patches of a spectrogram of so many frames.
-
-    Example
-    -------
-    >>> num_patches(1024)
-    512
-    """
-    return NUM_MEL_BINS // PATCH_SIZE[0] * (target_length // PATCH_SIZE[1])
+    num_clips: int
+    seconds: float  # of all of them
+    seconds_to_read: float  # a clip, on average
+    num_probed: int  # labelled clips
 
 
 def choose_batch(
@@ -145,8 +127,13 @@ def kept_bytes(depth: int, num_tokens: int, width: int) -> float:
     return KEPT_BYTES * depth * num_tokens * width
 
 
-def choose_steps(num_clips: int, batch: int, seconds_per_step: float, most_hours: float) -> int:
-    """Chooses how long to pretrain: a hundred passes over the clips, if there is time for it.
+MANY_STEPS = 6000  # from which on a larger model is worth its time
+FEW_STEPS = 2000  # below which smaller batches are
+_MOST_PASSES = 1000
+
+
+def choose_steps(num_clips: int, batch: int, seconds_per_step: float, seconds: float) -> int:
+    """Chooses how long to pretrain: as there is time, up to a thousand passes over the clips.
 
     Arguments
     ---------
@@ -156,28 +143,40 @@ def choose_steps(num_clips: int, batch: int, seconds_per_step: float, most_hours
         Clips of a step.
     seconds_per_step : float
         As measured.
-    most_hours : float
-        What it may take at most; a thousand steps are made all the same.
+    seconds : float
+        That there are for steps.
 
     Returns
     -------
     int
-        Steps, 1,000 to 800,000 (as published), rounded to two digits.
+        Steps, 1 to 800,000 (as published), rounded to two digits; of little audio 1,000 at least,
+        if there is time.
 
     Example
     -------
-    >>> choose_steps(num_clips=400, batch=24, seconds_per_step=1.0, most_hours=2)
-    1700
-    >>> choose_steps(num_clips=2_000_000, batch=24, seconds_per_step=0.1, most_hours=24)
-    800000
+    >>> choose_steps(num_clips=1900, batch=64, seconds_per_step=0.08, seconds=540)
+    6700
+    >>> choose_steps(num_clips=20, batch=19, seconds_per_step=0.01, seconds=1800)
+    1000
     """
-    passes = 100 * num_clips / batch
-    steps = max(1000, min(passes, 800_000, 3600 * most_hours / seconds_per_step))
-    return int(float(f"{steps:.1e}"))
+    passes = max(1000, _MOST_PASSES * num_clips / batch)
+    return floor_digits(max(1, min(passes, 800_000, seconds / seconds_per_step)))
 
 
-def count_evaluations(steps: int, interval: int, num_held_out: int, num_probed: int) -> int:
-    """Counts the clips that a pretraining looks at without learning from them.
+def floor_digits(number: float) -> int:
+    """Rounds down to two digits.
+
+    Example
+    -------
+    >>> floor_digits(6789), floor_digits(7)
+    (6700, 7)
+    """
+    power = max(0, len(str(int(number))) - 2)
+    return int(number) // 10**power * 10**power
+
+
+def count_evaluations(steps: int, interval: int, num_held_out: int) -> int:
+    """Counts the clips that a pretraining validates on.
 
     Arguments
     ---------
@@ -185,17 +184,17 @@ def count_evaluations(steps: int, interval: int, num_held_out: int, num_probed: 
         Of training.
     interval : int
         Steps from validation to validation.
-    num_held_out, num_probed : int
-        Clips of the validation set, and of labelled audio.
+    num_held_out : int
+        Clips of the validation set.
 
     Returns
     -------
     int
-        Of all validations, of the last and the best weights' evaluation, and of six probes.
+        Of all validations, and of the last and the best weights' evaluation.
 
     Example
     -------
-    >>> count_evaluations(600, 50, num_held_out=20, num_probed=400)
-    2680
+    >>> count_evaluations(600, 50, num_held_out=20)
+    280
     """
-    return (-(-steps // interval) + 2) * num_held_out + 6 * num_probed
+    return (-(-steps // interval) + 2) * num_held_out

@@ -1,4 +1,4 @@
-"""What `ssast pretrain` plans: how to train on the audio and the machine at hand."""
+"""What `ssast pretrain` plans: how to train on the audio, the machine and the time at hand."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,46 +8,63 @@ from typing import TYPE_CHECKING, Any
 from ssast_recipes.records.hparams import read_hparams, read_value
 from ssast_recipes.records.hparams_text import write_hparams
 from ssast_recipes.records.run import Run
-from ssast_recipes.runs.own.plans import (
-    MASKED_SHARE,
-    NUM_MEL_BINS,
-    PATCH_SIZE,
-    choose_batch,
-    choose_steps,
+from ssast_recipes.runs.own.geometry import (
+    SAMPLE_RATE,
+    Geometry,
+    choose_geometry,
+    choose_mel_range,
     choose_target_length,
-    count_evaluations,
-    kept_bytes,
-    num_patches,
+    count_frames,
+    given_geometry,
 )
-from ssast_recipes.runs.own.request import (
-    keep_request,
-    read_request,
-)
-from ssast_recipes.system.machine import choose_device, free_memory, num_cores
-from ssast_recipes.system.words import format_seconds
+from ssast_recipes.runs.own.plans import Corpus
+from ssast_recipes.runs.own.request import keep_request, read_request
+from ssast_recipes.runs.own.sizes import choose_model, describe
+from ssast_recipes.runs.own.trials import trial_seconds, try_out
+from ssast_recipes.system.machine import choose_device
 
 if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
     import torch
 
-# Published: Base and Small with batches of 24 at 1e-4, Tiny released with 120 at 5e-4. On a CPU
-# steps count for more than clips.
-_LEARNING_RATES = {"tiny": 5e-4, "small": 1e-4, "base": 1e-4}
-_HOURS = {"cpu": 2, "cuda": 24}  # that may be used unasked
-_VALIDATIONS = 20
-_EVALUATED = 1 / 3  # of a clip's training, without its backward pass
+    from ssast_recipes.data.headers import AudioInfo
+
+_MINUTES = {"cpu": 30, "cuda": 240}  # that may be used unasked
+OBJECTIVES = {"autoencoder": "pretrain.yaml", "ssast": "pretrain_ssast.yaml"}
+_FEW = 0.01  # of the clips: if fewer have padding, it costs more to mask it than it is worth
 
 
 def lengthen(hparams_file: Path, request: Mapping[str, Any]) -> None:
-    """Lets a run that has begun go on for more steps, if that is all that is asked for anew."""
+    """Lets a run that has begun go on for more steps, if that is all that is asked for anew.
+
+    More minutes than were planned are as many more steps.
+    """
     before = read_request(hparams_file)
     changed = [key for key, value in request.items() if before.get(key) != value]
-    if changed != ["steps"] or not request["steps"] or not Run(hparams_file.parent).has_begun:
+    if len(changed) != 1 or not Run(hparams_file.parent).has_begun:
         return
     planned = read_value(read_hparams(hparams_file)["num_steps"])
-    if isinstance(planned, int) and request["steps"] > planned:
-        write_hparams(hparams_file, hparams_file, {"num_steps": request["steps"]})
-        keep_request(hparams_file, request, before["files"])
-        print(f"num_steps was {planned}, is {request['steps']} in {hparams_file}", flush=True)
+    minutes = before.get("planned_minutes")
+    steps = None
+    if changed == ["steps"]:
+        steps = request["steps"]
+    elif changed == ["minutes"] and request["minutes"] and minutes:
+        steps = int(planned * request["minutes"] / minutes)
+        minutes = request["minutes"]
+    if steps and isinstance(planned, int) and steps > planned:
+        write_hparams(hparams_file, hparams_file, {"num_steps": steps})
+        keep_request(hparams_file, {**request, "planned_minutes": minutes}, before["files"])
+        print(f"num_steps was {planned}, is {steps} in {hparams_file}", flush=True)
+
+
+def choose_minutes(request: Mapping[str, Any], device: "torch.device") -> float | None:
+    """How long a run may take, all included; None if steps alone are asked for."""
+    if request["minutes"] is None and request["steps"]:
+        return None
+    return request["minutes"] or _default_minutes(device)
+
+
+def _default_minutes(device: "torch.device") -> float:
+    return _MINUTES.get(device.type, _MINUTES["cpu"])
 
 
 def plan_pretraining(
@@ -56,12 +73,41 @@ def plan_pretraining(
     output: Path,
     request: Mapping[str, Any],
     device_name: str | None,
+    source: Path,
+    began: float,
 ) -> dict[str, Any]:
-    """Measures audio and machine, says what was found, and returns values of the YAML file."""
-    from ssast_recipes.brains.monitoring import MOST_CLIPS
-    from ssast_recipes.data.preparation.labelled_files import read_labelled_files
+    """Measures audio and machine, says what was found and why what is chosen.
+
+    Arguments
+    ---------
+    folder : Path
+        Of the audio.
+    paths : sequence of str
+        The audio files in it and below it.
+    output : Path
+        The run's folder.
+    request : mapping
+        What the user asks for: see `ssast_recipes.commands.pretrain`.
+    device_name : str, optional
+        As of the command.
+    source : Path
+        The recipe's YAML file.
+    began : float
+        When the command did, by `time.monotonic`: its minutes run since then.
+
+    Returns
+    -------
+    dict
+        Values for the YAML file.
+
+    Raises
+    ------
+    ValueError
+        If too many files cannot be used, all are silent, or what is asked for does not fit them.
+    """
     from ssast_recipes.data.preparation.manifests import HEADER_THREADS
     from ssast_recipes.data.preparation.scanning import check_rejected, scan_audio
+    from ssast_recipes.model.filterbank import LogMelFilterbank
     from ssast_recipes.runs.own.survey import (
         draw_windows,
         measure_sample,
@@ -75,117 +121,137 @@ def plan_pretraining(
     tell_rejected(rejected, rejected_file)
     check_rejected(rejected, len(paths), max_rejected=0.1, listed_in=rejected_file)
     device = choose_device(device_name)
-    sizes = _choose_size(request, device)
-    durations = [info.duration for info in found.values()]
-    target_length = choose_target_length(durations)
-    seconds = target_length / 100
-    counts = [max(1, round(duration / seconds)) for duration in durations]
-    mean, std = measure_sample(draw_windows(found, counts))
+    front_end, kinds, why = _choose_geometries(request, list(found.values()), device)
+    length = kinds[0].target_length
+    counts = [max(1, round(100 * info.duration / length)) for info in found.values()]
+    frames = [
+        count_frames(info.duration / count)
+        for info, count in zip(found.values(), counts, strict=True)
+        for _ in range(count)
+    ]
+    short = sum(number < length for number in frames) / len(frames)
+    measured = measure_sample(draw_windows(found, counts), LogMelFilterbank(**front_end))
+    seconds = sum(info.duration for info in found.values())
+    corpus = Corpus(sum(counts), seconds, measured.seconds, _count_probed(request))
     values: dict[str, Any] = {
         "data_folder": str(folder),
         "pretrained_encoder": request["init_from"],
         "probe_data": request["probe_data"],
-        **sizes,
-        "target_length": target_length,
-        "num_masked_patches": round(MASKED_SHARE * num_patches(target_length)),
-        "mean": round(mean, 4),
-        "std": round(std, 4),
-        "lr": _LEARNING_RATES[sizes["size"]],
-        "num_workers": min(4, num_cores()),
+        **front_end,
+        "padding": "masked" if short > _FEW else "released",
+        "mean": round(measured.mean, 4),
+        "std": round(measured.std, 4),
         "precision": "bf16" if device.type == "cuda" else "fp32",
     }
-    probed = 0
+    minutes = choose_minutes(request, device)
+    budget = None if minutes is None else 60 * minutes
+    geometry = kinds[0]
+    if len(kinds) > 1 and (each := trial_seconds(budget)):
+        scores = {
+            one: _try(one, values, corpus, request, device, source, output, each) for one in kinds
+        }
+        if None in scores.values():
+            why = "frames, for trials took too long on this machine"
+        else:
+            geometry = max(kinds, key=scores.__getitem__)  # of equals, the first
+            told = ", ".join(f"{score:.3f} with {one}" for one, score in scores.items())
+            labels = Path(request["probe_data"]).name
+            why = f"ridge regression on {labels} after trials of {each:.0f} s: {told}"
+    spent = time.monotonic() - began
+    left = 60 * (minutes or _default_minutes(device)) - spent
+    chosen = choose_model(values, geometry, corpus, request, device, left)
+    top = values["high_frequency"] or SAMPLE_RATE / 2
+    print(
+        f"Plan: {geometry}: {geometry.num_tokens} of a clip of {length / 100:g} s, "
+        f"{chosen.values['num_masked_patches']} masked, padding {values['padding']}; "
+        f"{geometry.num_mel_bins} mel bins up to {top / 1000:g} kHz ({why})"
+    )
+    for line in describe(chosen, corpus, minutes, time.monotonic() - began):
+        print(f"  {line}", flush=True)
+    return chosen.values
+
+
+def _choose_geometries(
+    request: Mapping[str, Any], infos: Sequence["AudioInfo"], device: "torch.device"
+) -> tuple[dict[str, Any], list[Geometry], str]:
+    """The filterbank's numbers; the geometries to choose from, the preferred first; and why."""
+    mels = choose_mel_range([info.sample_rate for info in infos])
+    front_end = {"num_mel_bins": mels.num_mel_bins, "high_frequency": mels.high_frequency}
+    patch = request["patch"] and tuple(request["patch"])
+    if request["init_from"]:
+        front_end, patch = _inherited(request["init_from"])
+    bins = front_end["num_mel_bins"]
+    length = choose_target_length([info.duration for info in infos])
+    if request["clip_seconds"]:
+        length = max(1, round(100 * request["clip_seconds"]))
+    if patch:
+        why = "as the encoder that it goes on from" if request["init_from"] else "as asked for"
+        return front_end, [given_geometry(patch, bins, length)], why
+    kinds = [request["geometry"]] if request["geometry"] else ["frame", "patch"]
+    is_fast = device.type == "cuda"
+    choices = [choose_geometry(kind, bins, length, is_fast) for kind in kinds]
+    if request["geometry"]:
+        return front_end, choices, "as asked for"
     if request["probe_data"]:
-        probed = min(MOST_CLIPS, len(read_labelled_files(request["probe_data"])))
-    return values | _plan_training(values, sum(counts), probed, device, request["steps"])
+        return front_end, choices, "frames, for there is no time for trials"
+    # No judge without labels was found that is fair to both: losses of patches and of frames
+    # measure different tasks. docs/your-own-audio.md has the measurements behind the rule.
+    why = "the rule: frames gain much on speech and lose little on other sounds"
+    return front_end, choices[:1], f"{why}; labels (--probe-data) or --geometry patch decide else"
 
 
-def _choose_size(request: Mapping[str, Any], device: "torch.device") -> dict[str, Any]:
-    """The size asked for or, with weights to go on from, theirs."""
-    if request["size"] or not request["init_from"]:
-        return {"size": request["size"] or ("base" if device.type == "cuda" else "tiny")}
-    from ssast_recipes.model.builders import size_options
+def _inherited(source: str) -> tuple[dict[str, Any], tuple[int, int]]:
+    """The filterbank's numbers and the patch size of pretrained weights."""
+    from ssast_recipes.weights.formats.config import read_config
+    from ssast_recipes.weights.formats.folder import find_model_folder
     from ssast_recipes.weights.loading import read_pretrained
 
-    return size_options(read_pretrained(request["init_from"]).geometry)
-
-
-def _plan_training(
-    values: Mapping[str, Any],
-    num_clips: int,
-    num_probed: int,
-    device: "torch.device",
-    steps: int | None,
-) -> dict[str, Any]:
-    from ssast_recipes.data.preparation.own_audio import MOST_VALID, VALID_SHARE
-    from ssast_recipes.model.builders import ast_encoder
-
-    length = values["target_length"]
-    numbers = {key: values.get(key) for key in ("size", "embed_dim", "depth", "num_heads")}
-    encoder = ast_encoder(**numbers, target_length=length, patch_size=PATCH_SIZE).to(device)
-    weights = sum(parameter.numel() for parameter in encoder.parameters())
-    tokens = num_patches(length) + 2
-    kept = kept_bytes(len(encoder.blocks), tokens, encoder.embed_dim)
-    wanted = 120 if values["size"] == "tiny" and device.type == "cuda" else 24
-    batch = choose_batch(wanted, num_clips, weights, kept, free_memory(device))
-    clips = batch.size * batch.accumulation
-    per_clip = _seconds_per_clip(encoder, batch.size, device, values["precision"])
-    held_out = min(MOST_VALID, max(1, round(VALID_SHARE * num_clips)))
-
-    def evaluating(steps: int, interval: int) -> float:
-        return _EVALUATED * per_clip * count_evaluations(steps, interval, held_out, num_probed)
-
-    hours = _HOURS.get(device.type, 2) - evaluating(_VALIDATIONS, 1) / 3600
-    steps = steps or choose_steps(num_clips, clips, clips * per_clip, hours)
-    interval = min(steps, max(50, steps // _VALIDATIONS))
-    seconds = steps * clips * per_clip + evaluating(steps, interval)
-    disk = 3 * 12 * weights + 4 * weights  # newest, best and the one being written; the model
-    print(
-        f"Plan: {_name_size(numbers)} ({weights / 1e6:.1f} million weights) on {device.type}; "
-        f"{num_clips:,} clips of {length / 100:g} s, {values['num_masked_patches']} of "
-        f"{num_patches(length)} patches masked; {steps:,} steps of {clips} clips "
-        f"({steps * clips / num_clips:.1f} passes); about {format_seconds(seconds)}, "
-        f"{disk / 1e9:.2g} GB of disk"
-    )
+    geometry = read_pretrained(source).geometry
+    patch = tuple(geometry["patch_size"])
+    rows = geometry.get("grid_size", [128 // patch[0]])[0]
+    front_end = {"num_mel_bins": rows * patch[0], "high_frequency": 0.0}
+    try:
+        config = read_config(find_model_folder(source)).front_end
+    except (FileNotFoundError, ValueError):  # other makers' weights, or those of a checkpoint alone
+        return front_end, patch
     return {
-        "batch_size": batch.size,
-        "grad_accumulation_factor": batch.accumulation,
-        "num_steps": steps,
-        "warmup_steps": min(1000, steps // 10),
-        "valid_interval": interval,
-        "checkpoint_interval": interval,
-        "probe_interval": max(1, steps // 5),
-        "log_interval": min(50, max(1, steps // 100)),
-    }
+        "num_mel_bins": config.num_mel_bins,
+        "low_frequency": config.low_frequency,
+        "high_frequency": config.high_frequency,
+    }, patch
 
 
-def _name_size(numbers: Mapping[str, Any]) -> str:
-    if numbers["embed_dim"] is None:
-        return numbers["size"]
-    return f"{numbers['embed_dim']} wide, {numbers['depth']} deep"
+def _count_probed(request: Mapping[str, Any]) -> int:
+    if not request["probe_data"]:
+        return 0
+    from ssast_recipes.brains.monitoring import MOST_CLIPS
+    from ssast_recipes.data.preparation.labelled_files import read_labelled_files
+
+    return min(MOST_CLIPS, len(read_labelled_files(request["probe_data"])))
 
 
-def _seconds_per_clip(encoder: Any, batch: int, device: "torch.device", precision: str) -> float:
-    """Times forward and backward passes of the encoder, which take nearly all of a step.
-
-    A GPU gets the whole batch, which keeps it busy; on a CPU four clips tell as much.
-    """
-    import torch
-
-    batch = batch if device.type == "cuda" else min(batch, 4)
-    spectrograms = torch.randn(batch, encoder.target_length, NUM_MEL_BINS, device=device)
-    seconds = []
-    for _ in range(4):  # the first warms up
-        began = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            tokens = encoder(spectrograms).patch_tokens
-        tokens.sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - began)
-    encoder.zero_grad()
-    del spectrograms, tokens
-    if device.type == "cuda":
-        encoder.cpu()
-        torch.cuda.empty_cache()  # it is the training process that needs the memory
-    return min(seconds[1:]) / batch
+def _try(
+    geometry: Geometry,
+    values: Mapping[str, Any],
+    corpus: Corpus,
+    request: Mapping[str, Any],
+    device: "torch.device",
+    source: Path,
+    output: Path,
+    seconds: float,
+) -> float | None:
+    """Tries a geometry in so many seconds, all included; None if that was not enough."""
+    began = time.monotonic()
+    print(f"  trying {geometry} for {seconds:.0f} s …", flush=True)
+    small = {**request, "steps": None, "minutes": seconds / 60}
+    # The trial's own reading and timing come first.
+    planned = choose_model(values, geometry, corpus, small, device, seconds, is_trial=True)
+    left = seconds - (time.monotonic() - began)
+    steps = max(1, int(planned.values["num_steps"] * left / seconds))
+    planned.values.update(
+        {"num_steps": steps, "valid_interval": steps, "checkpoint_interval": steps},
+        probe_interval=0,
+        warmup_steps=max(1, min(100, steps // 10)),
+        pretrained_encoder=None,
+    )
+    return try_out(source, output, planned.values, device.type, seconds)

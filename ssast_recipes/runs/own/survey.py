@@ -1,9 +1,11 @@
 """Looking at a folder of one's own audio: what there is, how loud it is, what cannot be used."""
 
 import random
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ssast_recipes.data.batches import as_float
 from ssast_recipes.data.headers import AudioInfo
@@ -101,18 +103,27 @@ def draw_windows(found: Mapping[str, AudioInfo], counts: Sequence[int]) -> list[
     return clips
 
 
-def measure_sample(sample: Sequence[Clip]) -> tuple[float, float]:
+class Measured(NamedTuple):
+    """What a sample of clips is like."""
+
+    mean: float  # of the log-mel spectrograms
+    std: float
+    seconds: float  # that reading a clip takes, on average
+
+
+def measure_sample(sample: Sequence[Clip], log_mel: LogMelFilterbank) -> Measured:
     """Measures log-mel spectrograms; prints how much of the sample is silent, and what is damaged.
 
     Arguments
     ---------
     sample : sequence of Clip
         From `draw_windows`.
+    log_mel : LogMelFilterbank
+        Makes the spectrograms.
 
     Returns
     -------
-    tuple[float, float]
-        Mean and standard deviation.
+    Measured
 
     Raises
     ------
@@ -121,6 +132,7 @@ def measure_sample(sample: Sequence[Clip]) -> tuple[float, float]:
     """
     read = WaveformReader()
     waveforms = {}
+    began = time.perf_counter()
     for clip in sample:
         try:
             waveform = as_float(read(clip.path, clip.start, clip.duration, 0, clip.id))
@@ -128,6 +140,7 @@ def measure_sample(sample: Sequence[Clip]) -> tuple[float, float]:
             print(f"  cannot be used: {error}")
         else:
             waveforms[clip] = waveform
+    seconds = (time.perf_counter() - began) / max(1, len(sample))
     silent = sum(waveform.abs().max() < SMALLEST_STEP for waveform in waveforms.values())
     if waveforms and silent == len(waveforms):
         raise ValueError(
@@ -138,11 +151,11 @@ def measure_sample(sample: Sequence[Clip]) -> tuple[float, float]:
     mean, std = spectrogram_statistics(
         list(waveforms),
         lambda path, start, duration, epoch, clip_id: by_id[clip_id],
-        LogMelFilterbank(),
+        log_mel,
     )
     print(
         f"  of {len(waveforms)} clips {silent / max(1, len(waveforms)):.0%} are silent; log-mel "
         f"mean {mean:.2f}, deviation {std:.2f}",
         flush=True,
     )
-    return mean, std
+    return Measured(mean, std, seconds)

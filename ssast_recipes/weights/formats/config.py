@@ -108,7 +108,7 @@ class ModelConfig:
 
     `kind` is "encoder", "classifier" (then with `classifier`, `labels` and `label_kind`, which is
     "single" or "multi") or "pretraining" (then with `heads` and, of a `MaskedAutoencoder`,
-    `decoder`). `provenance` is free.
+    `decoder`; with `padding`, "masked", if its attention did not see any). `provenance` is free.
     """
 
     kind: str
@@ -116,11 +116,17 @@ class ModelConfig:
     front_end: FrontEndConfig
     heads: HeadsConfig | None = None
     decoder: DecoderConfig | None = None
+    padding: str | None = None
     classifier: ClassifierConfig | None = None
     labels: tuple[str, ...] = ()
     label_kind: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
+
+    @property
+    def masks_padding(self) -> bool:
+        """Whether the encoder learnt without attending to padding, and is to be used so."""
+        return "masked" in (self.padding, getattr(self.classifier, "padding", None))
 
     def to_json(self) -> str:
         """Returns the text of `config.json`, without what the kind of model does not have."""
@@ -177,7 +183,7 @@ def _parse_config(values: dict[str, Any]) -> ModelConfig:
         raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
     own = {"classifier": {"classifier", "labels", "label_kind"}, "pretraining": {"heads"}}
     keys = {"kind", "architecture", "front_end", "provenance", "weights_sha256"}
-    optional = {"decoder"} if kind == "pretraining" else set()
+    optional = {"decoder", "padding"} if kind == "pretraining" else set()
     _check_keys(values, keys | own.get(kind, set()) | optional, "", optional)
     for key, cls in _SECTIONS.items():
         if key in values:
@@ -213,6 +219,8 @@ def check_config(config: ModelConfig) -> None:
         for one in dataclasses.fields(section) if section is not None else ():
             _parse_value(one, getattr(section, one.name), f"{key}.")
     config.front_end.build()
+    if config.padding not in (None, "masked"):
+        raise ValueError(f"padding is masked, or not there, and not {config.padding!r}")
     for key in ("num_mel_bins", "target_length"):
         ours, theirs = getattr(config.architecture, key), getattr(config.front_end, key)
         if ours != theirs:

@@ -35,15 +35,16 @@ def build_model(config: ModelConfig) -> nn.Module:
     if config.kind == "encoder":
         return encoder
     if config.kind == "pretraining":
-        decoder = config.decoder
+        decoder, padding = config.decoder, config.padding or "released"
         width = encoder.embed_dim if decoder is None else decoder.embed_dim
         heads = [
             PatchPredictionHead(width, encoder.patch_area) if has_head else None
             for has_head in (config.heads.contrastive, config.heads.reconstruction)
         ]
         if decoder is None:
-            return MaskedPatchModel(encoder, *heads)
-        return MaskedAutoencoder(encoder, *heads, decoder.depth, width, decoder.num_heads)
+            return MaskedPatchModel(encoder, *heads, padding=padding)
+        numbers = (decoder.depth, width, decoder.num_heads)
+        return MaskedAutoencoder(encoder, *heads, *numbers, padding=padding)
     classifier, num_classes = config.classifier, len(config.labels)
     if classifier.head == "ClassificationHead":
         head = ClassificationHead(encoder.embed_dim, num_classes)
@@ -104,7 +105,10 @@ def describe_model(
         if isinstance(model, MaskedAutoencoder):
             own = model.decoder
             decoder = DecoderConfig(own.embed_dim, len(own.blocks), own.num_heads)
-        return ModelConfig("pretraining", architecture, front_end, heads=config, decoder=decoder)
+        return ModelConfig(
+            *("pretraining", architecture, front_end, config, decoder),
+            padding="masked" if model.padding == "masked" else None,
+        )
     head = model.classifier
     _refuse_foreign([head], (ClassificationHead, ProjectionHead))
     classifier = ClassifierConfig(
