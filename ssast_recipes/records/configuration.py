@@ -59,7 +59,7 @@ _WATCHING_KEYS = (
 _ALWAYS_IGNORED = frozenset({*PLACE_KEYS, *_WATCHING_KEYS})
 # Arguments that came after runs had begun, with the value that says what was the case before: it
 # counts as if it were not there.
-_LATER_ARGUMENTS = {"positions": "learned"}
+_LATER_ARGUMENTS = {"positions": "learned", "low_frequency": "20", "high_frequency": "0"}
 _OURS = "ssast_recipes."
 _OBJECT = "!"  # which is no key of YAML
 

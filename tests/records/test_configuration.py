@@ -31,11 +31,20 @@ def test_more_clips_may_be_bad_than_preparation_thought():
     assert changed_keys(before, now.replace("seed: 1", "seed: 2")) == ["prepare"]
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
-def test_what_came_later_counts_only_where_it_says_something_new(tmp_path, positions):
+@pytest.mark.parametrize(
+    ("key", "value", "is_new"),
+    [
+        ("positions", "learned", False),
+        ("positions", "sinusoidal", True),
+        ("low_frequency", 20, False),
+        ("low_frequency", 50, True),
+        ("high_frequency", 0, False),
+        ("high_frequency", 4000, True),
+    ],
+)
+def test_what_came_later_counts_only_where_it_says_something_new(tmp_path, key, value, is_new):
     text = "parts:\n    encoder: !apply:ast_encoder\n        size: tiny\n"
-    later = f"{text}        positions: {positions}\n    positions: {positions}\n"
-    is_new = positions != "learned"
+    later = f"{text}        {key}: {value}\n    {key}: {value}\n"
     assert changed_keys(text, later) == ["parts"] * is_new
     hashes = set()
     for name, written in (("before", text), ("now", later)):
