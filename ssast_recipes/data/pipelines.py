@@ -12,6 +12,7 @@ from torch import Tensor
 from torchaudio.transforms import Resample
 
 from ssast_recipes.data.dataset import OUTPUT_KEYS, ClipDataset
+from ssast_recipes.data.headers import check_resampling
 from ssast_recipes.data.mixup import Mixup
 from ssast_recipes.data.shards import UnreadableAudioError, open_audio, read_samples
 
@@ -115,6 +116,10 @@ class WaveformReader:
     def _read(self, path: str | Path, start: float, duration: float) -> Tensor:
         with open_audio(path) as audio:
             rate = audio.samplerate
+            try:
+                check_resampling(path, rate, self.sample_rate)
+            except ValueError as error:
+                raise UnreadableAudioError(str(error)) from None
             is_ready = (audio.subtype, audio.channels, rate) == ("PCM_16", 1, self.sample_rate)
             samples = _read(audio, path, start, duration, is_ready)
         waveform = torch.from_numpy(samples).squeeze(dim=1) if is_ready else _mono(samples)

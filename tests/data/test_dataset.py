@@ -1,5 +1,6 @@
 """Which clips come, from files and shards; test_pipelines.py has how they are read."""
 
+import resource
 from collections import Counter
 
 import numpy as np
@@ -151,3 +152,21 @@ def test_mixup_tells_of_unreadable_partners(manifests, tmp_path):
     assert any(rejected)
     assert all(clip_id != "clip1" for pairs in rejected for clip_id, _ in pairs)
     assert dataset[ClipKey(1, 1, 0)]["waveform"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("rate", [44_101, 8_013])
+def test_an_odd_sample_rate_costs_that_file_at_most(tmp_path, rate):
+    """Its resampling filters would take gigabytes."""
+    clips = []
+    for number in range(20):
+        path = tmp_path / f"{number}.wav"
+        soundfile.write(path, np.full(2000, 0.1), rate if number == 7 else 44_100)
+        clips.append(Clip(str(number), str(path), 0.0, 2000 / 44_101, 44_100))
+    write_manifest(tmp_path / "train.csv", clips)
+    dataset = make_dataset([tmp_path / "train.csv"], WaveformReader(), output_keys=KEYS)
+    dataset.substitutes = True
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rejected = [dataset[index].get("rejected", []) for index in range(20)]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # kB
+    assert [len(one) for one in rejected] == [0] * 7 + [1] + [0] * 12
+    assert f"7.wav: from {rate} Hz to 16000 Hz it cannot be resampled" in rejected[7][0][1]

@@ -9,7 +9,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from ssast_recipes.data.headers import AudioCopy, AudioInfo, audio_info
+from ssast_recipes.data.headers import AudioCopy, AudioInfo, audio_info, check_resampling
 from ssast_recipes.data.shards import read_samples
 from ssast_recipes.system.files import beside
 
@@ -51,6 +51,7 @@ def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> Au
     ('a.wav', AudioInfo(num_samples=16000, sample_rate=16000, num_channels=1), False)
     """
     info = audio_info(path)
+    check_resampling(path, info.sample_rate, sample_rate)
     target = folder / f"{Path(path).stem}.wav"
     modified = os.stat(path).st_mtime_ns
     num_samples = -(-info.num_samples * sample_rate // info.sample_rate)
