@@ -12,7 +12,7 @@ from ssast_recipes.runs.jobs import Job, run_jobs
 from ssast_recipes.runs.own.outcome import measured_rows, tell_outcome
 from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.files import write_text
-from ssast_recipes.system.machine import num_cores
+from ssast_recipes.system.machine import choose_device, num_cores
 
 KINDS = {"scratch": "from scratch", "pretrained": "pretrained"}
 _FILE = "compare.json"
@@ -85,7 +85,7 @@ def compare(hparams_file: Path, num_seeds: int, device: str | None) -> tuple[str
     """
     jobs = comparison_jobs(hparams_file, num_seeds, device)
     # On a GPU, several at a time would share its memory, which the plan took for one.
-    at_a_time = 1 if device == "cuda" else num_cores()
+    at_a_time = 1 if choose_device(device).type == "cuda" else num_cores()
     # Seed by seed, so that an interrupted comparison has whole pairs.
     pairs = [job for of_seed in zip(*jobs.values(), strict=True) for job in of_seed]
     run_jobs(pairs, num_processes=at_a_time, title="training")

@@ -68,7 +68,7 @@ def plan_finetuning(
     else:
         folder, config = _read_encoder(request["encoder"])
         geometry, front_end = config.architecture, config.front_end
-        masks_padding = getattr(config, "masks_padding", False)
+        masks_padding = config.masks_padding
     frames = choose_clip_frames(durations, geometry.patch_size[1], geometry.target_length)
     # Published: patches overlap. It takes two and a half times as long.
     overlaps = on_gpu and geometry.patch_size == (16, 16) and not masks_padding
