@@ -9,6 +9,7 @@ from pathlib import Path
 from ssast_recipes.records.hparams_text import write_hparams
 from ssast_recipes.records.run import Run
 from ssast_recipes.runs.own.comparison import compare, comparison_jobs, has_begun
+from ssast_recipes.runs.own.earlier_names import renew_names
 from ssast_recipes.runs.own.finetuning import SCRATCH, plan_finetuning
 from ssast_recipes.runs.own.outcome import tell_outcome
 from ssast_recipes.runs.own.plans import name_after, positive_integer
@@ -91,6 +92,7 @@ def _plan(arguments: argparse.Namespace, encoder: str, labels: Path, hparams_fil
     }
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     if is_planned(hparams_file, request, digest):
+        renew_names(hparams_file)
         print(f"Going on with {hparams_file}, as it stands", flush=True)
         return
     if has_begun(hparams_file):

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from ssast_recipes.records.hparams_text import write_hparams
+from ssast_recipes.runs.own.earlier_names import renew_names
 from ssast_recipes.runs.own.geometry import KINDS
 from ssast_recipes.runs.own.plans import name_after, positive_integer, positive_number
 from ssast_recipes.runs.own.pretraining import (
@@ -92,6 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     paths = find_audio(folder)
     lengthen(hparams_file, request)
     if is_planned(hparams_file, request, str(len(paths))):
+        renew_names(hparams_file)
         print(f"Going on with {hparams_file}, as it stands", flush=True)
     else:
         yaml = OBJECTIVES[request["objective"] or "autoencoder"]

@@ -12,6 +12,7 @@ import pytest
 
 from ssast_recipes.commands import main as cli
 from ssast_recipes.data import synthetic
+from ssast_recipes.records.run import Run
 from tests.recipes.conftest import RECIPES
 
 HERE = Path(__file__).parent / "earlier_runs"
@@ -44,6 +45,28 @@ def test_an_earlier_run_goes_on(earlier, run_recipe, tmp_path, monkeypatch):
     accumulation = run.brain.grad_accumulation_factor
     last = max(step for stage, step, _ in expected if stage == "train")
     assert trained == accumulation * (last - earlier["checkpoint"])
+
+
+def test_an_earlier_pretraining_on_a_folder_goes_on(ssast, tmp_path):
+    """Its YAML file, in its folder, names parts by the modules of then."""
+    with tarfile.open(HERE / "OwnAudio.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    for path in (tmp_path / "run").rglob("*"):
+        if path.suffix in (".yaml", ".json", ".csv"):  # where it was then
+            path.write_text(path.read_text().replace("@HERE@", str(tmp_path)))
+    synthetic.make_esc50(tmp_path / "corpus", duration=0.7, sample_rate=16000)
+
+    words = ["corpus/audio", "--output", "run", "--device", "cpu"]
+    done = ssast("pretrain", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "going on after step 6" in log
+    records = Run(tmp_path / "run").metrics
+    found = {one["step"]: one["loss"] for one in records if one["stage"] == "train"}
+    assert list(found) == list(range(1, 10))
+    # As it went on by the version that had begun it.
+    expected = {7: 7.9799652099609375, 8: 7.542901039123535, 9: 5.80351448059082}
+    assert {step: found[step] for step in expected} == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_earlier_cross_validation_goes_on(tmp_path, monkeypatch, capfd):

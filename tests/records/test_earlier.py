@@ -34,5 +34,6 @@ def test_an_earlier_run_goes_on_and_no_other_in_its_place(path):
 
 
 def test_all_recipes_are_among_them():
-    recipes = {path.parents[0].name for path in RECIPES.glob("*/train.py")}
+    """But of OwnAudio, whose commands write a YAML file that stays with the run."""
+    recipes = {path.parents[0].name for path in RECIPES.glob("*/train.py")} - {"OwnAudio"}
     assert {path.stem.partition("_")[0] for path in EARLIER} == recipes
