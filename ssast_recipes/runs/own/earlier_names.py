@@ -45,8 +45,8 @@ def todays_name(name: str) -> str:
     -------
     >>> todays_name("data.labels.ClassEncoder.from_file")
     'ssast_recipes.data.ClassEncoder.from_file'
-    >>> todays_name("mine.Masker")
-    'ssast_recipes.mine.Masker'
+    >>> todays_name("mine.Grating")
+    'ssast_recipes.mine.Grating'
     """
     parts = name.split(".")
     owner = -2 if len(parts) > 1 and parts[-2][:1].isupper() else -1  # of a class's function
