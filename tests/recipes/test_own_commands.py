@@ -1,6 +1,7 @@
 """`ssast pretrain` and `ssast finetune`: what they check, plan, keep, and how they end."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -225,6 +226,24 @@ def test_a_run_that_has_begun_goes_on_for_more_steps(write_sounds, tmp_path, cap
     assert "num_steps was 2, is 3" in capsys.readouterr().out
     assert hparams_file.read_text() == before.replace("num_steps: 2", "num_steps: 3")
     assert plan("pretrain", *words, "--steps", 3) == 0
+
+
+def test_a_run_that_has_begun_goes_on_for_more_minutes(write_sounds, tmp_path, capsys):
+    words = [write_sounds(tmp_path / "sounds"), "--output", tmp_path / "run"]
+    hparams_file = tmp_path / "run" / "pretrain.yaml"
+    assert plan("pretrain", *words, "--minutes", 1) == 0
+    before = hparams_file.read_text()
+    (steps,) = re.findall(r"^num_steps: (\d+)$", before, re.MULTILINE)
+    (tmp_path / "run" / "save" / "CKPT+1").mkdir(parents=True)
+    for more in (["--minutes", 3, "--size", "small"], ["--minutes", 0.5]):
+        assert plan("pretrain", *words, *more) == 1
+        assert "choose another --output" in capsys.readouterr().err
+    assert hparams_file.read_text() == before
+    assert plan("pretrain", *words, "--minutes", 3) == 0
+    longer = f"num_steps: {3 * int(steps)}"
+    assert hparams_file.read_text() == before.replace(f"num_steps: {steps}", longer)
+    assert plan("pretrain", *words, "--minutes", 3) == 0
+    assert "Going on with" in capsys.readouterr().out
 
 
 def test_files_that_cannot_be_read_are_told_of_labels(labelled, tmp_path, capsys):

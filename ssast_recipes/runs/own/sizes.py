@@ -196,10 +196,11 @@ def _plan(
     num_probes: int,
 ) -> Chosen:
     """Times one model, and counts the steps that there is time for."""
+    from ssast_recipes.model.builders import SIZES
     from ssast_recipes.runs.own.timing import make_model, measure_step
 
     on_gpu = device.type == "cuda"
-    width = make_model(values).encoder.embed_dim
+    width = values.get("embed_dim") or SIZES[values["size"]]["embed_dim"]
     tokens = geometry.num_tokens + 2
     if objective == "autoencoder":
         deep = {"decoder_depth": 2, "decoder_dim": width // 2} if on_gpu else {}
