@@ -509,3 +509,28 @@ def test_a_batch_moves_whole(device, labelled):
     assert (moved.targets is None) == (not labelled)
     meta = batch.to("meta")
     assert all(value.is_meta for value in vars(meta).values() if torch.is_tensor(value))
+
+
+@pytest.mark.parametrize("crop", ["start", "random"])
+def test_clips_kept_in_memory_are_read_once_and_are_the_same(tmp_path, monkeypatch, crop):
+    path = tmp_path / "clip.wav"
+    write(path, np.random.default_rng(0).uniform(-1, 1, 2 * RATE))
+    opened = []
+    real = soundfile.SoundFile.__init__
+    monkeypatch.setattr(
+        soundfile.SoundFile,
+        "__init__",
+        lambda self, *rest, **options: (opened.append(1), real(self, *rest, **options))[1],
+    )
+    options = {"sample_rate": RATE, "max_duration": 0.5, "crop": crop, "seed": 1}
+    plain, kept = WaveformReader(**options), WaveformReader(**options, keep_in_memory=True)
+    for start, duration in ((0.0, 2.0), (0.25, 0.5), (0.5, 0.4)):
+        for epoch in (1, 2, 3):
+            words = (path, start, duration, epoch, "clip")
+            found, expected = kept(*words), plain(*words)
+            # A place in the whole clip is rounded elsewhere than one in the file.
+            places = [found] if crop == "start" else [found, found[1:], found[:-1]]
+            others = [expected] if crop == "start" else [expected, expected[:-1], expected[1:]]
+            pairs = zip(places, others, strict=True)
+            assert any(torch.equal(one, other) for one, other in pairs)
+    assert len(opened) == 9 + 3

@@ -14,6 +14,13 @@ import ssast_recipes
 from ssast_recipes import AudioClassifier, AudioEncoder
 from ssast_recipes.inference import hear
 from ssast_recipes.inference.audio_model import read_audio
+from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.filterbank import LogMelFilterbank
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
+from ssast_recipes.model.heads import PatchPredictionHead
+from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.weights.formats.description import describe_front_end
+from ssast_recipes.weights.formats.folder import save_model
 from tests.weights.formats.test_folder import FRONT_END, LABELS, save
 
 WINDOW = 31 * 160 + 400  # samples of 32 frames
@@ -302,3 +309,31 @@ def test_hear_gives_scenes_and_moments(tmp_path):
 
 def test_embeddings_are_plain_arrays_to_numpy(encoder):
     assert isinstance(numpy.asarray(encoder.encode(noise(800), 16000)), numpy.ndarray)
+
+
+def test_an_encoder_that_saw_no_padding_is_used_without(tmp_path, device):
+    """What is behind a clip's end changes nothing: a longer window gives the same embedding."""
+    encoder = AudioSpectrogramTransformer(16, 1, 2, 64, target_length=64, patch_size=(64, 2))
+    for parameter in encoder.parameters():  # fresh ones hardly attend to anything
+        torch.nn.init.normal_(parameter, std=0.3)
+    found = []
+    for padding in ("masked", "released"):
+        model = MaskedPatchModel(encoder, PatchPredictionHead(16, 128), padding=padding)
+        filterbank = LogMelFilterbank(num_mel_bins=64, high_frequency=4000.0)
+        front_end = SpectrogramFrontEnd(filterbank, 64, -4.0, 3.0)
+        save_model(tmp_path / padding, model, describe_front_end(front_end, 16000))
+        loaded = AudioEncoder.from_pretrained(tmp_path / padding, device=device)
+        assert loaded.config.masks_padding == (padding == "masked")
+        assert loaded.config.front_end.high_frequency == 4000.0
+        waveform = noise(3840)  # 22 frames: whole patches
+        with torch.no_grad():
+            frames = filterbank(waveform.unsqueeze(0))
+            frames = front_end.standardise(frames)
+            visible = torch.arange(32) < -(-frames.shape[1] // 2)
+            whole = torch.nn.functional.pad(frames, (0, 0, 0, 64 - frames.shape[1]), value=9.0)
+            tokens = encoder(whole, visible_patches=visible.unsqueeze(0)).patch_tokens
+        found.append((loaded.encode(waveform, 16000).cpu(), tokens[0, visible].mean(dim=0)))
+        moments = loaded.encode_frames(waveform, 16000).embeddings.cpu()
+        torch.testing.assert_close(moments.mean(dim=0), found[-1][0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(*found[0], atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(*found[1], atol=1e-2)

@@ -351,3 +351,16 @@ def test_front_ends_that_cannot_be_told():
         describe_front_end(SpectrogramFrontEnd(filterbank, 100, -3.0, 2.0), 16000)
     with pytest.raises(ValueError, match="sample_rate=8000"):
         describe_front_end(SpectrogramFrontEnd(LogMelFilterbank(), 100, -3.0, 2.0), 8000)
+
+
+@pytest.mark.parametrize("kind", ["pretraining", "autoencoder"])
+def test_padding_that_was_masked_is_told(tmp_path, kind):
+    model = make(kind)
+    model.padding = "masked"
+    save_model(tmp_path, model, FRONT_END)
+    loaded, config = load_model(tmp_path)
+    assert loaded.padding == "masked" and config.masks_padding
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"masked"', '"mirrored"'))
+    with pytest.raises(ValueError, match="padding is masked, or not there, and not 'mirrored'"):
+        load_model(tmp_path)
