@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+MINUTES ?= 40
 # More arguments for pytest: make test ARGS="-k masking"
 ARGS ?=
 
@@ -9,7 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help install demo test test-all lint clean reference
+.PHONY: help install demo test test-all storm lint clean reference
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /\1\t/' | expand -t 12
@@ -35,6 +36,9 @@ test: $(INSTALLED)  ## run the quick tests and doctests (WORKERS=2 in parallel)
 
 test-all: $(INSTALLED)  ## run the slow tests too
 	$(PYTEST) $(ARGS)
+
+storm: $(INSTALLED)  ## kill runs and commands at random moments, for MINUTES=40, and look what is lost
+	$(BIN)/python benchmarks/storm.py $(MINUTES)
 
 lint: $(INSTALLED)  ## check style, formatting, YAML, spelling and the direction of imports
 	$(BIN)/ruff check .

@@ -32,6 +32,7 @@ from ssast_recipes.records.overrides import check_overrides
 from ssast_recipes.records.predictions import load_predictions, write_predictions
 from ssast_recipes.records.run import Run
 from ssast_recipes.records.settings import read_settings
+from ssast_recipes.runs.own.request import read_request
 from ssast_recipes.system.tables import read_csv
 from ssast_recipes.system.unpacking import extract
 from ssast_recipes.weights.formats.config import FrontEndConfig, read_config
@@ -231,6 +232,11 @@ READERS = {
         "results.json",
         lambda path: path.write_text('{"value": {"last": 0.5}, "history": [{"step": 1}]}'),
         lambda path: Run(path.parent).results,
+    ),
+    "request of a plan": Reader(
+        "request.json",
+        lambda path: path.write_text('{"size": "tiny", "files": "400"}'),
+        lambda path: read_request(path.with_name("pretrain.yaml")),
     ),
     "log": Reader(
         "metrics.jsonl",

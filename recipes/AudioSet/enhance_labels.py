@@ -10,7 +10,6 @@ of a clip, where the model is as sure of them as of the clips that have them.
 """
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -26,6 +25,7 @@ from audioset_prepare import CLASS_LIST, read_classes
 from ssast_recipes.data.manifest import read_manifest, write_manifest
 from ssast_recipes.records.predictions import iterate_predictions
 from ssast_recipes.system.errors import explain
+from ssast_recipes.system.reading import read_json
 
 ONTOLOGY = "ontology.json"
 
@@ -147,8 +147,11 @@ def find_relatives(
     ValueError
         If a class is not in the ontology.
     """
-    nodes = json.loads(Path(ontology).read_text(encoding="utf-8"))
-    below = {node["id"]: node["child_ids"] for node in nodes}
+    nodes = read_json(ontology, "download it anew", list)
+    try:
+        below = {node["id"]: node["child_ids"] for node in nodes}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{ontology} is no ontology ({error}): download it anew") from None
     above: dict[str, list[str]] = defaultdict(list)
     for parent, children in below.items():
         for child in children:

@@ -5,22 +5,22 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from ssast_recipes.data.sampling import TrainingBatches
 from ssast_recipes.records.results import device_kind
 from ssast_recipes.records.run import read_metrics
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import beside, write_text
+
+if TYPE_CHECKING:  # nobody waits for them who does not use them
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +71,13 @@ class TrainingLog:
                 if key != "step" and isinstance(value, float | int):
                     self.writer.add_scalar(f"{stage}/{key}", value, record["step"])
 
-    def figure(self, name: str, figure: Figure, step: int) -> None:
+    def figure(self, name: str, figure: "Figure", step: int) -> None:
         """Shows a figure in TensorBoard and saves it as `<folder>/pictures/<name>_<step>.png`."""
         if not if_main_process():
             return
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.image import imsave
+
         path = self.folder / "pictures" / f"{name}_{step:08d}.png"
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -85,9 +88,11 @@ class TrainingLog:
             self.writer.add_image(name, pixels, step, dataformats="HWC")
 
     @property
-    def writer(self) -> SummaryWriter:
+    def writer(self) -> "SummaryWriter":
         """The TensorBoard writer, opened when first needed."""
         if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
             folder = str(self.folder / "tensorboard")
             self._writer = SummaryWriter(folder, purge_step=self._purge_step)
         return self._writer

@@ -11,6 +11,7 @@ from ssast_recipes.records.configuration import PLACE_KEYS, changed_keys
 from ssast_recipes.records.hparams import node_text, read_hparams
 from ssast_recipes.records.run import HPARAMS, Run
 from ssast_recipes.system.files import file_digest, write_text
+from ssast_recipes.system.reading import read_json
 from ssast_recipes.weights.finding import find_weights
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def keep_arguments(output: Path, given: Mapping[str, str]) -> None:
     if any(output.glob("fold*/**/results.json")) or any(output.glob("fold*/**/save/*")):
         if not path.exists():
             raise ValueError(f"{output} has folds but no {path.name}: choose another --output")
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path, "choose another --output")
         # Version 0.1.0 noted the YAML file's texts as well, which `check_records` compares better.
         before = {key: value for key, value in before.items() if " in the YAML file" not in key}
         differences = [
@@ -139,7 +140,7 @@ def keep_encoders(output: Path, encoders: Mapping["Fold", Path]) -> None:
     if not encoders:
         return
     path = output / "encoders.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = read_json(path, "choose another --output") if path.exists() else {}
     now = {}
     for fold, weights in encoders.items():
         state = weights.stat()

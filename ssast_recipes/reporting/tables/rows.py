@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from ssast_recipes.system.reading import read_text
+
 PATCHES = ("patch", "frame")
 
 
@@ -229,8 +231,8 @@ def read_table(name: str | Path) -> Table:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Reads a YAML file; a `ValueError` names it if it is none."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        return yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 

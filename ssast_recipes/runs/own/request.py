@@ -15,6 +15,7 @@ from ssast_recipes.system.children import start, wait
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.system.interruption import Interrupted
+from ssast_recipes.system.reading import read_json
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _REQUEST = "request.json"
@@ -123,7 +124,7 @@ def is_planned(hparams_file: Path, request: Mapping[str, Any], files: str) -> bo
 def read_request(hparams_file: Path) -> dict[str, Any]:
     """Reads what was asked for when a YAML file was written; empty if nothing was."""
     path = hparams_file.with_name(_REQUEST)
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_json(path, "remove it to plan anew") if path.exists() else {}
 
 
 def keep_request(hparams_file: Path, request: Mapping[str, Any], files: str) -> None:
