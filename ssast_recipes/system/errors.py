@@ -13,6 +13,11 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FROM_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback")
 # What torch says in the training process of a loader process that ended or hangs.
 _LOADER_GONE = re.compile(r"DataLoader (?:worker \(pid|timed out after)")
+# What gloo and NCCL say of a process that ended, or did not come in time.
+_PEER_GONE = re.compile(
+    r"Timed out waiting \d+ms|Connection (?:closed|reset) by peer|caused pair closure"
+    r"|collective operation timeout"
+)
 _MAX_LENGTH = 600
 
 
@@ -63,6 +68,11 @@ def explain(error: BaseException) -> str | None:
         text = (
             f"{str(error).partition('. ')[0]}; the same command goes on from the last checkpoint; "
             "if it happens again, try fewer num_workers, or 0"
+        )
+    elif isinstance(error, RuntimeError) and (gone := _PEER_GONE.search(str(error))):
+        text = (
+            f"another process of this run ended or hangs ({gone[0]}); the same command goes on "
+            "from the last checkpoint"
         )
     elif not isinstance(error, ValueError | OSError | RunError):
         return None

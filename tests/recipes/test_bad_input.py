@@ -754,6 +754,11 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, error):
     [
         (ValueError(), "ValueError"),
         (RunError("a\n b"), "a b"),
+        (
+            RuntimeError("[unbound_buffer.cc:78] Timed out waiting 7200000ms for recv operation"),
+            "another process of this run ended or hangs (Timed out waiting 7200000ms); the same "
+            "command goes on from the last checkpoint",
+        ),
         (OSError("the disk is slow"), "the disk is slow"),
         (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied"),
         (ModuleNotFoundError("no", name="ssast_recipes.nothing"), None),
