@@ -176,14 +176,16 @@ def _read_yaml(path: Path) -> None:
         run.value(key)
     changed_keys(text, YAML, path)
     configuration_sha256(path)
+    read_settings(text.decode())
     check_overrides(str(path), "lr: 0.1")
 
 
 def _read_yaml_text(path: Path) -> None:
     text = path.read_text(encoding="utf-8", errors="replace")
-    read_lines(text, path)
-    write_hparams(path, path.parent / "copy.yaml", {"seed": 2})
-    read_settings((path.parent / "copy.yaml").read_text())
+    known = {line.key for line in read_lines(text, path)}
+    write_hparams(
+        path, path.parent / "copy.yaml", {key: 2 for key in ("seed", "lr") if key in known}
+    )
 
 
 def _predictions(path: Path) -> None:

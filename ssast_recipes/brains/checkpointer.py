@@ -2,6 +2,7 @@
 
 import io
 import logging
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,15 @@ logger = logging.getLogger(__name__)
 _PARTIAL = "partial-"
 # What a damaged file raises when it is parsed. Neither what the disk (OSError) nor what the device
 # may raise is among them, and no ValueError, such as of another geometry.
-_DAMAGED = (KeyError, TypeError, EOFError, UnicodeDecodeError, RecursionError, yaml.YAMLError)
+_DAMAGED = (
+    KeyError,
+    TypeError,
+    EOFError,
+    UnicodeDecodeError,
+    RecursionError,
+    pickle.UnpicklingError,
+    yaml.YAMLError,
+)
 _ZIP = b"PK\x03\x04"  # how torch's files begin
 
 

@@ -6,6 +6,7 @@ Parquet a third of it.
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -320,7 +321,7 @@ def _fault(path: Path, classes: Sequence[str], reason: str = "damaged") -> str:
     known = set(classes)
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.reader(file)
-        for row in islice(reader, 1, None):
+        for row in _until_damage(islice(reader, 1, None)):
             try:
                 scores = [float(score) for score in row[_FIRST:]]
                 is_right = len(scores) == len(classes) and known.issuperset(split_labels(row[2]))
@@ -329,3 +330,9 @@ def _fault(path: Path, classes: Sequence[str], reason: str = "damaged") -> str:
             if row and not is_right:
                 return f"{path}, line {reader.line_num}: a score or a label is wrong"
     return f"{path}: {reason}"
+
+
+def _until_damage(rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Rows up to one that is longer than any: a quote that nobody closed."""
+    with suppress(csv.Error):
+        yield from rows
