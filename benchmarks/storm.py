@@ -13,6 +13,7 @@ filled, too.
 """
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
@@ -175,7 +176,7 @@ def start(work: Work, folder: Path) -> subprocess.Popen:
     """Starts a piece of work in a group of its own; what it prints goes to a file."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "printed.txt", "ab") as printed:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *map(str, work.command(folder))],
             stdout=printed,
             stderr=subprocess.STDOUT,
@@ -183,6 +184,15 @@ def start(work: Work, folder: Path) -> subprocess.Popen:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
+    atexit.register(end_group, process)  # if the storm is ended itself
+    return process
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """Kills what is left of a process that was not waited for, and of its group."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def has_members(group: int) -> bool:
@@ -287,6 +297,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", default="", help="only work whose name begins so")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     findings, draws = Findings(), random.Random(arguments.seed)
     base = Path(tempfile.mkdtemp(prefix="storm-"))
     print(f"seed {arguments.seed}, in {base}", flush=True)
