@@ -31,7 +31,7 @@ def place_at_random(
     >>> generator = ClipGenerator(seed=2, step=0, places=torch.arange(1))
     >>> placed, starts = place_at_random(clips, torch.tensor([2]), generator)
     >>> starts, placed[0, :, 0]
-    (tensor([2]), tensor([0., 0., 1., 2., 0.]))
+    (tensor([1]), tensor([0., 1., 2., 0., 0.]))
     """
     length = spectrograms.shape[1]
     free = (length - num_frames.clamp(min=1)).clamp(min=0)  # [batch]
