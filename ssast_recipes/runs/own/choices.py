@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-MOST_FRAMES = 1024  # of the published models
+from ssast_recipes.runs.own.geometry import MOST_FRAMES, long_frames
+
 # Up to which width; others have Base's, which is published.
 _LEARNING_RATES = {256: 1e-3, 512: 3e-4}
 _LARGE_LEARNING_RATE = 1e-4
@@ -39,11 +40,7 @@ def choose_clip_frames(durations: Sequence[float], step: int, of_encoder: int) -
     >>> choose_clip_frames([3600.0], 16, of_encoder=512)
     1024
     """
-    ordered = sorted(durations)
-    longest = ordered[math.ceil(0.95 * len(ordered)) - 1]
-    # A frame of 25 ms every 10: 1.5 frames less than hundredths of a second.
-    wanted = max(1, math.floor(100 * longest - 1.5 + 1e-6))
-    frames = math.ceil(wanted / step) * step
+    frames = math.ceil(max(1, long_frames(durations)) / step) * step
     frames = max(2 * step, min(MOST_FRAMES // step * step, frames))
     return of_encoder if 0.9 * frames <= of_encoder <= 1.2 * frames else frames
 

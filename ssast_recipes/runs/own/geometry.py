@@ -1,5 +1,6 @@
 """What one's own audio is cut into: mel bins it can fill, clips, and patches or frames."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -99,9 +100,19 @@ def choose_target_length(durations: Sequence[float]) -> int:
     ... )
     (496, 1024, 32)
     """
-    long = sorted(durations)[min(len(durations) - 1, int(_HIGH_SHARE * len(durations)))]
-    frames = count_frames(long) // 16 * 16
-    return min(MOST_FRAMES, max(LEAST_FRAMES, frames))
+    return min(MOST_FRAMES, max(LEAST_FRAMES, long_frames(durations) // 16 * 16))
+
+
+def long_frames(durations: Sequence[float]) -> int:
+    """Counts the whole frames of a file that only one of twenty is longer than.
+
+    Example
+    -------
+    >>> long_frames([0.3] * 95 + [10.0] * 5)
+    28
+    """
+    long = sorted(durations)[max(0, math.ceil(_HIGH_SHARE * len(durations)) - 1)]
+    return count_frames(long)
 
 
 def count_frames(seconds: float) -> int:
