@@ -2,9 +2,9 @@
 
 `python benchmarks/demo_search.py FOLDER` makes the demo's sounds in FOLDER, pretrains once as
 `ssast demo` does, then trains from scratch and from the pretrained weights at every learning rate
-and number of steps, and prints the accuracies on those sounds of the validation fold that no run has
-seen. The demo's test fold is not looked at. What is finished is not done again, so that points may
-be added: `--lr`, `--steps`, `--labels` (clips a family), `--seeds`, `--sides`.
+and number of steps, and prints accuracies on the sounds of the validation fold, but for those that
+every run validates on. The demo's test fold is not looked at. What is finished is not done again,
+so that points may be added: `--lr`, `--steps`, `--labels` (clips a family), `--seeds`, `--sides`.
 """
 
 import argparse
@@ -51,10 +51,10 @@ def main() -> None:
     if "pretrained" in given.sides:
         wanted.insert(0, pretraining)
     run_jobs(wanted, given.processes, "search")
-    print(format(jobs, given.steps))
+    print(tabulate(jobs, given.steps))
 
 
-def format(jobs: dict, steps: list[int]) -> str:
+def tabulate(jobs: dict, steps: list[int]) -> str:
     """Formats accuracies in %: a line for a side and learning rate, a column for steps."""
     rows, ridge = [], {}
     for labels, side, lr in dict.fromkeys(point[:3] for point in jobs):

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from ssast_recipes.commands.demo import COMMON, CORPUS, PRETRAINING, TRAINING
+from ssast_recipes.commands.demo import COMMON, CORPUS, FOLDS, KINDS, LABELS, PRETRAINING, TRAINING
 from ssast_recipes.commands.main import COMMANDS, import_command
 from tests.conftest import REPOSITORY
 
@@ -69,20 +69,23 @@ def test_the_page_of_the_demo_tells_its_settings():
     page = (REPOSITORY / "docs" / "demo.md").read_text(encoding="utf-8")
     page = " ".join(page.split()).replace(",", "")
     per_fold = CORPUS["num_classes"] * CORPUS["clips_per_class_and_fold"]
-    labelled = CORPUS["num_classes"] * TRAINING["clips_per_class"]
+    unlabelled = per_fold * list(FOLDS.values()).count("train")
+    labelled = CORPUS["num_classes"] * LABELS["train"]
+    chosen = {"from scratch": KINDS["scratch"], "pretrained": KINDS["pretrained"]}
     quietest, loudest = CORPUS["signal_to_noise"]
     for phrase in (
         f"{CORPUS['num_classes']} families",
-        f"{CORPUS['clips_per_class_and_fold']} clips a family and fold: {4 * per_fold} in the four",
+        f"{CORPUS['clips_per_class_and_fold']} clips a family and fold: {unlabelled} in the three",
         f"{per_fold} to test",
         f"{quietest:.0f} to {loudest:.0f} dB below",
         f"{COMMON['embed_dim']} wide {COMMON['depth']} blocks {COMMON['num_heads']} heads",
         f"{COMMON['target_length']} frames in patches of 16 × 16: 48 tokens",
-        f"{4 * per_fold - 4 * per_fold // 10} clips without labels",
+        f"{unlabelled - unlabelled // 20} clips without labels",
         f"{PRETRAINING['num_steps']} steps of {PRETRAINING['batch_size']}",
         f"{PRETRAINING['num_masked_patches']} of 48 patches masked",
-        f"{TRAINING['clips_per_class']} labelled clips a family ({labelled})",
-        f"{TRAINING['num_steps']} steps of {TRAINING['batch_size']}",
+        f"{LABELS['train']} labelled clips a family ({labelled})",
+        f"in batches of {TRAINING['batch_size']}",
+        *(f"{own['num_steps']} steps at {own['lr']:g} {told}" for told, own in chosen.items()),
     ):
         assert phrase in page, phrase
 

@@ -1,7 +1,8 @@
 """`ssast demo`: what pretraining gains, shown in minutes on two CPU cores, without any data.
 
-On fabricated sounds, `recipes/OwnAudio/train.py` pretrains a small masked autoencoder once; then, by
-three seeds, it fine-tunes that encoder and trains the same one from scratch, on the same few labels.
+On fabricated sounds, `recipes/OwnAudio/train.py` pretrains a small masked autoencoder once; then,
+by three seeds, it fine-tunes that encoder and trains the same one from scratch, on the same few
+labels.
 docs/demo.md tells how the settings were found.
 """
 
@@ -65,6 +66,7 @@ TRAINING = {
     "patch_stride": "[16, 16]",
     "batch_size": 16,
     "warmup_steps": 50,
+    "valid_interval": 150,
     "hidden_mel_bins": 0,
     "hidden_frames": 0,
 }
@@ -75,7 +77,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 # To see it run, not to see a gain.
 QUICK_SEEDS = SEEDS[:1]
-QUICK_CORPUS = {"clips_per_class_and_fold": 2, "duration": 0.5}
+QUICK_CORPUS = {"clips_per_class_and_fold": 2}
 QUICK_LABELS = {"train": 2, "valid": 1}
 QUICK_PRETRAINING = {
     "num_steps": 4,
@@ -157,7 +159,7 @@ def make_training(
     name: str, folder: Path, labels: Path, changed: dict[str, Any], pretraining: Job | None
 ) -> Job:
     """Returns a run that learns to classify, after a pretraining or from scratch."""
-    options = {**COMMON, **TRAINING, "valid_interval": 150, **changed, "data_folder": labels}
+    options = {**COMMON, **TRAINING, **changed, "data_folder": labels}
     after: tuple[Job, ...] = ()
     if pretraining is not None:
         after, options["pretrained_encoder"] = (pretraining,), pretraining.folder
