@@ -81,12 +81,12 @@ QUICK_CORPUS = {"clips_per_class_and_fold": 2}
 QUICK_LABELS = {"train": 2, "valid": 1}
 QUICK_PRETRAINING = {
     "num_steps": 4,
-    "valid_interval": 2,
+    "valid_interval": 4,
     "checkpoint_interval": 0,
     "batch_size": 4,
     "warmup_steps": 1,
 }
-QUICK_TRAINING = {"num_steps": 4, "valid_interval": 2, "warmup_steps": 1}
+QUICK_TRAINING = {"num_steps": 4, "valid_interval": 4, "warmup_steps": 1}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
