@@ -28,7 +28,7 @@ $(BIN)/pip:
 	    "name one with make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
-demo: $(INSTALLED)  ## see what pretraining gains: under 8 minutes on two cores, without any data
+demo: $(INSTALLED)  ## see what pretraining gains: minutes on two cores, without any data
 	$(BIN)/ssast demo
 
 test: $(INSTALLED)  ## run the quick tests and doctests (WORKERS=2 in parallel)
