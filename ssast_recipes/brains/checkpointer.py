@@ -15,7 +15,12 @@ from speechbrain.utils.checkpoints import CKPT_PREFIX, METAFNAME, Checkpoint, Ch
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from ssast_recipes.brains.processes import gather
-from ssast_recipes.system.checksums import find_damage, has_checksums, write_checksums
+from ssast_recipes.system.checksums import (
+    find_damage,
+    has_checksums,
+    read_checksums,
+    write_checksums,
+)
 from ssast_recipes.system.errors import RunError, writing_error
 
 logger = logging.getLogger(__name__)
@@ -195,8 +200,11 @@ def _looks_whole(path: Path) -> bool:
                 isinstance(meta, dict)
                 and isinstance(meta.get("unixtime"), int | float)
                 and "end-of-epoch" in meta
-                and all(file.stat().st_size > 0 for file in path.iterdir())
-                and not (has_checksums(path) and find_damage(path, METAFNAME))
+                and not (
+                    find_damage(path, [METAFNAME])
+                    if has_checksums(path)
+                    else any(file.stat().st_size == 0 for file in path.iterdir())
+                )
             )
         except (FileNotFoundError, UnicodeDecodeError, RecursionError, yaml.YAMLError):
             return False
@@ -206,7 +214,9 @@ def _find_fault(checkpoint: Checkpoint) -> str | None:
     """What is damaged about a checkpoint, by its checksums or by parsing, on the CPU."""
     with _telling_of_the_disk(checkpoint.path):
         if has_checksums(checkpoint.path):
-            return find_damage(checkpoint.path)
+            # What is to be loaded has to be known, and what is known has to be there.
+            files = {METAFNAME, *(file.name for file in checkpoint.paramfiles.values())}
+            return find_damage(checkpoint.path, sorted(files | {*read_checksums(checkpoint.path)}))
         for path in checkpoint.paramfiles.values():
             if fault := _find_fault_of(path):
                 return f"{path.name}: {fault}"

@@ -70,7 +70,7 @@ TRAINING = {
     "hidden_mel_bins": 0,
     "hidden_frames": 0,
 }
-# Chosen for each from the same list.
+# docs/demo.md tells what was tried on other sounds than those of the test.
 KINDS: dict[str, dict[str, Any]] = {
     "scratch": {"lr": 1e-3, "num_steps": 900},
     "pretrained": {"lr": 1e-3, "num_steps": 900},

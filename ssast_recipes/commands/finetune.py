@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\n{tell_outcome({'this classifier': [Run(output).results]})}\n")
     print(
         f"The classifier: {output / 'model'}; class by class: {output / 'per_class.csv'}. To use "
-        f"it:\nssast classify {output} FILES…"
+        f"it:\nssast classify {shlex.quote(str(output))} FILES…"
     )
 
 

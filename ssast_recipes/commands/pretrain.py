@@ -110,6 +110,6 @@ def run(arguments: argparse.Namespace) -> None:
     run_own(hparams_file, arguments.device)
     print(
         f"The encoder: {output / 'model'}. Next, with labels (a folder of class folders, or a CSV "
-        f"file path,label):\nssast finetune {output} LABELS\n"
+        f"file path,label):\nssast finetune {shlex.quote(str(output))} LABELS\n"
         f"To try other values: {command} --output_folder ANOTHER --lr 1e-4"
     )

@@ -1,6 +1,7 @@
 """Checksums of the files of a folder, kept beside them, by which damage is told from all else."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ssast_recipes.system.files import file_digest, write_text
@@ -33,15 +34,16 @@ def has_checksums(folder: Path) -> bool:
     return (folder / CHECKSUMS).is_file()
 
 
-def find_damage(folder: Path, name: str | None = None) -> str | None:
+def find_damage(folder: Path, names: Iterable[str] | None = None) -> str | None:
     """Says what of a folder is not as it was written.
 
     Arguments
     ---------
     folder : Path
         With checksums.
-    name : str, optional
-        Of the only file to look at; by default, all are.
+    names : iterable of str, optional
+        Of the files to look at, all of which have to be known; by default, all that are. Others, as
+        file managers and network disks leave them, are no damage.
 
     Returns
     -------
@@ -53,11 +55,10 @@ def find_damage(folder: Path, name: str | None = None) -> str | None:
     OSError
         If a file that is there cannot be read: that is not its fault.
     """
-    known = _read(folder)
-    there = {path.name for path in folder.iterdir()} - {CHECKSUMS} if name is None else {name}
-    for one in sorted(there - known.keys()):
-        return f"{CHECKSUMS} does not know {one}"
-    for one in known if name is None else (name,):
+    known = read_checksums(folder)
+    for one in known if names is None else names:
+        if one not in known:
+            return f"{CHECKSUMS} does not know {one}"
         try:
             digest = file_digest(folder / one)
         except FileNotFoundError:
@@ -75,15 +76,16 @@ def check_file(path: Path) -> None:
     ValueError
         If it is damaged.
     """
-    if has_checksums(path.parent) and path.name in _read(path.parent):
-        if damage := find_damage(path.parent, path.name):
+    if has_checksums(path.parent) and path.name in read_checksums(path.parent):
+        if damage := find_damage(path.parent, [path.name]):
             raise ValueError(
                 f"{path.parent} is damaged: {damage}; name another, or remove the folder if it is "
                 "a checkpoint of a run that has others"
             )
 
 
-def _read(folder: Path) -> dict[str, str]:
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Reads the checksums of a folder that has them, by name; a damaged line is none."""
     lines = (folder / CHECKSUMS).read_bytes().decode(errors="replace").splitlines()
     found = (_LINE.fullmatch(line) for line in lines)
     return {one[2]: one[1] for one in found if one}

@@ -330,3 +330,11 @@ def test_a_sound_checkpoint_of_other_parts_is_not_broken(tmp_path):
     more = AtomicCheckpointer(tmp_path, {"number": Number(), "average": Number()})
     with pytest.raises(ValueError, match="is of another model; .* it holds no average"):
         more.recover_if_possible()
+
+
+@pytest.mark.parametrize("content", ["", "view"])
+def test_a_file_that_others_left_is_no_damage(tmp_path, content):
+    checkpointer = AtomicCheckpointer(tmp_path, {"model": torch.nn.Linear(2, 2)})
+    saved = checkpointer.save_checkpoint()
+    (saved.path / ".DS_Store").write_text(content)
+    assert checkpointer.recover_if_possible().path == saved.path

@@ -134,6 +134,11 @@ def test_pretraining_goes_on_from_weights_of_any_size(pretrained, corpus, tmp_pa
     origin = results["pretrained_from"]
     assert origin["name"].endswith("/model.ckpt")
     assert sorted(origin["heads"]) == ["contrastive_head", "reconstruction_head"]
+    # What the weights have settled cannot be asked for.
+    other = [*words, "--output", str(tmp_path / "other")]
+    for more in (["--geometry", "frame"], ["--patch", "8", "8"], ["--size", "base"]):
+        assert main([*other, *more]) == 1
+        assert "leave " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["folders", "table", "several"])

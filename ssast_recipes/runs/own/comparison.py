@@ -84,8 +84,12 @@ def compare(hparams_file: Path, num_seeds: int, device: str | None) -> tuple[str
         If a run fails.
     """
     jobs = comparison_jobs(hparams_file, num_seeds, device)
-    # On a GPU, several at a time would share its memory, which the plan took for one.
-    at_a_time = 1 if choose_device(device).type == "cuda" else num_cores()
+    # Several at a time share the memory, which the plan took for one: on a CPU, too, where a large
+    # encoder's batch is as large as fits.
+    nodes = read_hparams(hparams_file)
+    is_cut = "grad_accumulation_factor" in nodes and nodes["grad_accumulation_factor"].value != "1"
+    alone = choose_device(device).type == "cuda" or is_cut
+    at_a_time = 1 if alone else num_cores()
     # Seed by seed, so that an interrupted comparison has whole pairs.
     pairs = [job for of_seed in zip(*jobs.values(), strict=True) for job in of_seed]
     run_jobs(pairs, num_processes=at_a_time, title="training")

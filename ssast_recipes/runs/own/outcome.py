@@ -58,7 +58,8 @@ def tell_outcome(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     lines = [[_NAMES.get(name, name), _percent(values)] for name, values in rows.items()]
     told = [heading, format_table([], lines, numbers=True)]
     for name, results in runs.items():
-        if "log_mel_ridge" in rows and mean(rows[name]) <= mean(rows["log_mel_ridge"]):
+        can_win = "log_mel_ridge" in rows and mean(rows["log_mel_ridge"]) < 1
+        if can_win and mean(rows[name]) <= mean(rows["log_mel_ridge"]):
             is_pretrained = results[0].get("pretrained_from")
             advice = "pretrain longer, on more audio" if is_pretrained else "begin pretrained"
             told.append(

@@ -50,7 +50,8 @@ def lengthen(hparams_file: Path, request: Mapping[str, Any]) -> None:
     elif changed == ["minutes"] and request["minutes"] and minutes:
         steps = int(planned * request["minutes"] / minutes)
         minutes = request["minutes"]
-    if steps and isinstance(planned, int) and steps > planned:
+    # Equal: a kill came between the two.
+    if steps and isinstance(planned, int) and steps >= planned:
         write_hparams(hparams_file, hparams_file, {"num_steps": steps})
         keep_request(hparams_file, {**request, "planned_minutes": minutes}, before["files"])
         print(f"num_steps was {planned}, is {steps} in {hparams_file}", flush=True)
@@ -179,7 +180,13 @@ def _choose_geometries(
     front_end = {"num_mel_bins": mels.num_mel_bins, "high_frequency": mels.high_frequency}
     patch = request["patch"] and tuple(request["patch"])
     if request["init_from"]:
-        front_end, patch = _inherited(request["init_from"])
+        front_end, own = _inherited(request["init_from"])
+        if request["geometry"] or (patch and patch != own):
+            raise ValueError(
+                f"{request['init_from']} has patches of {own[0]} mel bins x {own[1]} frames, which "
+                "stay as they are: leave out --geometry and --patch, or --init-from"
+            )
+        patch = own
     bins = front_end["num_mel_bins"]
     length = choose_target_length([info.duration for info in infos])
     if request["clip_seconds"]:

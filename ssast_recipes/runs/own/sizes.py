@@ -136,7 +136,9 @@ def _with_more_steps(
 ) -> Chosen:
     """Halves the batch until there are some thousand steps: clips are no targets of each other."""
     values, per_clip = dict(chosen.values), chosen.step_seconds / chosen.values["batch_size"]
-    while values["num_steps"] < min(FEW_STEPS, wanted) and values["batch_size"] > _LEAST_BATCH:
+    while (
+        values["num_steps"] < min(FEW_STEPS, wanted) and values["batch_size"] // 2 >= _LEAST_BATCH
+    ):
         values["batch_size"] //= 2
         step_seconds = per_clip * values["batch_size"]
         fixed = _seconds(values, 0, step_seconds, corpus, num_probes)
@@ -172,6 +174,8 @@ def _candidates(
     request: Mapping[str, Any], corpus: Corpus, device: "torch.device"
 ) -> list[dict[str, Any]]:
     """The sizes to choose from, the largest first."""
+    if request["size"] and request["init_from"]:
+        raise ValueError("--size: the size is that of the weights of --init-from; leave one out")
     if request["size"]:
         return [{"size": request["size"]}]
     if request["init_from"]:
