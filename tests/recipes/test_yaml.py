@@ -368,6 +368,7 @@ opt_class: !name:torch.optim.AdamW
     lr: !ref <lr>
     betas: !ref <betas>
     weight_decay: !ref <weight_decay>
+    fused: True
 schedule: !new:ssast_recipes.objectives.WarmupCosine
     warmup_steps: !ref <warmup_steps>
 """
@@ -397,6 +398,7 @@ opt_class: !name:torch.optim.AdamW
     lr: !ref <lr>
     betas: [0.9, 0.95]
     weight_decay: !ref <weight_decay>
+    fused: True
 schedule: !new:ssast_recipes.objectives.WarmupCosine
     num_steps: !ref <num_steps>
     warmup_steps: !ref <warmup_steps>
@@ -415,6 +417,7 @@ opt_class: !name:torch.optim.AdamW
     lr: !ref <lr>
     betas: [0.9, 0.95]
     weight_decay: !ref <weight_decay>
+    fused: True
 schedule: !new:ssast_recipes.objectives.WarmupCosine
     num_steps: !ref <num_steps>
     warmup_steps: !ref <warmup_steps>

@@ -192,7 +192,8 @@ def test_of_very_many_files_some_are_asked_whether_they_changed(monkeypatch, ent
     stats = []
     stat = os.stat
     with monkeypatch.context() as context:
-        context.setattr(preparation.os, "stat", lambda path: stats.append(path) or stat(path))
+        watched = lambda path, **more: stats.append(path) or stat(path, **more)  # noqa: E731
+        context.setattr(preparation.os, "stat", watched)
         assert not prepare(folder, entries)
     stats = [path for path in stats if str(path).endswith(".wav")]
     assert [Path(path).stem for path in stats] == ["a", "c"]
