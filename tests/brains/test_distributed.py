@@ -265,6 +265,7 @@ def test_two_machines_that_meet_on_loopback_train_as_two_processes(pretrained):
     assert (folder / "nodes" / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_accumulating_trains_as_two_processes(pretrained):
     folder = pretrained[2].parent
     words = [*recipe_words(folder, "accumulated", 4), "--grad_accumulation_factor", "2"]

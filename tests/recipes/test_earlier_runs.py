@@ -19,6 +19,16 @@ HERE = Path(__file__).parent / "earlier_runs"
 RUNS = json.loads((HERE / "runs.json").read_text())
 
 
+# In the quick tests, one pretraining and one fine-tuning; tests/records/test_earlier.py has YAML files
+# of the others.
+RUNS = [
+    earlier
+    if earlier["recipe"] in ("AudioSet", "ESC50")
+    else pytest.param(earlier, marks=pytest.mark.slow)
+    for earlier in RUNS
+]
+
+
 @pytest.mark.parametrize("earlier", RUNS, ids=lambda earlier: earlier["recipe"])
 def test_an_earlier_run_goes_on(earlier, run_recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

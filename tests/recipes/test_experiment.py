@@ -150,6 +150,7 @@ def test_an_error_that_a_signal_caused_is_an_interruption(monkeypatch, capsys):
     assert "interrupted before training; give the same command" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_interrupted_processes_end_together(start, tmp_path):
     words = [*MASKED, "--num_steps", 100_000, "--valid_interval", 5, "--noprogressbar"]
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
@@ -172,6 +173,7 @@ def test_a_failed_start_leaves_nothing(start, tmp_path):
     assert not list((tmp_path / "run").iterdir())
 
 
+@pytest.mark.slow
 def test_several_processes_that_fail_at_the_start_leave_nothing(start, tmp_path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     assert start(PRETRAIN, "--size", "huge", launcher=launcher).wait(timeout=60) == 1
