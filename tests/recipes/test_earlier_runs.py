@@ -19,8 +19,8 @@ HERE = Path(__file__).parent / "earlier_runs"
 RUNS = json.loads((HERE / "runs.json").read_text())
 
 
-# In the quick tests, one pretraining and one fine-tuning; tests/records/test_earlier.py has YAML files
-# of the others.
+# In the quick tests, one pretraining and one fine-tuning; tests/records/test_earlier.py has the
+# YAML files of the others.
 RUNS = [
     earlier
     if earlier["recipe"] in ("AudioSet", "ESC50")
