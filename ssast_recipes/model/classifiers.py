@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ssast_recipes.model.encoder import NUM_PREFIX_TOKENS, AudioSpectrogramTransformer
-from ssast_recipes.model.grid import mean_within, patches_within
+from ssast_recipes.model.grid import check_padding, mean_within, patches_within
 
 
 class ClassificationModel(nn.Module):
@@ -49,7 +49,7 @@ class ClassificationModel(nn.Module):
         padding: str = "released",
     ):
         super().__init__()
-        _check_padding(padding)
+        check_padding(padding)
         if pooling not in ("mean", "prefix"):
             raise ValueError(f"pooling is mean or prefix, not {pooling!r}")
         self.encoder = encoder
@@ -98,11 +98,6 @@ class ClassificationModel(nn.Module):
         The clips' lengths in frames, [batch], are needed where padding is masked.
         """
         return self.classifier(self.embed(spectrograms, num_frames, branch_scales, starts))
-
-
-def _check_padding(padding: str) -> None:
-    if padding not in ("masked", "released"):
-        raise ValueError(f"padding is masked or released, not {padding!r}")
 
 
 def _own_patches(
@@ -190,7 +185,7 @@ class WeightedSumModel(nn.Module):
         freeze_encoder: bool = False,
     ):
         super().__init__()
-        _check_padding(padding)
+        check_padding(padding)
         self.encoder = encoder
         self.classifier = classifier
         self.padding = padding

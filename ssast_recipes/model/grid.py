@@ -153,6 +153,18 @@ def _cut_or_stretch(grid: Tensor, dim: int, length: int) -> Tensor:
     return F.interpolate(grid, size=size, mode="bilinear", align_corners=False)
 
 
+def check_padding(padding: str) -> None:
+    """Refuses an unknown way of dealing with the padding of clips.
+
+    Raises
+    ------
+    ValueError
+        If it is neither "masked" nor "released".
+    """
+    if padding not in ("masked", "released"):
+        raise ValueError(f"padding is masked or released, not {padding!r}")
+
+
 def patches_within(
     num_frames: Tensor,
     grid_size: tuple[int, int],
@@ -186,12 +198,9 @@ def patches_within(
     """
     rows, columns = grid_size
     places = torch.arange(columns, device=num_frames.device) * patch_stride[1]
-    ends = num_frames.clamp(min=1).unsqueeze(1)
-    if starts is None:
-        within = places < ends  # [batch, columns]
-    else:
-        begins = starts.unsqueeze(1)
-        within = (places < begins + ends) & (places + patch_stride[1] > begins)
+    begins = 0 if starts is None else starts.unsqueeze(1)
+    ends = begins + num_frames.clamp(min=1).unsqueeze(1)
+    within = (places < ends) & (places + patch_stride[1] > begins)  # [batch, columns]
     return within.repeat(1, rows)
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.model.grid import check_padding
 from ssast_recipes.model.patches import select_patches
 
 
@@ -58,8 +59,7 @@ class MaskedPatchModel(nn.Module):
         padding: str = "released",
     ):
         super().__init__()
-        if padding not in ("masked", "released"):
-            raise ValueError(f"padding is masked or released, not {padding!r}")
+        check_padding(padding)
         if encoder.patch_stride != encoder.patch_size:
             raise ValueError(
                 f"pretraining needs patches without overlap, not patch_size {encoder.patch_size} "

@@ -21,6 +21,7 @@ from ssast_recipes.objectives.baselines import chance_scores, log_mel_features
 from ssast_recipes.objectives.probing import linear_scores
 from ssast_recipes.objectives.ranking import multi_hot
 from ssast_recipes.system.files import write_text
+from ssast_recipes.system.reading import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def add_baselines(hparams: dict[str, Any], datasets: dict[str, ClipDataset]) -> 
     if "target" in hparams["output_keys"] and if_main_process():
         path = Path(hparams["output_folder"]) / _FILE
         key = _digest(datasets, hparams["max_duration"])
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        kept = read_json(path, "delete it to measure them again") if path.exists() else {}
         if kept.get("measured_on") != key:
             numbers = (hparams["sample_rate"], len(hparams["classes"]), hparams["seed"])
             values = measure_baselines(datasets, hparams["metric"], *numbers)

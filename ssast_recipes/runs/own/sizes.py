@@ -141,11 +141,7 @@ def _with_more_steps(
     ):
         values["batch_size"] //= 2
         step_seconds = per_clip * values["batch_size"]
-        fixed = _seconds(values, 0, step_seconds, corpus, num_probes)
-        seconds = max(0.0, _SPARE * left - fixed)
-        steps = choose_steps(corpus.num_clips, values["batch_size"], step_seconds, seconds)
-        values |= _lengths(min(wanted, steps))
-        seconds = _seconds(values, values["num_steps"], step_seconds, corpus, num_probes)
+        seconds = _fill_time(values, step_seconds, corpus, left, num_probes, wanted)
         chosen = chosen._replace(values=values, step_seconds=step_seconds, seconds=seconds)
     return chosen
 
@@ -227,13 +223,25 @@ def _plan(
     compute = batch.accumulation * measure_step(model, values, device)
     clips = batch.size * batch.accumulation
     step_seconds = _with_reading(compute, clips * corpus.seconds_to_read, values)
+    seconds = _fill_time(values, step_seconds, corpus, left, num_probes, request["steps"])
+    return Chosen(values, weights, step_seconds, seconds, "")
+
+
+def _fill_time(
+    values: dict[str, Any],
+    step_seconds: float,
+    corpus: Corpus,
+    left: float,
+    num_probes: int,
+    most: int | None,
+) -> float:
+    """Sets the steps that there is time for, `most` at most; returns the seconds they take."""
+    clips = values["batch_size"] * values["grad_accumulation_factor"]
     fixed = _seconds(values, 0, step_seconds, corpus, num_probes)
     steps = choose_steps(corpus.num_clips, clips, step_seconds, max(0.0, _SPARE * left - fixed))
-    if request["steps"]:
-        steps = min(steps, request["steps"])
+    steps = min(steps, most) if most else steps
     values |= _lengths(steps)
-    seconds = _seconds(values, steps, step_seconds, corpus, num_probes)
-    return Chosen(values, weights, step_seconds, seconds, "")
+    return _seconds(values, steps, step_seconds, corpus, num_probes)
 
 
 def _lengths(steps: int) -> dict[str, int]:
