@@ -10,8 +10,8 @@ from ssast_recipes.runs.own.choices import (
     choose_learning_rate,
     choose_num_steps,
 )
-from ssast_recipes.runs.own.plans import choose_batch, kept_bytes
-from ssast_recipes.system.machine import choose_device, free_memory, num_cores
+from ssast_recipes.runs.own.plans import choose_batch, choose_reading, kept_bytes
+from ssast_recipes.system.machine import choose_device, free_memory
 
 if TYPE_CHECKING:
     from ssast_recipes.data.preparation.labelled_files import LabelledFile
@@ -118,7 +118,7 @@ def plan_finetuning(
         "grad_accumulation_factor": batch.accumulation,
         "lr": choose_learning_rate(geometry.embed_dim, geometry.depth),
         "hidden_mel_bins": geometry.num_mel_bins * 3 // 16,
-        "num_workers": min(4, num_cores()),
+        **choose_reading(sum(durations), device),
         "precision": "bf16" if on_gpu else "fp32",
     }
     if steps < _LEAST_STEPS_TO_HIDE:

@@ -144,6 +144,12 @@ def choose_geometry(kind: str, num_mel_bins: int, target_length: int, is_fast: b
     Returns
     -------
     Geometry
+        Its clips may be a few frames shorter, to be whole patches.
+
+    Raises
+    ------
+    ValueError
+        If a clip is shorter than any patch.
 
     Example
     -------
@@ -157,7 +163,15 @@ def choose_geometry(kind: str, num_mel_bins: int, target_length: int, is_fast: b
         sizes: Sequence[tuple[int, int]] = [(num_mel_bins, length) for length in lengths]
     else:
         sizes = _PATCH_SIZES
-    all_sizes = [Geometry(kind, num_mel_bins, target_length, size) for size in sizes]
+    all_sizes = [
+        Geometry(kind, num_mel_bins, target_length // size[1] * size[1], size)
+        for size in sizes
+        if size[1] <= target_length
+    ]
+    if not all_sizes:
+        raise ValueError(
+            f"a clip of {target_length} frames is shorter than a patch; give longer --clip-seconds"
+        )
     enough = (one for one in all_sizes if one.num_tokens >= LEAST_TOKENS[kind])
     return next(enough, all_sizes[-1])
 

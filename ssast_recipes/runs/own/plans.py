@@ -3,7 +3,12 @@
 import argparse
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ssast_recipes.system.machine import free_memory, num_cores
+
+if TYPE_CHECKING:
+    import torch
 
 # Adam's two moments, gradient and weight, 4 bytes each.
 BYTES_PER_WEIGHT = 16
@@ -125,6 +130,35 @@ def kept_bytes(depth: int, num_tokens: int, width: int) -> float:
     0.31
     """
     return KEPT_BYTES * depth * num_tokens * width
+
+
+_MOST_KEPT = 2e9  # bytes of audio that are kept in memory
+
+
+def choose_reading(seconds: float, device: "torch.device") -> dict[str, Any]:
+    """Chooses how audio is read: little of it once, where the processor has better things to do.
+
+    Arguments
+    ---------
+    seconds : float
+        Of all clips.
+    device : torch.device
+        Where the model is trained: beside a GPU, the processor's time is free for reading.
+
+    Returns
+    -------
+    dict
+        The values of `keep_in_memory` and `num_workers`.
+
+    Example
+    -------
+    >>> import torch
+    >>> choose_reading(seconds=600, device=torch.device("cpu"))
+    {'keep_in_memory': True, 'num_workers': 0}
+    """
+    most = min(_MOST_KEPT, free_memory(device) / 4)
+    keeps = device.type == "cpu" and 4 * 16000 * seconds <= most
+    return {"keep_in_memory": keeps, "num_workers": 0 if keeps else min(4, num_cores())}
 
 
 MANY_STEPS = 6000  # from which on a larger model is worth its time

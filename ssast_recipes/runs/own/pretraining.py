@@ -21,6 +21,7 @@ from ssast_recipes.runs.own.plans import Corpus
 from ssast_recipes.runs.own.request import keep_request, read_request
 from ssast_recipes.runs.own.sizes import choose_model, describe
 from ssast_recipes.runs.own.trials import trial_seconds, try_out
+from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.machine import choose_device
 
 if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
@@ -148,12 +149,14 @@ def plan_pretraining(
     budget = None if minutes is None else 60 * minutes
     geometry = kinds[0]
     if len(kinds) > 1 and (each := trial_seconds(budget)):
-        scores = {
-            one: _try(one, values, corpus, request, device, source, output, each) for one in kinds
-        }
-        if None in scores.values():
-            why = "frames, for trials took too long on this machine"
-        else:
+        scores: dict[Geometry, float | None] = {}
+        why = "frames, for trials took too long on this machine"
+        try:
+            for one in kinds:
+                scores[one] = _try(one, values, corpus, request, device, source, output, each)
+        except RunError as error:
+            why = f"frames, for {error}"
+        if len(scores) == len(kinds) and None not in scores.values():
             geometry = max(kinds, key=scores.__getitem__)  # of equals, the first
             told = ", ".join(f"{score:.3f} with {one}" for one, score in scores.items())
             labels = Path(request["probe_data"]).name

@@ -9,6 +9,7 @@ from ssast_recipes.runs.own.plans import (
     MANY_STEPS,
     Corpus,
     choose_batch,
+    choose_reading,
     choose_steps,
     count_evaluations,
     kept_bytes,
@@ -35,7 +36,6 @@ _EVALUATED = 1 / 3  # of a clip's training, without its backward pass
 _PROBED = 1.0  # of a clip's training: no patch is dropped
 _BEGIN_AND_END = 20.0  # seconds that a run takes besides: importing, preparing, its records
 _SPARE = 0.95  # of the time, for a machine that does not always keep its pace
-_MOST_KEPT = 2e9  # bytes of audio that are kept in memory
 
 
 class Chosen(NamedTuple):
@@ -86,7 +86,7 @@ def choose_model(
         "target_length": geometry.target_length,
         "patch_size": list(geometry.patch_size),
         "num_masked_patches": max(1, round(MASKED_SHARE[objective] * geometry.num_tokens)),
-        **_reading(corpus, device),
+        **choose_reading(corpus.seconds, device),
     }
     if objective == "ssast":
         fixed["cluster_factors"] = _choose_clusters(geometry, fixed["num_masked_patches"])
@@ -270,13 +270,6 @@ def _seconds(
     reading = corpus.num_clips * corpus.seconds_to_read if values["keep_in_memory"] else 0.0
     seconds = steps * step_seconds + looked_at * step_seconds / clips
     return seconds + reading + _BEGIN_AND_END
-
-
-def _reading(corpus: Corpus, device: "torch.device") -> dict[str, Any]:
-    """Little audio is read once, where the processor has better things to do."""
-    most = min(_MOST_KEPT, free_memory(device) / 4)
-    keeps = device.type == "cpu" and 4 * 16000 * corpus.seconds <= most
-    return {"keep_in_memory": keeps, "num_workers": 0 if keeps else min(4, num_cores())}
 
 
 def _with_reading(compute: float, reading: float, values: Mapping[str, Any]) -> float:

@@ -57,7 +57,7 @@ def try_out(
     Raises
     ------
     RunError
-        If the training fails.
+        If the training fails, or measures nothing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="trial_", dir=folder) as name:
@@ -83,11 +83,24 @@ def try_out(
 def last_probe(records: Sequence[Mapping[str, Any]]) -> float:
     """The last score of a ridge regression that a log holds.
 
+    Raises
+    ------
+    RunError
+        If there is none.
+
     Example
     -------
     >>> probes = [{"stage": "probe", "step": n, "linear_accuracy": n / 10} for n in (0, 5)]
     >>> last_probe([*probes, {"stage": "test", "step": 5}])
     0.5
     """
-    probe = [record for record in records if record["stage"] == "probe"][-1]
-    return next(value for key, value in probe.items() if key.startswith("linear_"))
+    scores = [
+        value
+        for record in records
+        if record["stage"] == "probe"
+        for key, value in record.items()
+        if key.startswith("linear_")
+    ]
+    if not scores:
+        raise RunError("a trial measured nothing on the labelled audio")
+    return scores[-1]

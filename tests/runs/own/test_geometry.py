@@ -66,6 +66,13 @@ def test_large_patches_are_taken_where_there_are_enough():
     assert choose_geometry("frame", 128, 496, True).patch_size == (128, 2)
 
 
+def test_clips_are_whole_patches():
+    assert choose_geometry("frame", 128, 301, False).target_length == 300
+    assert choose_geometry("patch", 128, 69, False).target_length % 8 == 0
+    with pytest.raises(ValueError, match="a clip of 1 frames is shorter than a patch"):
+        choose_geometry("patch", 128, 1, False)
+
+
 def test_given_patches_fill_whole_clips():
     assert given_geometry((16, 16), 128, 100).target_length == 96
     assert given_geometry((64, 3), 64, 64) == ("frame", 64, 63, (64, 3))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssast_recipes.runs.own import sizes
+from ssast_recipes.runs.own import plans, sizes
 from ssast_recipes.runs.own.geometry import Geometry
 from ssast_recipes.runs.own.plans import Corpus
 from ssast_recipes.runs.own.sizes import choose_model
@@ -19,8 +19,9 @@ SPEECH = Corpus(2000, 900.0, 0.001, 0)
 @pytest.fixture
 def choose(monkeypatch):
     """`choose(per_weight, …)`: a step takes so many seconds a weight and clip."""
-    monkeypatch.setattr(sizes, "free_memory", lambda device: 16e9)
-    monkeypatch.setattr(sizes, "num_cores", lambda: 2)
+    for module in (sizes, plans):
+        monkeypatch.setattr(module, "free_memory", lambda device: 16e9)
+        monkeypatch.setattr(module, "num_cores", lambda: 2)
 
     def plan(per_weight, minutes=10.0, corpus=SPEECH, geometry=FRAMES, device=CPU, **asked):
         def step(model, values, device):

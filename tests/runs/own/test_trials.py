@@ -52,6 +52,11 @@ def test_a_trial_that_fails_is_told(try_out):
         try_out(30, status=3)
 
 
+def test_a_trial_without_a_probe_is_told():
+    with pytest.raises(RunError, match="a trial measured nothing"):
+        trials.last_probe([{"stage": "probe", "step": 0}, {"stage": "test", "step": 5}])
+
+
 @pytest.fixture
 def plan(tmp_path, monkeypatch, capsys):
     """`plan(scores, …)` plans for ten sounds, and says what was tried and what is planned."""
@@ -67,7 +72,10 @@ def plan(tmp_path, monkeypatch, capsys):
 
         def try_out(source, folder, values, device, seconds):
             tried.append(values)
-            return scores["frame" if values["patch_size"][0] == 128 else "patch"]
+            score = scores["frame" if values["patch_size"][0] == 128 else "patch"]
+            if isinstance(score, str):
+                raise RunError(score)
+            return score
 
         monkeypatch.setattr("ssast_recipes.runs.own.pretraining.try_out", try_out)
         sounds = str(tmp_path / "sounds")
@@ -84,6 +92,7 @@ def plan(tmp_path, monkeypatch, capsys):
         (0.5, 0.6, "patches of 8 mel bins", "0.500 with frames of 128 mel bins × 1, 0.600 with"),
         (0.6, 0.6, "frames of 128 mel bins", "0.600 with frames of 128 mel bins × 1, 0.600 with"),
         (None, 0.6, "frames of 128 mel bins", "trials took too long"),
+        (0.5, "a trial ended with status 3", "frames of 128 mel bins", "(frames, for a trial"),
     ],
 )
 def test_labels_choose_the_geometry(plan, frames, patches, chosen, told):
