@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from ssast_recipes.data.preparation.archives import Archive, fetch
 from ssast_recipes.data.preparation.counts import Published
-from ssast_recipes.data.preparation.listing import is_audio_name
 from ssast_recipes.data.preparation.manifests import Entry, prepare_manifests
 from ssast_recipes.data.preparation.resampling import resample_clip
 from ssast_recipes.data.preparation.scanning import scan_audio
+from ssast_recipes.data.recognition import is_audio_name
 from ssast_recipes.system.files import file_digest
 from ssast_recipes.system.tables import iterate_rows
 

@@ -26,6 +26,8 @@ from .orders import epoch_order as epoch_order
 from .orders import shard_order as shard_order
 from .pipelines import WaveformReader as WaveformReader
 from .pipelines import make_dataset as make_dataset
+from .recognition import is_audio as is_audio
+from .recognition import is_audio_name as is_audio_name
 from .sampling import ClipKey as ClipKey
 from .sampling import EvaluationBatches as EvaluationBatches
 from .sampling import TrainingBatches as TrainingBatches

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import soundfile
 
 from ssast_recipes.data.manifest import why_unfit
+from ssast_recipes.data.recognition import is_foreign, way_out
 
 _LARGEST_FILTERS = 2**24  # numbers, of 4 bytes
 _MOST_SAMPLES_A_BYTE = 2**16  # FLAC's largest block of silence; a whole one takes several bytes
@@ -67,8 +68,11 @@ def audio_info(path: str | os.PathLike) -> AudioInfo:
         raise ValueError(f"{path} is an empty file")
     try:
         info = soundfile.info(path)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} is not readable audio: {error.error_string}") from None
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: of RAW, without a header
+        reason = getattr(error, "error_string", "it has no header")
+        if is_foreign(path):
+            raise ValueError(f"{path} is in a format not read here; {way_out(path)}") from None
+        raise ValueError(f"{path} is not readable audio: {reason}") from None
     if info.frames <= 0:
         raise ValueError(f"{path} holds no samples")
     if info.frames > _MOST_SAMPLES_A_BYTE * os.path.getsize(path):

@@ -7,7 +7,6 @@ from .labelled_files import LabelledFile as LabelledFile
 from .labelled_files import read_labelled_files as read_labelled_files
 from .labelled_files import split_files as split_files
 from .listing import audio_files as audio_files
-from .listing import is_audio_name as is_audio_name
 from .listing import walk_folders as walk_folders
 from .manifests import Entry as Entry
 from .manifests import prepare_manifests as prepare_manifests

@@ -1,27 +1,30 @@
-"""Listing the audio files of folders, by their names alone."""
+"""Listing the audio files of folders: by their names alone, or by what they are."""
 
 import os
 from collections.abc import Iterator
 
-import soundfile
-
-_FORMATS = frozenset(soundfile.available_formats()) - {"RAW"}  # which has no header
+from ssast_recipes.data.recognition import is_audio, is_audio_name, is_foreign_name
 
 
-def audio_files(folder: str | os.PathLike) -> list[str]:
-    """Lists the audio files in a folder and below it, by their extensions.
+def audio_files(folder: str | os.PathLike, look_inside: bool = False) -> list[str]:
+    """Lists the audio files in a folder and below it.
 
-    Folders are read once each, also if links lead to them again, and no file is looked at.
+    Folders are read once each, also if links lead to them again.
 
     Arguments
     ---------
     folder : str or path
         Where to look.
+    look_inside : bool
+        Whether files with other names than those of formats that soundfile reads are looked at, as
+        `is_audio` does. Without, none is: corpora have millions.
 
     Returns
     -------
     list of str
-        Absolute paths, sorted.
+        Absolute paths, sorted. With `look_inside`, also of audio that cannot be opened here, such
+        as `.m4a`, unless a file that can be, with the same stem, is beside it: reading its header
+        says why.
 
     Raises
     ------
@@ -36,16 +39,32 @@ def audio_files(folder: str | os.PathLike) -> list[str]:
     >>> [os.path.basename(path) for path in audio_files(folder)]
     ['a.flac', 'b.WAV']
     """
+    choose = _audio_by_content if look_inside else _audio_by_name
     return sorted(
         os.path.join(parent, name)
         for parent, names in walk_folders(folder)
-        for name in names
-        if is_audio_name(name)
+        for name in choose(parent, names)
     )
+
+
+def _audio_by_name(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if is_audio_name(name)]
+
+
+def _audio_by_content(parent: str, names: list[str]) -> list[str]:
+    stems = {os.path.splitext(name)[0] for name in names if is_audio_name(name)}
+    return [
+        name
+        for name in names
+        if is_audio(os.path.join(parent, name))
+        and not (is_foreign_name(name) and os.path.splitext(name)[0] in stems)
+    ]
 
 
 def walk_folders(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
     """Goes through a folder and all below it, links to folders followed, each once.
+
+    Hidden folders below it are left out, and `__MACOSX`, which archives made by macOS hold.
 
     Arguments
     ---------
@@ -84,19 +103,7 @@ def walk_folders(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
                 continue
             visited.add((status.st_dev, status.st_ino))
             yield parent, names
+            folders[:] = [name for name in folders if name[0] != "." and name != "__MACOSX"]
             folders.sort()  # of two links to a folder, the same one is followed on any disk
             below = [os.path.join(parent, name) for name in folders]
             waiting += [path for path in below if os.path.islink(path)]
-
-
-def is_audio_name(name: str) -> bool:
-    """Whether a file's extension is that of a format that soundfile reads.
-
-    Example
-    -------
-    >>> is_audio_name("a.flac"), is_audio_name("a.txt"), is_audio_name("._a.wav")
-    (True, False, False)
-    """
-    # "._a.wav" is what macOS leaves beside a.wav on foreign disks and in archives.
-    stem, _, extension = name.rpartition(".")
-    return bool(stem) and extension.upper() in _FORMATS and not name.startswith("._")

@@ -12,8 +12,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ssast_recipes.data.manifest import Clip, printable, write_manifest
-from ssast_recipes.data.preparation.listing import is_audio_name
 from ssast_recipes.data.preparation.scanning import check_rejected
+from ssast_recipes.data.recognition import is_audio_name
 from ssast_recipes.data.shards import Member, open_audio
 from ssast_recipes.system.tables import write_csv
 

@@ -1,8 +1,11 @@
 import os
 
+import numpy as np
 import pytest
+import soundfile
 
-from ssast_recipes.data.preparation.listing import audio_files, is_audio_name
+from ssast_recipes.data.preparation.listing import audio_files
+from ssast_recipes.data.recognition import is_audio_name
 
 
 def test_audio_files_are_listed_in_an_order_of_their_own_and_none_is_looked_at(
@@ -61,3 +64,41 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path):
 def test_the_extension_tells_audio():
     names = ["a.wav", "a.b.FLAC", "mp3", "a.txt", "._a.wav", "a.wav.part", "a", "a.raw"]
     assert [name for name in names if is_audio_name(name)] == ["a.wav", "a.b.FLAC"]
+
+
+def test_what_soundfile_opens_is_audio_whatever_its_name(tmp_path):
+    """And what is audio but cannot be opened is listed, unless it was converted already."""
+    tone = 0.3 * np.sin(np.arange(8000) / 7)
+    kinds = {"aif": "AIFF", "oga": "OGG", "snd": "AU", "sph": "NIST", "REC": "CAF", "dat": "MP3"}
+    for extension, kind in kinds.items():
+        soundfile.write(tmp_path / f"a.{extension}", tone, 16000, format=kind)
+    soundfile.write(tmp_path / "a.opus", tone, 16000, format="OGG", subtype="OPUS")
+    soundfile.write(tmp_path / "no extension", tone, 16000, format="FLAC")
+    others = {
+        "voice.m4a": b"\0\0\0\x20ftypM4A ",
+        "voice": b"\x1aE\xdf\xa3 of a browser",
+        "converted.wma": b"0&\xb2u\x8ef\xcf\x11",
+        "converted.flac": b"",
+        "notes.txt": b"RIFFs of a guitar",
+        "list.csv": "path,label\na.wav,Vögel\n".encode(),
+        "noise.raw": bytes(range(256)) * 8,
+        "film.avi": b"RIFF\0\0\0\0AVI LIST",
+        "phone.heic": b"\0\0\0\x20ftypheic",
+        "empty": b"",
+        ".hidden": b"fLaC",
+    }
+    for name, content in others.items():
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe")  # reading it would never end
+    found = [os.path.basename(path) for path in audio_files(tmp_path, look_inside=True)]
+    known = [*(f"a.{extension}" for extension in kinds), "a.opus", "no extension"]
+    assert found == sorted([*known, "voice.m4a", "voice", "converted.flac"])
+    by_name = [os.path.basename(path) for path in audio_files(tmp_path)]
+    assert by_name == ["a.aif", "a.oga", "a.opus", "a.snd", "a.sph", "converted.flac"]
+
+
+def test_hidden_folders_are_left_out(tmp_path):
+    for name in ("a", ".ipynb_checkpoints", "a/.hidden", "__MACOSX", "a/__MACOSX/b"):
+        (tmp_path / ".data" / name).mkdir(parents=True)
+        (tmp_path / ".data" / name / "a.wav").touch()
+    assert audio_files(tmp_path / ".data") == [str(tmp_path / ".data" / "a" / "a.wav")]

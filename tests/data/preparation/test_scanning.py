@@ -55,6 +55,18 @@ def test_unusable_files_are_named_with_the_reason(tmp_path, make, message):
     assert "\n" not in str(error.value)
 
 
+def test_of_formats_that_are_not_read_the_way_out_is_told(tmp_path):
+    contents = {"my voice.m4a": b"whatever", "browser": b"\x1aE\xdf\xa3", "noise.raw": bytes(800)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    _, rejected = scan_audio([tmp_path / name for name in contents], progress=False)
+    voice = tmp_path / "my voice"
+    told = f"'{voice}.m4a' is in a format not read here; convert it, ffmpeg -i '{voice}.m4a' "
+    assert rejected[f"{voice}.m4a"].startswith(told.replace("'", "", 2) + f"'{voice}.flac', or")
+    assert "ffmpeg -i" in rejected[str(tmp_path / "browser")]
+    assert rejected[str(tmp_path / "noise.raw")].endswith("is not readable audio: it has no header")
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.999])
 def test_an_ogg_file_that_is_cut_off_is_refused(tmp_path, share):
     path = write_noise(tmp_path / "a.ogg", 300_000)
