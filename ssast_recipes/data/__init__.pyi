@@ -26,6 +26,7 @@ from .orders import epoch_order as epoch_order
 from .orders import shard_order as shard_order
 from .pipelines import WaveformReader as WaveformReader
 from .pipelines import make_dataset as make_dataset
+from .rates import resample as resample
 from .recognition import is_audio as is_audio
 from .recognition import is_audio_name as is_audio_name
 from .sampling import ClipKey as ClipKey

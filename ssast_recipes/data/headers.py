@@ -1,6 +1,5 @@
 """What the headers of audio files say."""
 
-import math
 import os
 import re
 from typing import NamedTuple
@@ -10,7 +9,6 @@ import soundfile
 from ssast_recipes.data.manifest import why_unfit
 from ssast_recipes.data.recognition import is_foreign, way_out
 
-_LARGEST_FILTERS = 2**24  # numbers, of 4 bytes
 _MOST_SAMPLES_A_BYTE = 2**16  # FLAC's largest block of silence; a whole one takes several bytes
 
 
@@ -88,32 +86,6 @@ def audio_info(path: str | os.PathLike) -> AudioInfo:
     if info.format == "OGG" and not _ends_with_last_page(path):
         raise ValueError(f"{path} is cut off: the last page of the Ogg stream is missing")
     return AudioInfo(info.frames, info.samplerate, info.channels)
-
-
-def check_resampling(path: str | os.PathLike, from_rate: int, to_rate: int) -> None:
-    """Refuses a sample rate whose resampling filters would take gigabytes.
-
-    There is a filter for each place of a sample between those that there are: 160 from 44,100 Hz
-    to 16,000 Hz, but 16,000 from 44,101 Hz.
-
-    Raises
-    ------
-    ValueError
-        That names the file.
-
-    Example
-    -------
-    >>> check_resampling("a.wav", 44100, 16000)
-    >>> check_resampling("a.wav", 44101, 16000)
-    Traceback (most recent call last):
-    ValueError: a.wav: from 44101 Hz to 16000 Hz it cannot be resampled here; convert it ...
-    """
-    common = math.gcd(from_rate, to_rate)
-    if (from_rate // common) * (to_rate // common) > _LARGEST_FILTERS:
-        raise ValueError(
-            f"{path}: from {from_rate} Hz to {to_rate} Hz it cannot be resampled here; convert it "
-            f"to {to_rate} Hz"
-        )
 
 
 def clip_info(path: str | os.PathLike) -> AudioInfo:

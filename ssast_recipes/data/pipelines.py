@@ -2,18 +2,16 @@
 
 import random
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from soundfile import LibsndfileError, SoundFile
 from torch import Tensor
-from torchaudio.transforms import Resample
 
 from ssast_recipes.data.dataset import OUTPUT_KEYS, ClipDataset
-from ssast_recipes.data.headers import check_resampling
 from ssast_recipes.data.mixup import Mixup
+from ssast_recipes.data.rates import check_rate, resample
 from ssast_recipes.data.shards import UnreadableAudioError, open_audio, read_samples
 
 # How much shorter than its manifest says a clip may be, in seconds, or as a share of it if that is
@@ -117,9 +115,9 @@ class WaveformReader:
         with open_audio(path) as audio:
             rate = audio.samplerate
             try:
-                check_resampling(path, rate, self.sample_rate)
+                check_rate(rate)  # before samples are read
             except ValueError as error:
-                raise UnreadableAudioError(str(error)) from None
+                raise UnreadableAudioError(f"{path}: {error}") from None
             is_ready = (audio.subtype, audio.channels, rate) == ("PCM_16", 1, self.sample_rate)
             samples = _read(audio, path, start, duration, is_ready)
         waveform = torch.from_numpy(samples).squeeze(dim=1) if is_ready else _mono(samples)
@@ -127,9 +125,7 @@ class WaveformReader:
             raise UnreadableAudioError(
                 f"{path}: holds samples that are not finite; remove or mend the file"
             )
-        return (
-            waveform if rate == self.sample_rate else _resampler(rate, self.sample_rate)(waveform)
-        )
+        return resample(waveform, rate, self.sample_rate)
 
 
 def _read(
@@ -169,11 +165,6 @@ def _check_length(
 
 def _mono(samples: np.ndarray) -> Tensor:
     return torch.from_numpy(samples).mean(dim=1)
-
-
-@lru_cache(maxsize=16)
-def _resampler(from_rate: int, to_rate: int) -> Resample:
-    return Resample(from_rate, to_rate)
 
 
 def make_dataset(

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Self
 
 import soundfile
 import torch
-import torchaudio
 from torch import Tensor, nn
 
-from ssast_recipes.data.headers import audio_info, check_resampling
+from ssast_recipes.data.headers import audio_info
+from ssast_recipes.data.rates import resample
 from ssast_recipes.data.shards import read_samples
 from ssast_recipes.inference.windows import cut_window, window_starts
 from ssast_recipes.weights.formats.config import ModelConfig
@@ -209,8 +209,7 @@ class AudioModel(nn.Module):
             raise ValueError("a waveform holds samples that are not finite numbers")
         if sample_rate < 1 or int(sample_rate) != sample_rate:
             raise ValueError(f"sample_rate is a whole number of Hz, not {sample_rate!r}")
-        check_resampling("the audio", int(sample_rate), self.sample_rate)
-        return torchaudio.functional.resample(waveform.float(), int(sample_rate), self.sample_rate)
+        return resample(waveform.float(), int(sample_rate), self.sample_rate, torch.float32)
 
 
 def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import soundfile
 import torch
-import torchaudio
 from torch import Tensor
 
-from ssast_recipes.data.headers import AudioCopy, AudioInfo, audio_info, check_resampling
+from ssast_recipes.data.headers import AudioCopy, AudioInfo, audio_info
+from ssast_recipes.data.rates import resample
 from ssast_recipes.data.shards import read_samples
 from ssast_recipes.system.files import beside
 
@@ -51,13 +51,12 @@ def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> Au
     ('a.wav', AudioInfo(num_samples=16000, sample_rate=16000, num_channels=1), False)
     """
     info = audio_info(path)
-    check_resampling(path, info.sample_rate, sample_rate)
     target = folder / f"{Path(path).stem}.wav"
     modified = os.stat(path).st_mtime_ns
     num_samples = -(-info.num_samples * sample_rate // info.sample_rate)
     if not _is_current(target, modified, num_samples):
         waveform = _decode(path, info).mean(1)
-        waveform = torchaudio.functional.resample(waveform, info.sample_rate, sample_rate)
+        waveform = resample(waveform, info.sample_rate, sample_rate, torch.float32)
         samples = to_sixteen_bits(waveform)
         # Through memory: libsndfile does not tell why a file could not be written.
         file = io.BytesIO()
