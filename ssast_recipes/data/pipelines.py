@@ -10,14 +10,10 @@ from soundfile import LibsndfileError, SoundFile
 from torch import Tensor
 
 from ssast_recipes.data.dataset import OUTPUT_KEYS, ClipDataset
+from ssast_recipes.data.headers import LEAST_MISSING, MISSING_SHARE
 from ssast_recipes.data.mixup import Mixup
 from ssast_recipes.data.rates import check_rate, resample
-from ssast_recipes.data.shards import UnreadableAudioError, open_audio, read_samples
-
-# How much shorter than its manifest says a clip may be, in seconds, or as a share of it if that is
-# more: compressed formats pad and round, and other tools' manifests round durations.
-LEAST_MISSING = 0.1
-MISSING_SHARE = 0.02
+from ssast_recipes.data.shards import UnreadableAudioError, go_to, open_audio, read_samples
 
 
 class WaveformReader:
@@ -112,7 +108,7 @@ class WaveformReader:
         return self._kept[key][begin : begin + length] if surplus else self._kept[key]
 
     def _read(self, path: str | Path, start: float, duration: float) -> Tensor:
-        with open_audio(path) as audio:
+        with open_audio(path, until=start + duration) as audio:
             rate = audio.samplerate
             try:
                 check_rate(rate)  # before samples are read
@@ -133,7 +129,7 @@ def _read(
 ) -> np.ndarray:
     """A stretch of a file, [samples, channels], float32 or int16."""
     try:
-        audio.seek(round(start * audio.samplerate))
+        go_to(audio, round(start * audio.samplerate))
         kind = "int16" if as_integers else "float32"
         samples = read_samples(audio, round(duration * audio.samplerate), kind)
     except (LibsndfileError, OSError) as error:

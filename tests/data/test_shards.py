@@ -103,8 +103,7 @@ def test_claims_of_size_take_no_memory(tmp_path):
         assert audio.frames == 2**36 - 1
         with pytest.raises(soundfile.LibsndfileError):  # no MemoryError
             shards.read_samples(audio, audio.frames, "float32")
-    with pytest.raises(ValueError, match="its header claims 68719476735 samples"):
-        audio_info(tmp_path / "a.flac")
+    assert audio_info(tmp_path / "a.flac").num_samples == 200_000  # as counted
     assert tracemalloc.get_traced_memory()[1] < 2**27
     tracemalloc.stop()
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ssast_recipes.data.headers import audio_info
 from ssast_recipes.data.manifest import Clip, printable, write_manifest
 from ssast_recipes.data.preparation.scanning import check_rejected
 from ssast_recipes.data.recognition import is_audio_name
-from ssast_recipes.data.shards import Member, open_audio
+from ssast_recipes.data.shards import Member
 from ssast_recipes.system.tables import write_csv
 
 _LARGEST_TEXT = 2**24  # bytes of what is said of a clip
@@ -174,8 +175,7 @@ def _object(text: bytes) -> dict[str, Any]:
 
 
 def _clip(clip_id: str, member: Member, known: dict[str, Any]) -> Clip:
-    with open_audio(member.location) as audio:
-        num_samples, rate = audio.frames, audio.samplerate
+    info = audio_info(member.location)
     labels = known.get("labels")
     labels = known.get("label") if labels is None else labels
     labels = labels if isinstance(labels, list) else [labels]
@@ -183,7 +183,7 @@ def _clip(clip_id: str, member: Member, known: dict[str, Any]) -> Clip:
         id=clip_id,
         path=member.location,
         start=0.0,
-        duration=num_samples / rate,
-        sample_rate=rate,
+        duration=info.duration,
+        sample_rate=info.sample_rate,
         labels=tuple(str(label) for label in labels if label is not None),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from ssast_recipes.data import shards
 from ssast_recipes.data.headers import audio_info
 from ssast_recipes.data.preparation.scanning import check_rejected, scan_audio, write_rejected
 
@@ -55,14 +56,15 @@ def test_unusable_files_are_named_with_the_reason(tmp_path, make, message):
     assert "\n" not in str(error.value)
 
 
-def test_of_formats_that_are_not_read_the_way_out_is_told(tmp_path):
+def test_of_formats_that_are_not_read_the_way_out_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "has_codecs", lambda: False)
     contents = {"my voice.m4a": b"whatever", "browser": b"\x1aE\xdf\xa3", "noise.raw": bytes(800)}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     _, rejected = scan_audio([tmp_path / name for name in contents], progress=False)
-    voice = tmp_path / "my voice"
-    told = f"'{voice}.m4a' is in a format not read here; convert it, ffmpeg -i '{voice}.m4a' "
-    assert rejected[f"{voice}.m4a"].startswith(told.replace("'", "", 2) + f"'{voice}.flac', or")
+    voice, reason = f"{tmp_path}/my voice", "is not readable audio: its format is not read here; "
+    told = f"{voice}.m4a {reason}convert it, ffmpeg -i '{voice}.m4a' '{voice}.flac', or install "
+    assert rejected[f"{voice}.m4a"].startswith(told)
     assert "ffmpeg -i" in rejected[str(tmp_path / "browser")]
     assert rejected[str(tmp_path / "noise.raw")].endswith("is not readable audio: it has no header")
 
