@@ -222,7 +222,7 @@ def _match(segments: dict[str, Segment], corpus: Path, entries: dict[str, list[E
     """Sorts the clips that have an audio file into their splits, and tells how many there are."""
     found: dict[str, str] = {}
     copies = others = 0
-    for path in audio_files(corpus):
+    for path in audio_files(corpus, look_inside=False):
         name = FILE_STEM.fullmatch(os.path.basename(path).rpartition(".")[0])
         segment = segments.get(name[1]) if name else None
         if segment is None or not _is_start(name[2], segment.start):

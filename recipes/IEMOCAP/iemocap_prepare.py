@@ -127,7 +127,7 @@ def _utterances(corpus: Path, session: int, others: Counter[str]) -> list[Entry]
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is missing: IEMOCAP is not there as a whole")
     audio: dict[str, str] = {}
-    for path in audio_files(audio_folder):
+    for path in audio_files(audio_folder, look_inside=False):
         if audio.setdefault(Path(path).stem.lower(), path) is not path:
             other = audio[Path(path).stem.lower()]
             raise ValueError(f"{path} and {other} are the same utterance; keep one")

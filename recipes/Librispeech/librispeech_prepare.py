@@ -165,7 +165,7 @@ def _find_utterances(subset: Path) -> list[Entry]:
     """The utterances of a subset: those that are there, and those that its transcripts name."""
     paths: dict[str, str] = {}
     others = []
-    for path in audio_files(subset):
+    for path in audio_files(subset, look_inside=False):
         speaker, chapter, file_name = path.split(os.sep)[-3:]
         name = file_name.rpartition(".")[0]
         found = UTTERANCE.fullmatch(name)

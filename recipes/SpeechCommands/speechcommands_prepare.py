@@ -198,7 +198,7 @@ def _clips(corpus: Path, name: str, folders: Collection[str]) -> dict[str, str]:
     """Paths of the audio files in a corpus' folders."""
     clips: dict[str, str] = {}
     start = len(os.path.join(corpus, ""))
-    for path in audio_files(corpus):
+    for path in audio_files(corpus, look_inside=False):
         folder, _, file = path[start:].rpartition(os.sep)
         if folder not in folders:
             raise ValueError(

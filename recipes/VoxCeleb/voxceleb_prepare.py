@@ -132,7 +132,7 @@ def _read_list(path: Path) -> dict[str, str]:
 def _find_audio(corpus: Path) -> dict[str, str]:
     """The path of every ``idXXXXX/<video>/<utterance>``."""
     audio: dict[str, str] = {}
-    for path in audio_files(corpus):
+    for path in audio_files(corpus, look_inside=False):
         name = "/".join(path.rpartition(".")[0].split(os.sep)[-3:])
         if audio.setdefault(name, path) != path:
             raise ValueError(

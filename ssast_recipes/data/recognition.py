@@ -27,6 +27,7 @@ _FOREIGN_STARTS = (
     *(b"MP+", b"DSD ", b"\xff\xf1", b"\xff\xf9", b".ra\xfd"),
 )
 _PICTURES = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"crx ", b"jp2 ")
+CODECS = "install ssast-recipes[codecs], which reads more formats"
 START = 64  # bytes of a file that tell what it is
 
 
@@ -84,6 +85,8 @@ def is_audio_start(start: bytes) -> bool:
         return start[8:12] in (b"AIFF", b"AIFC", b"8SVX", b"16SV", b"SVVH")
     if start[:4] == b"OggS":
         return b"theora" not in start
+    if start[:1] == b"\xff" and len(start) > 2 and start[1] & 0xE6 == 0xE2:  # a frame of MP3
+        return start[2] & 0xF0 < 0xF0 and start[2] & 0x0C < 0x0C
     return start.startswith(_STARTS) or is_foreign_start(start)
 
 
@@ -169,7 +172,4 @@ def way_out(path: str | os.PathLike) -> str:
     """
     source = os.fspath(path)
     target = os.path.splitext(source)[0] + ".flac"
-    return (
-        f"convert it, ffmpeg -i {shlex.quote(source)} {shlex.quote(target)}, or install "
-        "ssast-recipes[codecs], which reads more formats"
-    )
+    return f"convert it, ffmpeg -i {shlex.quote(source)} {shlex.quote(target)}, or {CODECS}"

@@ -17,7 +17,7 @@ import soundfile
 
 from ssast_recipes.data.codecs import CodecFile, has_codecs
 from ssast_recipes.data.mp3 import first_frame, with_tag
-from ssast_recipes.data.recognition import START, is_foreign, is_foreign_start, way_out
+from ssast_recipes.data.recognition import CODECS, START, is_foreign, is_foreign_start, way_out
 
 _MOST_SAMPLES_A_BYTE = 2**16  # FLAC's largest block of silence; a whole one takes several bytes
 _BLOCK = 1 << 22  # samples that are read at once: four minutes at 16 kHz
@@ -119,6 +119,8 @@ def why_unreadable(path: str | os.PathLike, error: BaseException) -> str:
     if isinstance(error, TypeError):
         return "it has no header"
     if isinstance(error, soundfile.LibsndfileError) and not has_codecs() and _is_foreign(path):
+        if split_location(path) is not None:
+            return f"its format is not read here; convert it before it is packed, or {CODECS}"
         return f"its format is not read here; {way_out(path)}"
     return getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
 

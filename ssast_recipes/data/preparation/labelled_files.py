@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssast_recipes.data.manifest import why_unfit
-from ssast_recipes.data.preparation.listing import audio_files
-from ssast_recipes.data.recognition import is_audio
+from ssast_recipes.data.preparation.listing import audio_files, is_audio_name
 from ssast_recipes.system.tables import check_columns, iterate_rows, read_names
 
 SPLITS = ("train", "valid", "test")
@@ -61,7 +60,7 @@ def read_labelled_files(source: str | os.PathLike) -> list[LabelledFile]:
     if source.is_dir():
         files = [
             LabelledFile(path, (os.path.relpath(path, source).split(os.sep)[0],))
-            for path in audio_files(source, look_inside=True)
+            for path in audio_files(source)
             if Path(path).parent != source.absolute()
         ]
         expected = "folders named after classes, with audio files in them"
@@ -74,7 +73,7 @@ def read_labelled_files(source: str | os.PathLike) -> list[LabelledFile]:
             if reason := why_unfit(label):
                 raise ValueError(f"{source}: {reason}")
     elif source.is_file():
-        if is_audio(source):
+        if is_audio_name(source.name):
             raise ValueError(
                 f"{source} is audio; labels are a folder of class folders, or a CSV file path,label"
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ssast_recipes.data.recognition import is_audio, is_audio_name, is_foreign_name
 
 
-def audio_files(folder: str | os.PathLike, look_inside: bool = False) -> list[str]:
+def audio_files(folder: str | os.PathLike, look_inside: bool = True) -> list[str]:
     """Lists the audio files in a folder and below it.
 
     Folders are read once each, also if links lead to them again.
@@ -17,7 +17,7 @@ def audio_files(folder: str | os.PathLike, look_inside: bool = False) -> list[st
         Where to look.
     look_inside : bool
         Whether files with other names than those of formats that soundfile reads are looked at, as
-        `is_audio` does. Without, none is: corpora have millions.
+        `is_audio` does. Of public corpora, with millions of files, the names are known.
 
     Returns
     -------

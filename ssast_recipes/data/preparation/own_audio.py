@@ -98,7 +98,7 @@ def find_audio(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist, or is not a folder")
-    paths = audio_files(folder, look_inside=True)
+    paths = audio_files(folder)
     if not paths:
         raise FileNotFoundError(f"{folder}: there is no audio file in it or below it")
     return paths

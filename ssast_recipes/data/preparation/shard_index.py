@@ -14,10 +14,16 @@ from tqdm import tqdm
 from ssast_recipes.data.headers import audio_info
 from ssast_recipes.data.manifest import Clip, printable, write_manifest
 from ssast_recipes.data.preparation.scanning import check_rejected
-from ssast_recipes.data.recognition import is_audio_name
+from ssast_recipes.data.recognition import (
+    START,
+    is_audio_name,
+    is_audio_start,
+    is_foreign_name,
+)
 from ssast_recipes.data.shards import Member
 from ssast_recipes.system.tables import write_csv
 
+_TEXTS = (".json", ".cls")
 _LARGEST_TEXT = 2**24  # bytes of what is said of a clip
 
 
@@ -30,11 +36,12 @@ def index_shards(
     """Writes a manifest of the audio in tar files, which stay as they are.
 
     Members of a clip share a name up to its first dot, as WebDataset has it: an audio file in any
-    format that soundfile reads and, optionally, `.json` with `id` and `labels` (a list, or `label`)
-    or `.cls` with one label. Clips without `id` get that of the shard's name and their own; of
-    shards with the same name, in different folders, the folders are put before. What cannot be used
-    is listed in `<manifest>_rejected.csv`, such as a second audio file of the same name up to its
-    first dot; of a tar file that was cut off, what is whole is used.
+    format that soundfile reads, told by its name or its first bytes, and, optionally, `.json` with
+    `id` and `labels` (a list, or `label`) or `.cls` with one label. Clips without `id` get that of
+    the shard's name and their own; of shards with the same name, in different folders, the folders
+    are put before. What cannot be used is listed in `<manifest>_rejected.csv`, such as a second
+    audio file of the same name up to its first dot; of a tar file that was cut off, what is whole
+    is used.
 
     Arguments
     ---------
@@ -120,7 +127,7 @@ def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
                     continue
                 if reason := _why_not(info, size):
                     rejected[f"{shard_name}/{info.name}"] = f"{shard}: {info.name} {reason}"
-                elif is_audio_name(name):
+                elif _is_audio(tar, info):
                     takes[key].add(stem)
                     first, _ = audio.get(key, (info.name, None))
                     if first == info.name:  # the later one of two takes the place of the first
@@ -161,9 +168,18 @@ def _why_not(info: tarfile.TarInfo, size: int) -> str | None:
         return "is sparse: its bytes do not lie in one piece; pack it anew"
     if info.offset_data + info.size > size:
         return "is cut off: the tar file ends before it does"
-    if info.size > _LARGEST_TEXT and not is_audio_name(info.name):
+    if info.size > _LARGEST_TEXT and info.name.endswith(_TEXTS):
         return f"takes {info.size} bytes, too many to tell of a clip"
     return None
+
+
+def _is_audio(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bool:
+    """Whether a member is audio by its name or its first bytes, also such as is not read here."""
+    name = os.path.basename(info.name)
+    if name.endswith(_TEXTS) or name.startswith("."):
+        return False
+    known = is_audio_name(name) or is_foreign_name(name)
+    return known or is_audio_start(tar.extractfile(info).read(START))
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def test_audio_files_are_listed_in_an_order_of_their_own_and_none_is_looked_at(
     monkeypatch.chdir(tmp_path)
     names = ["a/linked/0.wav", "a/x/1.ogg", "b/10.FLAC", "b/2.wav", "b/dangling.wav", "c.wav"]
     expected = [str(tmp_path / "data" / name) for name in names]
-    assert audio_files("data") == expected
+    assert audio_files("data", look_inside=False) == expected
     walk = os.walk
     reverse = lambda *args, **options: reversed(list(walk(*args, **options)))  # noqa: E731
     monkeypatch.setattr(os, "walk", reverse)  # as another file system might
@@ -35,7 +35,7 @@ def test_audio_files_are_listed_in_an_order_of_their_own_and_none_is_looked_at(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", noting)
-        found = audio_files("data")
+        found = audio_files("data", look_inside=False)
     assert found == expected
     folders = ["", "/a", "/a/linked", "/a/x", "/b"]
     assert sorted(looked_at) == [f"{tmp_path}/data{name}" for name in folders]
@@ -90,10 +90,10 @@ def test_what_soundfile_opens_is_audio_whatever_its_name(tmp_path):
     for name, content in others.items():
         (tmp_path / name).write_bytes(content)
     os.mkfifo(tmp_path / "pipe")  # reading it would never end
-    found = [os.path.basename(path) for path in audio_files(tmp_path, look_inside=True)]
+    found = [os.path.basename(path) for path in audio_files(tmp_path)]
     known = [*(f"a.{extension}" for extension in kinds), "a.opus", "no extension"]
     assert found == sorted([*known, "voice.m4a", "voice", "converted.flac"])
-    by_name = [os.path.basename(path) for path in audio_files(tmp_path)]
+    by_name = [os.path.basename(path) for path in audio_files(tmp_path, look_inside=False)]
     assert by_name == ["a.aif", "a.oga", "a.opus", "a.snd", "a.sph", "converted.flac"]
 
 

@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from ssast_recipes.commands.main import main
+from ssast_recipes.data import shards
 from ssast_recipes.data.manifest import read_manifest
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.preparation.packing import Packing, pack
@@ -212,3 +213,28 @@ def test_what_is_said_of_a_clip_may_be_nonsense(tmp_path, text):
     about = text.encode(errors="surrogateescape")
     shard = write_tar(tmp_path / "s.tar", {"a.wav": audio(0.25, "WAV"), "a.json": about})
     assert index_shards([shard], tmp_path / "train.csv") == (1, 0)
+
+
+def test_audio_is_told_by_what_it_is_and_what_is_not_read_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "has_codecs", lambda: False)
+    opus = io.BytesIO()
+    soundfile.write(opus, np.full(16000, 0.1), 16000, format="OGG", subtype="OPUS")
+    members = {
+        "a.opus": opus.getvalue(),
+        "b.aif": audio(0.25, "AIFF"),
+        "c.bin": audio(0.25, "CAF"),
+        "d.mp3": audio(0.25, "MP3", 16000),
+        "e.m4a": b"\0\0\0\x20ftypM4A ",
+        "f.pt": b"\x1aE\xdf\xa3 of a browser",
+        "g.jpg": b"\xff\xd8\xff\xe0\0\x10JFIF",
+        "h.txt": b"words",
+    }
+    shard = write_tar(tmp_path / "s.tar", members)
+    assert index_shards([shard], tmp_path / "train.csv", max_rejected=0.5) == (4, 2)
+    found = {clip.id: clip.duration for clip in read_manifest(tmp_path / "train.csv")}
+    assert list(found) == ["s/a", "s/b", "s/c", "s/d"]
+    assert found["s/a"] == 1.0 and found["s/c"] == 0.1
+    assert (
+        "its format is not read here; convert it before it is packed" in rejected(tmp_path)["s/e"]
+    )
+    assert "s/f" in rejected(tmp_path)
