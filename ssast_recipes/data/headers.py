@@ -45,6 +45,7 @@ class AudioCopy(NamedTuple):
     path: str
     info: AudioInfo  # of the copy
     is_silent: bool  # from end to end
+    num_clipped: int = 0  # samples at full scale, or beyond
 
 
 def audio_info(path: str | os.PathLike) -> AudioInfo:

@@ -18,8 +18,8 @@ from .own_audio import prepare_unlabelled as prepare_unlabelled
 from .packing import Packing as Packing
 from .packing import pack as pack
 from .resampling import resample_clip as resample_clip
-from .resampling import to_sixteen_bits as to_sixteen_bits
 from .scanning import check_rejected as check_rejected
 from .scanning import scan_audio as scan_audio
 from .scanning import write_rejected as write_rejected
 from .shard_index import index_shards as index_shards
+from .sixteen_bits import to_sixteen_bits as to_sixteen_bits

@@ -169,7 +169,7 @@ def _write(
     rejected = dict(sorted((rejected | _behind_the_end(entries, found)).items()))
     write_rejected(folder / "rejected.csv", rejected)
     check_rejected(rejected, len(paths), max_rejected, folder / "rejected.csv")
-    _warn_of_silence(copies)
+    _warn_of_levels(copies)
     if cut is not None:
         entries = _sorted(cut(found))
     counts = {split: SplitCounts() for split in entries}
@@ -277,7 +277,7 @@ def _behind_the_end(
     }
 
 
-def _warn_of_silence(copies: Mapping[str, AudioCopy]) -> None:
+def _warn_of_levels(copies: Mapping[str, AudioCopy]) -> None:
     silent = [path for path, copy in copies.items() if copy.is_silent]
     if silent and len(silent) == len(copies):
         raise ValueError(
@@ -288,6 +288,15 @@ def _warn_of_silence(copies: Mapping[str, AudioCopy]) -> None:
         first = _first_names(silent)
         logger.warning(
             "%d of %d files kept though silent throughout: %s", len(silent), len(copies), first
+        )
+    clipped = [path for path, copy in copies.items() if copy.num_clipped]
+    if clipped:
+        logger.warning(
+            "%d of %d files reach full scale, in %d samples, and may be clipped there: %s",
+            len(clipped),
+            len(copies),
+            sum(copy.num_clipped for copy in copies.values()),
+            _first_names(clipped),
         )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -14,21 +15,21 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-import soundfile
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from ssast_recipes.data.manifest import Clip, iterate_manifests, write_manifest
 from ssast_recipes.data.pipelines import WaveformReader
-from ssast_recipes.data.preparation.resampling import to_sixteen_bits
 from ssast_recipes.data.preparation.scanning import check_rejected
+from ssast_recipes.data.preparation.sixteen_bits import encode
 from ssast_recipes.data.shards import Member, UnreadableAudioError
 from ssast_recipes.system.children import watch
 from ssast_recipes.system.files import beside, file_digest, sweep_parts, write_text
 from ssast_recipes.system.locking import one_at_a_time
 from ssast_recipes.system.reading import read_json
 from ssast_recipes.system.tables import write_csv
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("flac", "wav")
 # FLAC takes about this share of the bytes of the samples; a guess, on which only sizes depend.
@@ -41,7 +42,8 @@ class Packing(NamedTuple):
     Arguments
     ---------
     audio_format : str
-        "flac", half as large, or "wav", faster to decode; both of 16 bits and one channel.
+        "flac", half as large, or "wav", faster to decode; both of 16 bits and one channel. What
+        these cannot hold is stored as WAV of 32 bits, and told.
     sample_rate : int
         Other rates are resampled, once, in Hz.
     shard_bytes : int
@@ -95,6 +97,7 @@ def pack(
 
     Example
     -------
+    >>> import soundfile
     >>> folder = getfixture("tmp_path")
     >>> soundfile.write(folder / "a.wav", [0.0] * 8000, 8000)
     >>> clip = Clip("a", str(folder / "a.wav"), 0.0, 1.0, 8000, ("dog",))
@@ -140,7 +143,37 @@ def _pack(
     write_csv(rejected_file, ["ID", "reason"], sorted(rejected.items()))
     check_rejected(rejected, sum(len(task.clips) for task in tasks), max_rejected, rejected_file)
     write_manifest(packed, iterate_manifests(task.record(work, "csv") for task in tasks))
+    _tell_levels(tasks, work)
     return packed
+
+
+def _tell_levels(tasks: list["_Task"], work: Path) -> None:
+    """Warns of clips that 16 bits do not hold."""
+    clipped: dict[str, int] = {}
+    as_float: list[str] = []
+    for task in tasks:
+        if task.record(work, "levels").exists():  # not of shards of earlier versions
+            levels = read_json(task.record(work, "levels"), f"delete {work} to pack again")
+            clipped |= levels["clipped"]
+            as_float += levels["float"]
+    total = sum(len(task.clips) for task in tasks)
+    if as_float:
+        logger.warning(
+            "%d of %d clips are far louder or quieter than samples of 16 bits can be and are "
+            "stored as WAV of 32 bits, such as %s",
+            len(as_float),
+            total,
+            ", ".join(as_float[:3]),
+        )
+    if clipped:
+        logger.warning(
+            "%d of %d clips are louder than full scale in places: %d samples were cut off at it, "
+            "such as in %s",
+            len(clipped),
+            total,
+            sum(clipped.values()),
+            ", ".join(list(clipped)[:3]),
+        )
 
 
 class _Task(NamedTuple):
@@ -151,7 +184,7 @@ class _Task(NamedTuple):
     clips: list[Clip]
 
     def record(self, work: Path, kind: str) -> Path:
-        """The shard's own manifest (csv), or the IDs of rejected clips and why (json)."""
+        """The shard's manifest (csv), rejected clips and why (json), too loud or quiet ones (levels)."""
         return work / f"{self.shard.stem}.{kind}"
 
     def is_done(self, work: Path) -> bool:
@@ -212,6 +245,8 @@ def _write_shard(task: _Task, work: Path, packing: Packing) -> None:
     read = WaveformReader(packing.sample_rate)
     packed: list[Clip] = []
     rejected: dict[str, str] = {}
+    clipped: dict[str, int] = {}
+    as_float: list[str] = []
     with beside(task.shard) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
         for number, clip in enumerate(task.clips, start=task.first):
             try:
@@ -222,22 +257,20 @@ def _write_shard(task: _Task, work: Path, packing: Packing) -> None:
             duration = len(waveform) / packing.sample_rate
             known = {"id": clip.id, "labels": clip.labels, "duration": duration, **clip.extra}
             key = f"{number:09d}"
-            place = _add(tar, f"{key}.{packing.audio_format}", _encoded(waveform, packing))
+            encoded = encode(waveform, packing.sample_rate, packing.audio_format)
+            if encoded.num_clipped:
+                clipped[clip.id] = encoded.num_clipped
+            if encoded.is_float:
+                as_float.append(clip.id)
+            place = _add(tar, f"{key}.{encoded.extension}", encoded.content)
             _add(tar, f"{key}.json", json.dumps(known).encode())
             location = Member(str(task.shard), *place).location
             rate = packing.sample_rate
             changes = {"path": location, "start": 0.0, "duration": duration, "sample_rate": rate}
             packed.append(dataclasses.replace(clip, **changes))
     write_text(task.record(work, "json"), json.dumps(rejected))
+    write_text(task.record(work, "levels"), json.dumps({"clipped": clipped, "float": as_float}))
     write_manifest(task.record(work, "csv"), packed)
-
-
-def _encoded(waveform: Tensor, packing: Packing) -> bytes:
-    samples = waveform if waveform.dtype == torch.int16 else to_sixteen_bits(waveform)
-    file = io.BytesIO()
-    kind = packing.audio_format.upper()
-    soundfile.write(file, samples.numpy(), packing.sample_rate, format=kind, subtype="PCM_16")
-    return file.getvalue()
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:

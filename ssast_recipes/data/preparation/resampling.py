@@ -1,6 +1,5 @@
 """Decoding, checking and resampling audio files once, before training reads them many times."""
 
-import io
 import os
 from pathlib import Path
 
@@ -9,15 +8,18 @@ import torch
 from torch import Tensor
 
 from ssast_recipes.data.headers import AudioCopy, AudioInfo, audio_info
+from ssast_recipes.data.preparation.sixteen_bits import SMALLEST_STEP, encode
 from ssast_recipes.data.rates import resample
-from ssast_recipes.data.shards import read_samples
+from ssast_recipes.data.shards import UnreadableAudioError, open_audio, read_samples
 from ssast_recipes.system.files import beside
 
-SMALLEST_STEP = 2**-15  # of 16-bit samples
+_FULL_SCALE = 1 - SMALLEST_STEP  # the greatest sample of 16 bits
 
 
 def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> AudioCopy:
     """Decodes an audio file and writes it as 16-bit mono WAV at another sample rate.
+
+    What 16 bits cannot hold becomes WAV of 32 bits: see `encode`.
 
     The copy gets the file's modification time. One that has it already, and its length, was made of
     this very file and is used again.
@@ -57,27 +59,13 @@ def resample_clip(path: str | os.PathLike, folder: Path, sample_rate: int) -> Au
     if not _is_current(target, modified, num_samples):
         waveform = _decode(path, info).mean(1)
         waveform = resample(waveform, info.sample_rate, sample_rate, torch.float32)
-        samples = to_sixteen_bits(waveform)
-        # Through memory: libsndfile does not tell why a file could not be written.
-        file = io.BytesIO()
-        soundfile.write(file, samples.numpy(), sample_rate, format="WAV", subtype="PCM_16")
         with beside(target) as part:
-            part.write_bytes(file.getbuffer())
+            part.write_bytes(encode(waveform, sample_rate, "wav").content)
             os.utime(part, ns=(modified, modified))
     info = audio_info(target)
-    is_silent = _decode(target, info).abs().max().item() < SMALLEST_STEP
-    return AudioCopy(str(target), info, is_silent)
-
-
-def to_sixteen_bits(waveform: Tensor) -> Tensor:
-    """Rounds numbers from -1 to 1 to samples of 16 bits; louder ones are clipped.
-
-    Example
-    -------
-    >>> to_sixteen_bits(torch.tensor([-1.0, 0.5, 1.0]))
-    tensor([-32768,  16384,  32767], dtype=torch.int16)
-    """
-    return (waveform / SMALLEST_STEP).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
+    levels = _decode(target, info).abs()
+    is_silent = levels.max().item() < SMALLEST_STEP
+    return AudioCopy(str(target), info, is_silent, int((levels >= _FULL_SCALE).sum()))
 
 
 def _is_current(target: Path, modified: int, num_samples: int) -> bool:
@@ -91,10 +79,11 @@ def _is_current(target: Path, modified: int, num_samples: int) -> bool:
 def _decode(path: str | os.PathLike, info: AudioInfo) -> Tensor:
     """All samples of a file [samples, channels]."""
     try:
-        with soundfile.SoundFile(path) as audio:
+        with open_audio(path, until=info.duration) as audio:
             samples = read_samples(audio, info.num_samples, "float32")
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} cannot be decoded: {error.error_string}") from None
+    except (soundfile.LibsndfileError, UnreadableAudioError, OSError) as error:
+        reason = getattr(error, "error_string", error)
+        raise ValueError(f"{path} cannot be decoded: {reason}") from None
     if len(samples) < info.num_samples:
         raise ValueError(f"{path} is cut off: {len(samples)} of {info.num_samples} samples")
     waveforms = torch.from_numpy(samples)

@@ -12,8 +12,8 @@ from ssast_recipes.data.headers import AudioInfo
 from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.preparation.listing import walk_folders
-from ssast_recipes.data.preparation.resampling import SMALLEST_STEP
 from ssast_recipes.data.preparation.scanning import write_rejected
+from ssast_recipes.data.preparation.sixteen_bits import SMALLEST_STEP
 from ssast_recipes.data.shards import UnreadableAudioError
 from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.runs.own.statistics import spectrogram_statistics

@@ -186,6 +186,30 @@ def test_damaged_clips_are_not_packed_short(tmp_path):
     assert len(listed) == 2 and "bad.ogg: damaged, or" in listed[1]
 
 
+@pytest.mark.parametrize("audio_format", ["wav", "flac"])
+def test_what_16_bits_cannot_hold_is_counted_told_and_kept(tmp_path, audio_format, caplog):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 1600).astype(np.float32)
+    peaks = noise.copy()
+    peaks[[7, 77]] = 1.25, -1.25  # as resampling loud music does
+    waveforms = {"usual": noise, "units": 2.0**15 * noise, "quiet": 1e-9 * noise, "peaks": peaks}
+    clips = []
+    for name, samples in waveforms.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000, subtype="FLOAT")
+        clips.append(Clip(name, str(tmp_path / f"{name}.wav"), 0.0, 0.1, 16000))
+    write_manifest(tmp_path / "train.csv", clips)
+    packed = pack(tmp_path / "train.csv", tmp_path / "shards", Packing(audio_format))
+    found = {clip.id: read(clip).numpy() for clip in read_manifest(packed)}
+    for name in ("units", "quiet"):
+        assert np.array_equal(found[name], waveforms[name])
+    np.testing.assert_allclose(found["usual"], noise, rtol=0, atol=2**-16)
+    np.testing.assert_allclose(found["peaks"], peaks.clip(-1, 1), rtol=0, atol=2**-15)
+    floats, clipped = (record.getMessage() for record in caplog.records)
+    assert floats.startswith("2 of 4 clips are far louder or quieter than samples of 16 bits")
+    assert "units" in floats and "quiet" in floats
+    assert clipped.startswith("1 of 4 clips are louder than full scale in places: 2 samples were")
+    assert clipped.endswith("such as in peaks")
+
+
 def test_the_command_says_what_to_give_to_train(corpus, tmp_path, capsys):
     folder = tmp_path / "shards"
     options = ["--format", "wav", "--shard-megabytes", "0.0128", "--num-workers", "1"]

@@ -36,10 +36,19 @@ def test_16_bit_samples_at_the_rate_wanted_are_kept_exactly_and_others_are_round
     soundfile.write(tmp_path / "exact.wav", exact, 16000)
     copy = resampled(tmp_path / "exact.wav", tmp_path).path
     assert np.array_equal(soundfile.read(copy, dtype="int16")[0], exact)
-    loud = np.array([1.5, -1.5, 20000.7 / 2**15] * 500)
+    loud = np.array([1.05, -1.05, 20000.7 / 2**15] * 500)
     soundfile.write(tmp_path / "loud.wav", loud, 16000, subtype="FLOAT")
-    copy = resampled(tmp_path / "loud.wav", tmp_path).path
-    assert soundfile.read(copy, dtype="int16")[0][:3].tolist() == [32767, -32768, 20001]
+    copy = resampled(tmp_path / "loud.wav", tmp_path)
+    assert soundfile.read(copy.path, dtype="int16")[0][:3].tolist() == [32767, -32768, 20001]
+    assert copy.num_clipped == 1000
+
+
+@pytest.mark.parametrize("scale", [2**15, 1e-9], ids=["units of 16 bits", "very quiet"])
+def test_what_16_bits_cannot_hold_is_kept_in_32(tmp_path, scale):
+    samples = scale * np.random.default_rng(0).uniform(-0.5, 0.5, 1600)
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    copy = resampled(tmp_path / "a.wav", tmp_path)
+    assert np.array_equal(soundfile.read(copy.path)[0], samples.astype(np.float32))
 
 
 @pytest.mark.parametrize(
