@@ -124,6 +124,32 @@ class WaveformReader:
         return resample(waveform, rate, self.sample_rate)
 
 
+def read_channels(path: str | Path, start: float, duration: float) -> tuple[np.ndarray, int]:
+    """Reads a stretch of a file as it is there.
+
+    Arguments
+    ---------
+    path : str or Path
+        An audio file or a member of a shard.
+    start, duration : float
+        In seconds.
+
+    Returns
+    -------
+    numpy.ndarray
+        [samples, channels], float32.
+    int
+        The sample rate in Hz.
+
+    Raises
+    ------
+    UnreadableAudioError
+        As a `WaveformReader`, but for values that are not finite.
+    """
+    with open_audio(path, until=start + duration) as audio:
+        return _read(audio, path, start, duration, as_integers=False), audio.samplerate
+
+
 def _read(
     audio: SoundFile, path: str | Path, start: float, duration: float, as_integers: bool
 ) -> np.ndarray:

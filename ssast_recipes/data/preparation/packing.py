@@ -184,7 +184,7 @@ class _Task(NamedTuple):
     clips: list[Clip]
 
     def record(self, work: Path, kind: str) -> Path:
-        """The shard's manifest (csv), rejected clips and why (json), too loud or quiet ones (levels)."""
+        """The shard's manifest (csv), what is rejected and why (json), what is too loud."""
         return work / f"{self.shard.stem}.{kind}"
 
     def is_done(self, work: Path) -> bool:

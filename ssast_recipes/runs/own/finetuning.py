@@ -39,7 +39,7 @@ def plan_finetuning(
     from ssast_recipes.data.preparation.scanning import check_rejected, scan_audio
     from ssast_recipes.model.builders import size_options
     from ssast_recipes.runs.own.scratch import describe_scratch
-    from ssast_recipes.runs.own.survey import tell_rejected
+    from ssast_recipes.runs.own.survey import survey_labelled, tell_rejected
 
     labels = request["labels"]
     found, rejected = scan_audio([file.path for file in files], HEADER_THREADS)
@@ -55,6 +55,7 @@ def plan_finetuning(
     rejected_file = output / "rejected.csv"
     tell_rejected(rejected, rejected_file)
     check_rejected(rejected, len(files), max_rejected=0.1, listed_in=rejected_file)
+    survey_labelled(found)
     if not counts["train"]:
         raise ValueError(f"{labels}: none of the training files can be read")
     device = choose_device(device_name)

@@ -1,9 +1,10 @@
 """Looking at a folder of one's own audio: what there is, how loud it is, what cannot be used."""
 
+import os
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,11 @@ from ssast_recipes.data.preparation.scanning import write_rejected
 from ssast_recipes.data.preparation.sixteen_bits import SMALLEST_STEP
 from ssast_recipes.data.shards import UnreadableAudioError
 from ssast_recipes.model.filterbank import LogMelFilterbank
+from ssast_recipes.runs.own.levels import survey_levels
 from ssast_recipes.runs.own.statistics import spectrogram_statistics
 
+_MOST_KINDS = 8  # that are counted one by one
+_WINDOW = 10  # seconds of a labelled recording that are looked at
 SAMPLE = 200  # clips that are read to measure their level and silence
 
 
@@ -37,19 +41,59 @@ def tell_audio(
     found : mapping
         Which of them are good, from `scan_audio`.
     """
+    audio = set(paths)
+    others = [
+        name
+        for parent, names in walk_folders(folder)
+        for name in names
+        if os.path.join(parent, name) not in audio
+    ]
+    told = f" ({_count_extensions(others)})" if others else ""
+    print(f"{folder}: {len(found):,} audio files, {_describe(found)}")
+    print(f"  {_lengths(found)}; {len(others):,} other file(s) passed over{told}")
+
+
+def survey_labelled(found: Mapping[str, AudioInfo]) -> None:
+    """Prints which kinds of audio files there are, and what is odd about their levels.
+
+    Arguments
+    ---------
+    found : mapping
+        The good ones, from `scan_audio`.
+
+    Raises
+    ------
+    ValueError
+        If all of a sample are silent.
+    """
+    if not found:
+        return
+    print(f"  {_describe(found)}; {_lengths(found)}")
+    counts = [max(1, round(info.duration / _WINDOW)) for info in found.values()]
+    survey_levels(draw_windows(found, counts))
+
+
+def _describe(found: Mapping[str, AudioInfo]) -> str:
     hours = sum(info.duration for info in found.values()) / 3600
     rates = Counter(f"{info.sample_rate / 1000:g} kHz" for info in found.values())
-    formats = Counter(Path(path).suffix.lower().lstrip(".") for path in found)
-    others = sum(len(names) for _, names in walk_folders(folder)) - len(paths)
-    told = [
-        ", ".join(f"{count:,} {name}" for name, count in counter.most_common(4))
-        for counter in (formats, rates)
-    ]
+    return f"{hours:.2f} hours ({_count_extensions(found)}; {_counts(rates)})"
+
+
+def _count_extensions(paths: Iterable[str]) -> str:
+    return _counts(Counter(Path(path).suffix.lower().lstrip(".") or "without" for path in paths))
+
+
+def _counts(counter: Counter[str]) -> str:
+    parts = [f"{count:,} {name}" for name, count in counter.most_common(_MOST_KINDS)]
+    left = counter.total() - sum(count for _, count in counter.most_common(_MOST_KINDS))
+    return ", ".join([*parts, f"{left:,} others"] if left else parts)
+
+
+def _lengths(found: Mapping[str, AudioInfo]) -> str:
     lengths = sorted(info.duration for info in found.values()) or [0.0]
-    print(f"{folder}: {len(found):,} audio files, {hours:.2f} hours ({'; '.join(told)})")
-    print(
-        f"  from {lengths[0]:.2f} to {lengths[-1]:.2f} s, half of them up to "
-        f"{lengths[len(lengths) // 2]:.2f} s; {others:,} other file(s) passed over"
+    return (
+        f"from {lengths[0]:.2f} to {lengths[-1]:.2f} s, half of them up to "
+        f"{lengths[len(lengths) // 2]:.2f} s"
     )
 
 
@@ -65,6 +109,7 @@ def tell_rejected(rejected: Mapping[str, str], rejected_file: Path) -> None:
     """
     if rejected:
         write_rejected(rejected_file, rejected)
+        print(f"  {len(rejected):,} file(s) cannot be used ({_count_extensions(rejected)})")
     for reason in list(rejected.values())[:10]:
         print(f"  cannot be used: {reason}")
     if len(rejected) > 10:
@@ -158,4 +203,5 @@ def measure_sample(sample: Sequence[Clip], log_mel: LogMelFilterbank) -> Measure
         f"mean {mean:.2f}, deviation {std:.2f}",
         flush=True,
     )
+    survey_levels(sample)
     return Measured(mean, std, seconds)
