@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import soundfile
 
-from ssast_recipes.data.manifest import why_unfit
+from ssast_recipes.data.manifest import why_undecodable
 from ssast_recipes.data.mp3 import first_frame, missing_bytes
 from ssast_recipes.data.rates import check_rate
 from ssast_recipes.data.shards import (
@@ -131,7 +131,7 @@ def _check_mp3(path: str | os.PathLike, guessed: int, rate: int) -> int:
 
 
 def clip_info(path: str | os.PathLike) -> AudioInfo:
-    """Reads the header of an audio file that a manifest is to list, as `audio_info` does.
+    r"""Reads the header of an audio file that a manifest is to list, as `audio_info` does.
 
     Raises
     ------
@@ -140,12 +140,12 @@ def clip_info(path: str | os.PathLike) -> AudioInfo:
 
     Example
     -------
-    >>> clip_info("/sounds/cash $5.wav")
+    >>> clip_info(os.fsdecode("/sounds/Töne.wav".encode("latin-1")))
     Traceback (most recent call last):
         ...
-    ValueError: '/sounds/cash $5.wav' holds a '$name', rename it
+    ValueError: '/sounds/T\udcf6ne.wav' is not named in UTF-8, rename it
     """
-    if reason := why_unfit(os.fspath(path)):
+    if reason := why_undecodable(os.fspath(path)):
         raise ValueError(reason)
     return audio_info(path)
 

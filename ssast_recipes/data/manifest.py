@@ -2,7 +2,8 @@
 
 A manifest is a CSV file with the columns ``ID,path,start,duration,sample_rate,labels`` and, behind
 them, whatever else a data set knows of its clips (``fold``, ``speaker``). It loads with
-``speechbrain.dataio.dataset.DynamicItemDataset.from_csv``.
+``speechbrain.dataio.dataset.DynamicItemDataset.from_csv``, unless a path holds a ``$name``, which
+that takes for a variable.
 """
 
 import math
@@ -76,28 +77,38 @@ class Clip:
                     f"clip {self.id}: the label {label!r} is empty, or holds ';' (which separates "
                     "labels) or surrounding blanks"
                 )
-        for text in (self.path, *self.labels, *self.extra.values()):
-            if reason := why_unfit(text):
-                raise ValueError(f"clip {self.id}: {reason}")
+        reasons = map(why_unfit, (*self.labels, *self.extra.values()))
+        for reason in filter(None, (why_undecodable(self.path), *reasons)):
+            raise ValueError(f"clip {self.id}: {reason}")
 
 
 def why_unfit(text: str) -> str | None:
-    r"""Says why a name or label cannot stand in a manifest, if it cannot.
+    """Says why a label cannot stand in a manifest, if it cannot.
 
     Example
     -------
-    >>> why_unfit("/sounds/cash $5.wav")
-    "'/sounds/cash $5.wav' holds a '$name', rename it"
-    >>> why_unfit(os.fsdecode("Töne.wav".encode("latin-1")))
-    "'T\\udcf6ne.wav' is not named in UTF-8, rename it"
-    >>> why_unfit("Töne.wav")
+    >>> why_unfit("cash $5")
+    "'cash $5' holds a '$name', rename it"
+    >>> why_unfit("Töne")
     """
     # SpeechBrain would take it for a variable and ask for its replacement.
     if "$" in text and re.search(r"\$[\w.]", text):
         return f"'{printable(text)}' holds a '$name', rename it"
-    if printable(text) != text:
-        return f"'{printable(text)}' is not named in UTF-8, rename it"
-    return None
+    return why_undecodable(text)
+
+
+def why_undecodable(name: str) -> str | None:
+    r"""Says why a file's path cannot stand in a manifest, if it cannot.
+
+    Example
+    -------
+    >>> why_undecodable(os.fsdecode("Töne.wav".encode("latin-1")))
+    "'T\\udcf6ne.wav' is not named in UTF-8, rename it"
+    >>> why_undecodable("/sounds/cash $5.wav")
+    """
+    return (
+        None if printable(name) == name else f"'{printable(name)}' is not named in UTF-8, rename it"
+    )
 
 
 def printable(text: str) -> str:

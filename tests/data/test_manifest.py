@@ -60,7 +60,7 @@ def test_clips_must_agree_on_their_extra_columns(tmp_path):
         ({"labels": ("",)}, "the label '' is empty"),
         ({"labels": (" dog",)}, "the label ' dog'"),
         ({"path": "audio/a.wav"}, "'audio/a.wav' is not absolute"),
-        ({"path": "/data/$a.wav"}, "holds a '.name'"),
+        ({"labels": ("$a",)}, "holds a '.name'"),
         ({"path": "/data/T\udcf6ne.wav"}, r"'/data/T\\udcf6ne.wav' is not named in UTF-8"),
         ({"id": ""}, "/a.wav has no ID"),
         ({"id": "T\udcf6ne"}, r"the ID 'T\\udcf6ne' is not named in UTF-8"),

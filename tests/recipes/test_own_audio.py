@@ -323,7 +323,7 @@ def test_long_recordings_are_cut_and_none_is_in_both_sets(corpus, tmp_path):
 
 @pytest.fixture
 def oddly_named(tmp_path):
-    """Class folders of twelve files each, of which two have names that no manifest can hold."""
+    """Class folders of eleven files each, and two odd names, one of which no manifest can hold."""
     folder = tmp_path / "odd"
     odd = ["dog/cash $5.wav", os.fsdecode("dog/Töne.wav".encode("latin-1"))]
     for name in (*(f"{label}/{n}.wav" for label in ("cat", "dog") for n in range(11)), *odd):
@@ -351,18 +351,18 @@ def test_oddly_named_files_cost_themselves_alone(oddly_named, tmp_path, kind):
         if path.stem in SPLITS
         for clip in read_manifest(path)
     }
-    assert len(listed) == 22
+    assert len(listed) == 23 and str(oddly_named / "dog" / "cash $5.wav") in listed
     with open(manifests / "rejected.csv", newline="", encoding="utf-8") as file:
         reasons = [row["reason"].rpartition("/")[2] for row in csv.DictReader(file)]
     latin = [] if kind == "table" else ["T\\udcf6ne.wav' is not named in UTF-8, rename it"]
-    assert sorted(reasons) == [*latin, "cash $5.wav' holds a '$name', rename it"]
+    assert reasons == latin
 
 
 def test_oddly_named_files_are_told_by_the_command(oddly_named, tmp_path, capsys):
     output = tmp_path / "run"
     assert main(["pretrain", str(oddly_named), "--plan", "--output", str(output)]) == 0
     said = capsys.readouterr().out
-    assert f"cannot be used: '{oddly_named}/dog/cash $5.wav' holds a '$name', rename it" in said
+    assert "23 audio files" in said and "cash" not in said
     assert "T\\udcf6ne.wav' is not named in UTF-8" in said
 
 
@@ -378,8 +378,10 @@ def test_a_class_folder_that_cannot_be_a_label_is_told(oddly_named):
 
 
 def test_headers_are_read_once_and_not_at_all_the_second_time(corpus, tmp_path, monkeypatch):
-    info, read = soundfile.info, []
-    monkeypatch.setattr(soundfile, "info", lambda path: read.append(Path(path).name) or info(path))
+    opened, read = soundfile.SoundFile, []
+    monkeypatch.setattr(
+        soundfile, "SoundFile", lambda path: read.append(Path(path).name) or opened(path)
+    )
     prepare_unlabelled(corpus, tmp_path, clip_seconds=0.5)
     assert len(read) == 32 and len(set(read)) == 12  # 30 in class folders, "long" and "cut"
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}

@@ -171,14 +171,14 @@ def test_rejected_files_are_listed_with_the_reason(tmp_path):
 def test_a_file_whose_name_no_manifest_can_hold_is_rejected_and_told(tmp_path):
     latin = os.fsdecode("Töne.wav".encode("latin-1"))
     paths = [write_noise(tmp_path / name) for name in ("good.wav", "Töne, 5$ each.wav")]
+    write_noise(tmp_path / "cash $5.wav")
     (tmp_path / latin).write_bytes(paths[0].read_bytes())
     found, rejected = scan_audio(
         [*paths, tmp_path / "cash $5.wav", tmp_path / latin], progress=False
     )
-    assert sorted(found) == sorted(map(str, paths))
+    assert sorted(found) == sorted(map(str, [*paths, tmp_path / "cash $5.wav"]))
     assert list(rejected.values()) == [
         f"'{tmp_path}/T\\udcf6ne.wav' is not named in UTF-8, rename it",
-        f"'{tmp_path}/cash $5.wav' holds a '$name', rename it",
     ]
     write_rejected(tmp_path / "rejected.csv", rejected)
     listed = (tmp_path / "rejected.csv").read_text(encoding="utf-8").splitlines()
