@@ -10,6 +10,8 @@ from .finding import find_run as find_run
 from .finding import find_test_fold as find_test_fold
 from .finding import find_weights as find_weights
 from .finding import source_name as source_name
+from .front_ends import check_front_end as check_front_end
+from .front_ends import known_front_end as known_front_end
 from .hub import push_model as push_model
 from .importing import describe_import as describe_import
 from .importing import import_model as import_model

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssast_recipes.model.encoder import EXTRA_STATE, AudioSpectrogramTransformer
 from ssast_recipes.system.files import beside, file_digest
+from ssast_recipes.system.reading import read_json
 from ssast_recipes.weights.formats.config import (
     FrontEndConfig,
     ModelConfig,
@@ -60,6 +61,22 @@ def find_model_folder(source: str | Path) -> Path:
         f"{source}: neither a model folder (with {CONFIG_FILE}) nor the folder of a run that was "
         "evaluated (with model/); evaluate the run, or make a model folder with: ssast import"
     )
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder with a `config.json` is one of ours, perhaps damaged, not Hugging Face's.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "config.json").write_text('{"model_type": "deit"}')
+    >>> is_model_folder(folder)
+    False
+    """
+    try:
+        return "model_type" not in read_json(folder / CONFIG_FILE, "copy it anew")
+    except ValueError:
+        return True
 
 
 def save_model(
