@@ -3,6 +3,8 @@ from .downloads import ReleasedWeights as ReleasedWeights
 from .downloads import cache_folder as cache_folder
 from .downloads import fetch_released as fetch_released
 from .downloads import released_weights as released_weights
+from .encoders import KnownEncoder as KnownEncoder
+from .encoders import describe_encoder as describe_encoder
 from .exporting import export_huggingface as export_huggingface
 from .exporting import export_torch as export_torch
 from .exporting import read_results as read_results
@@ -20,3 +22,5 @@ from .loading import load_pretrained_encoder as load_pretrained_encoder
 from .loading import load_pretrained_heads as load_pretrained_heads
 from .loading import read_pretrained as read_pretrained
 from .source import fetch_model as fetch_model
+from .source import fetch_weights as fetch_weights
+from .source import hub_name as hub_name

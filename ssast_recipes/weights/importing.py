@@ -20,7 +20,8 @@ def import_model(
     Arguments
     ---------
     source : str or Path
-        A weights file, a folder of Hugging Face's, or a name of `released_weights`.
+        A weights file, a folder of Hugging Face's, a name of `released_weights`, or one on the
+        Hugging Face Hub.
     out : str or Path
         The model folder to be made.
     settings : Settings, optional
@@ -96,22 +97,20 @@ def import_model(
 
 
 def _find_source(source: str | Path, cache: str | Path | None) -> tuple[Path, dict[str, str]]:
-    """The weights file, and where it is from if that is a publisher's."""
-    from ssast_recipes.weights.downloads import cache_folder, fetch_released, released_weights
+    """The weights file, and where it is from if it was downloaded."""
+    from ssast_recipes.weights.downloads import released_weights
     from ssast_recipes.weights.finding import find_weights
+    from ssast_recipes.weights.source import fetch_weights, hub_name
 
-    published = released_weights().get(str(source).lower())
-    if published is None or Path(source).exists():
-        try:
-            return find_weights(Path(source)), {}
-        except FileNotFoundError as error:
-            if Path(source).exists():
-                raise
-            raise FileNotFoundError(
-                f"{error}; or one of the names that ssast import --help lists"
-            ) from None
-    path = fetch_released(published, Path(cache or cache_folder()))
-    return path, {"name": published.name, "url": published.url, "publisher": published.publisher}
+    found = fetch_weights(source, cache)
+    path = find_weights(found)
+    if Path(source).exists():
+        return path, {}
+    if found.is_file():
+        row = released_weights()[str(source).lower()]
+        return path, {"name": row.name, "url": row.url, "publisher": row.publisher}
+    # A snapshot is kept in a folder that its commit names.
+    return path, {"hub": hub_name(source)[0], "revision": found.name}
 
 
 def describe_import(imported: "ImportedModel", config: "ModelConfig") -> str:

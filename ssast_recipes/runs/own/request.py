@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssast_recipes.records.hparams_text import included_files
 from ssast_recipes.records.run import Run
@@ -16,6 +16,9 @@ from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.system.interruption import Interrupted
 from ssast_recipes.system.reading import read_json
+
+if TYPE_CHECKING:  # at run time, only what reads weights waits for torch
+    from ssast_recipes.weights.encoders import KnownEncoder
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _REQUEST = "request.json"
@@ -32,6 +35,46 @@ def own_command(hparams_file: Path, device: str | None = None) -> list[str]:
     """
     train = recipe_folder("OwnAudio") / "train.py"
     return train_command(train, hparams_file, ["--device", device] if device else [])
+
+
+def find_encoder(source: str) -> str:
+    """How a request names an encoder: a path that is there by its absolute one.
+
+    Example
+    -------
+    >>> find_encoder("hf:me/model@v1")
+    'hf:me/model@v1'
+    """
+    return str(Path(source).absolute()) if Path(source).exists() else source
+
+
+def check_frames(encoder: "KnownEncoder", sample_rate: int | None = None) -> None:
+    """Refuses an encoder that hears what no plan is for.
+
+    Arguments
+    ---------
+    encoder : KnownEncoder
+        What is known of it.
+    sample_rate : int, optional
+        The one that the plan is for, in Hz; by default, the encoder's own.
+
+    Raises
+    ------
+    ValueError
+        If its frames, or its sample rate, are others.
+    """
+    front_end = encoder.front_end
+    own = "write a YAML file of your own, with a filterbank of these"
+    if (front_end.frame_length, front_end.frame_shift) != (25.0, 10.0):
+        raise ValueError(
+            f"{encoder.path} hears frames of {front_end.frame_length:g} ms, one every "
+            f"{front_end.frame_shift:g} ms; a plan is for 25 and 10 ms: {own}"
+        )
+    if sample_rate not in (None, front_end.sample_rate):
+        raise ValueError(
+            f"{encoder.path} hears {front_end.sample_rate} Hz; this plan is for {sample_rate} Hz: "
+            f"take another, or {own}"
+        )
 
 
 def run_own(hparams_file: Path, device: str | None = None) -> None:
