@@ -41,7 +41,8 @@ def import_model(
     OSError
         If there is no such source, or `out` cannot be written.
     ValueError
-        If the source is not readable, not known, or nothing tells one of its settings.
+        If the source is not readable, not known, holds values that are no numbers, or nothing tells
+        one of its settings.
 
     Example
     -------
@@ -66,7 +67,8 @@ def import_model(
     from ssast_recipes.weights.formats.conversion import convert
     from ssast_recipes.weights.formats.folder import save_model
     from ssast_recipes.weights.formats.recognition import recognise
-    from ssast_recipes.weights.formats.tensors import read_tensors
+    from ssast_recipes.weights.formats.shards import digest_of_shards, is_index
+    from ssast_recipes.weights.formats.tensors import check_finite, read_tensors
 
     path, provenance = _find_source(source, cache)
     if path.parent.resolve() == Path(out).resolve():
@@ -82,12 +84,13 @@ def import_model(
         ) from None
     try:
         imported = recognise(weights, path.parent)
+        check_finite(imported.weights)
         model, config = convert(imported, settings)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     provenance |= {
         "source": source_name(path),
-        "source_sha256": file_digest(path),
+        "source_sha256": digest_of_shards(path) if is_index(path) else file_digest(path),
         "imported_from": imported.description,
     }
     config = save_model(

@@ -23,7 +23,8 @@ from ssast_recipes.weights.formats.folder import read_model_weights
 from ssast_recipes.weights.formats.foreign import ImportedModel
 from ssast_recipes.weights.formats.geometry import checked_geometry
 from ssast_recipes.weights.formats.recognition import recognise
-from ssast_recipes.weights.formats.tensors import read_tensors
+from ssast_recipes.weights.formats.shards import digest_of_shards, is_index
+from ssast_recipes.weights.formats.tensors import check_finite, read_tensors
 from ssast_recipes.weights.front_ends import known_front_end
 
 
@@ -63,8 +64,8 @@ class PretrainedWeights:
 
     @cached_property
     def sha256(self) -> str:
-        """The file's checksum."""
-        return file_digest(self.path)
+        """The file's checksum; of several files, see `digest_of_shards`."""
+        return digest_of_shards(self.path) if is_index(self.path) else file_digest(self.path)
 
     @cached_property
     def test_fold(self) -> int | None:
@@ -103,12 +104,14 @@ def read_pretrained(source: str | Path) -> PretrainedWeights:
     FileNotFoundError
         If there is no such file, or a folder without checkpoint.
     ValueError
-        If the file cannot be read as weights alone, or holds no encoder that is known here.
+        If the file cannot be read as weights alone, holds no encoder that is known here, or values
+        that are no numbers.
     """
     path = find_weights(Path(source))
     weights, imported = _read(path)
     try:
         geometry = checked_geometry(weights.pop(EXTRA_STATE))
+        check_finite(weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return PretrainedWeights(path, weights, geometry, imported)

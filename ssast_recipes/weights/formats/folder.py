@@ -20,6 +20,7 @@ from ssast_recipes.weights.formats.config import (
     read_config,
 )
 from ssast_recipes.weights.formats.description import build_model, describe_model
+from ssast_recipes.weights.formats.tensors import check_finite
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 _ENCODER = "encoder."
@@ -194,6 +195,10 @@ def read_model_weights(folder: str | Path) -> tuple[dict[str, Any], ModelConfig]
     if file_digest(path) != config.weights_sha256:
         raise ValueError(f"{path}: not the weights that {CONFIG_FILE} tells of (SHA-256 differs)")
     weights: dict[str, Any] = safetensors.torch.load_file(path)
+    try:
+        check_finite(weights)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return {**weights, EXTRA_STATE: _meta_model(config)[1]}, config
 
 
