@@ -77,7 +77,8 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
 
     Ends the run here if that is all that was asked for (`prepare_only`).
 
-    Notes the numbers of clips in the run's record and, if labels are read, the `classes`.
+    Notes the numbers of clips in the run's record and, if labels are read, the `classes` and the
+    `label_kind`: "multi" where the label encoder gives a clip a number for each class.
 
     Arguments
     ---------
@@ -109,6 +110,9 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
     if "target" in hparams["output_keys"]:
         encode_labels = hparams["label_encoder"](hparams["classes_file"], hparams["num_classes"])
         hparams["classes"] = encode_labels.classes
+        # A class index, or a number for each class: whatever the loss, a model is used as labelled.
+        is_index = encode_labels(encode_labels.classes[:1]).ndim == 0
+        hparams["label_kind"] = "single" if is_index else "multi"
     datasets = {
         split: make_dataset(
             hparams[f"{split}_manifests"],

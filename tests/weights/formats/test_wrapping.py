@@ -109,7 +109,8 @@ def test_other_objects_are_told_and_never_made(tmp_path, caplog):
         (
             {"model": WEIGHTS, "c": collections.defaultdict(list, a=[1])},
             "holds other objects than tensors (collections.defaultdict, builtins.list), which are "
-            "never read; where it was made, save the tensors alone: torch.save(model.state_dict(), FILE)",
+            "never read; where it was made, save the tensors alone: "
+            "torch.save(model.state_dict(), FILE)",
         ),
     ],
 )
