@@ -14,6 +14,7 @@ from ssast_recipes.runs.own.finetuning import SCRATCH, plan_finetuning
 from ssast_recipes.runs.own.outcome import tell_outcome
 from ssast_recipes.runs.own.plans import name_after, positive_integer
 from ssast_recipes.runs.own.request import (
+    check_order,
     find_encoder,
     is_planned,
     keep_request,
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     kind = "compare" if arguments.compare else "finetune"
     output = (arguments.output or Path("results", kind, Path(name_after(labels)).stem)).absolute()
     hparams_file = output / "finetune.yaml"
+    check_order(encoder, arguments.labels)
     if encoder != SCRATCH:
         encoder = find_encoder(encoder)
     _plan(arguments, encoder, labels, hparams_file)

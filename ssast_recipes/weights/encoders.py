@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssast_recipes.model.patches import compute_grid_size
-from ssast_recipes.records.hparams import read_hparams, read_value
-from ssast_recipes.records.run import Run
+from ssast_recipes.records.run import Run, checkpoint_step
 from ssast_recipes.weights.formats.config import (
     Architecture,
     FrontEndConfig,
@@ -126,11 +125,7 @@ def _of_checkpoint(weights: PretrainedWeights) -> KnownEncoder:
     if list(grid) != geometry["grid_size"]:
         raise ValueError(f"its grid is {geometry['grid_size']}, by its run's YAML file {grid}")
     checkpoint = weights.path.parent
-    told = f"{run.path} was not finished: its weights of step {_step(checkpoint)} are taken"
+    step = checkpoint_step(checkpoint)
+    told = f"{run.path} was not finished: its weights of step {step or '?'} are taken"
     masks_padding = run.value("padding") == "masked"
     return KnownEncoder(checkpoint, architecture, front_end, masks_padding, told)
-
-
-def _step(checkpoint: Path) -> str:
-    node = read_hparams(checkpoint / "CKPT.yaml").get("step")
-    return "unknown" if node is None else f"{read_value(node)}"

@@ -1,6 +1,7 @@
 """A run planned for one's own audio: what was asked for, its YAML file, and running it."""
 
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,16 @@ if TYPE_CHECKING:  # at run time, only what reads weights waits for torch
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _REQUEST = "request.json"
 _MOST_TOLD = 100  # characters of a value
+# What tells weights from labels, by name: files, and what is in folders.
+_WEIGHTS_FILES = (".bin", ".ckpt", ".json", ".pt", ".pth", ".safetensors")
+_OF_WEIGHTS = (
+    "config.json",
+    "model/config.json",
+    "model.*",
+    "pytorch_model*",
+    "save",
+    "checkpoint-*",
+)
 
 
 def own_command(hparams_file: Path, device: str | None = None) -> list[str]:
@@ -46,6 +57,44 @@ def find_encoder(source: str) -> str:
     'hf:me/model@v1'
     """
     return str(Path(source).absolute()) if Path(source).exists() else source
+
+
+def check_order(encoder: str, labels: Path) -> None:
+    """Refuses labels where the encoder belongs, and the other way round.
+
+    Arguments
+    ---------
+    encoder : str
+        What was given first.
+    labels : Path
+        What was given next.
+
+    Raises
+    ------
+    ValueError
+        That says how it is meant.
+
+    Example
+    -------
+    >>> table = getfixture("tmp_path") / "labels.csv"
+    >>> _ = table.write_text("path,label")
+    >>> check_order("none", table)
+    >>> check_order(str(table), Path("none"))
+    Traceback (most recent call last):
+    ValueError: .../labels.csv are labels, and none comes first: ssast finetune none .../labels.csv
+    """
+    path = Path(encoder)
+    if not path.exists() or _holds_weights(path):
+        return
+    if not labels.exists() or _holds_weights(labels):
+        command = shlex.join(["ssast", "finetune", str(labels), encoder])
+        raise ValueError(f"{encoder} are labels, and {labels} comes first: {command}")
+
+
+def _holds_weights(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix.lower() in _WEIGHTS_FILES
+    return any(any(path.glob(name)) for name in _OF_WEIGHTS)
 
 
 def check_frames(encoder: "KnownEncoder", sample_rate: int | None = None) -> None:
@@ -153,8 +202,14 @@ def is_planned(hparams_file: Path, request: Mapping[str, Any], files: str) -> bo
         f"{key} was {_cut(before.get(key))}, is {_cut(request[key])}" for key in changed
     )
     if begun:
+        advice = ""
+        if {*changed} <= {"steps", "minutes"}:  # fewer, for more it goes on
+            command = shlex.join(own_command(hparams_file))
+            step = Run(hparams_file.parent).last_step or "STEPS"
+            advice = f"; or end it where it is: {command} --num_steps {step}"
         raise ValueError(
-            f"{hparams_file.parent} was begun with other options ({told}); choose another --output"
+            f"{hparams_file.parent} was begun with other options ({told}); choose another "
+            f"--output{advice}"
         )
     if by_hand:
         raise ValueError(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssast_recipes.model.encoder import EXTRA_STATE, AudioSpectrogramTransformer
+from ssast_recipes.records.run import Run
 from ssast_recipes.system.files import beside, file_digest
 from ssast_recipes.system.reading import read_json
 from ssast_recipes.weights.formats.config import (
@@ -58,6 +59,13 @@ def find_model_folder(source: str | Path) -> Path:
             return folder
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist; give a model folder, or a run's folder")
+    run = Run(source)
+    if run.has_begun and not run.is_finished:
+        raise FileNotFoundError(
+            f"{source} is a run that did not come to its end: give its command again, or end it "
+            f"where it is: train.py YAML_FILE --num_steps {run.last_step or 'STEPS'}; ssast "
+            "finetune and --init-from take its weights as they are"
+        )
     raise FileNotFoundError(
         f"{source}: neither a model folder (with {CONFIG_FILE}) nor the folder of a run that was "
         "evaluated (with model/); evaluate the run, or make a model folder with: ssast import"
