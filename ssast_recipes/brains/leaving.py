@@ -9,7 +9,6 @@ from typing import Any
 
 from speechbrain.utils.distributed import if_main_process
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ssast_recipes import __version__
 from ssast_recipes.brains.evaluation import Selection
@@ -81,7 +80,7 @@ def leave_model(
     ---------
     hparams : SimpleNamespace
         The run's hyperparameters: `output_folder`, `seed`, `record`; `sample_rate`, if not 16000;
-        of a classifier, `classes` and `loss`.
+        of a classifier, `classes` and `label_kind`, if not "single".
     model : nn.Module
         With the weights to keep.
     front_end : SpectrogramFrontEnd
@@ -102,16 +101,13 @@ def leave_model(
     if getattr(hparams, "targets", "raw") != "raw":  # what the heads' predictions are of
         told["targets"] = hparams.targets
     provenance = {**known, "seed": hparams.seed, **told, "package_version": __version__}
-    loss = getattr(hparams, "loss", None)
-    # Such a loss trains every logit for itself. A YAML file's `!name:` makes a partial of it.
-    is_multi = getattr(loss, "func", loss) is binary_cross_entropy_with_logits
     try:
         save_model(
             folder,
             model,
             describe_front_end(front_end, getattr(hparams, "sample_rate", 16000)),
             labels=getattr(hparams, "classes", ()),
-            label_kind="multi" if is_multi else "single",
+            label_kind=getattr(hparams, "label_kind", "single"),
             provenance=provenance,
         )
     except (ValueError, AttributeError) as error:

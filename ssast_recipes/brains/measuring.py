@@ -63,6 +63,9 @@ class MeasuringBrain(MendedBrain):
         self.modules.eval()
         most = self.debug_batches if self.debug else None
         outputs = evaluate_batches(measure, loader, most, name if enable else None)
+        # Listed now: after the last validation nothing is logged that would.
+        trained = self.train_sampler
+        self.rejected.check(len(loader.dataset) if trained is None else trained.num_clips)
         metrics = self.summarise(outputs, stage)
         check_loss(metrics, name, self.optimizer_step)
         return metrics

@@ -1,4 +1,4 @@
-"""Clips that turn out to be unreadable while a Brain trains."""
+"""Clips that turn out to be unreadable while a Brain trains, or validates pretraining."""
 
 import logging
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class RejectedClips:
     >>> rejected.check(num_clips=200)
     >>> rejected.check(num_clips=99)
     Traceback (most recent call last):
-    ValueError: 1 clip(s) cannot be read, of 99 for training at most 0.01 (max_rejected) may; ...
+    ValueError: 1 clip(s) cannot be read, of 99 at most 0.01 (max_rejected) may; ...
     """
 
     def __init__(self, folder: str | Path, most: float):
@@ -53,7 +53,7 @@ class RejectedClips:
         Arguments
         ---------
         num_clips : int
-            Size of the training set.
+            Size of the training set; where nothing is trained, of the one that is measured.
 
         Raises
         ------
@@ -70,8 +70,8 @@ class RejectedClips:
             logger.warning("%d clip(s) cannot be read; see %s", count, self.path)
         if count > self.most * num_clips:
             raise ValueError(
-                f"{count} clip(s) cannot be read, of {num_clips} for training at most "
-                f"{self.most:g} (max_rejected) may; see {self.path}; the first: "
+                f"{count} clip(s) cannot be read, of {num_clips} at most {self.most:g} "
+                f"(max_rejected) may; see {self.path}; the first: "
                 f"{next(iter(self._reasons.values()))}"
             )
 

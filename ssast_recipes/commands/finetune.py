@@ -14,6 +14,8 @@ from ssast_recipes.runs.own.finetuning import SCRATCH, plan_finetuning
 from ssast_recipes.runs.own.outcome import tell_outcome
 from ssast_recipes.runs.own.plans import name_after, positive_integer
 from ssast_recipes.runs.own.request import (
+    check_order,
+    find_encoder,
     is_planned,
     keep_request,
     own_command,
@@ -29,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "encoder",
         metavar="ENCODER",
-        help="run folder, model folder, or Hub name; none: from scratch",
+        help="run folder, model folder, Hugging Face's folder or Hub name (owner/name@revision), "
+        "weights file, or a name of ssast import --help; none: from scratch",
     )
     parser.add_argument(
         "labels", type=Path, metavar="LABELS", help="folder of class folders, or CSV path,label"
@@ -60,8 +63,9 @@ def run(arguments: argparse.Namespace) -> None:
     kind = "compare" if arguments.compare else "finetune"
     output = (arguments.output or Path("results", kind, Path(name_after(labels)).stem)).absolute()
     hparams_file = output / "finetune.yaml"
-    if encoder != SCRATCH and Path(encoder).exists():
-        encoder = str(Path(encoder).absolute())
+    check_order(encoder, arguments.labels)
+    if encoder != SCRATCH:
+        encoder = find_encoder(encoder)
     _plan(arguments, encoder, labels, hparams_file)
     if arguments.compare:
         _compare(arguments, hparams_file)

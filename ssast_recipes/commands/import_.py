@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _MODELS + "\n".join(f"  {name}" for name in released_weights())
-    parser.add_argument("source", metavar="SOURCE", help="a weights file, a folder, or a name")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a weights file, a folder, or a name, of the Hub, too"
+    )
     parser.add_argument("out", type=Path, metavar="OUT", help="the model folder to be made")
     parser.add_argument("--target_length", type=int, metavar="FRAMES", help="length of the input")
     parser.add_argument(

@@ -16,6 +16,7 @@ from ssast_recipes.runs.own.pretraining import (
     plan_pretraining,
 )
 from ssast_recipes.runs.own.request import (
+    find_encoder,
     is_planned,
     keep_request,
     own_command,
@@ -67,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="default: results/pretrain/NAME, after the folder"
     )
-    parser.add_argument("--init-from", metavar="WEIGHTS", help="go on from an encoder, of any kind")
+    parser.add_argument(
+        "--init-from", metavar="WEIGHTS", help="go on from an encoder: of finetune's kinds"
+    )
     parser.add_argument(
         "--probe-data",
         metavar="LABELS",
@@ -86,9 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
     folder = arguments.folder.absolute()
     output = (arguments.output or Path("results/pretrain") / name_after(folder)).absolute()
     request = {"folder": str(folder), **{key: vars(arguments)[key] for key in _ASKED}}
-    for key in ("init_from", "probe_data"):
-        given = vars(arguments)[key]
-        request[key] = given and str(Path(given).absolute())
+    request["init_from"] = arguments.init_from and find_encoder(arguments.init_from)
+    request["probe_data"] = arguments.probe_data and str(Path(arguments.probe_data).absolute())
     hparams_file = output / "pretrain.yaml"
     paths = find_audio(folder)
     lengthen(hparams_file, request)

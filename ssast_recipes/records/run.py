@@ -92,6 +92,22 @@ class Run:
         found = [one for one in self.checkpoints if (one / "model.ckpt").is_file()]
         return max(found, key=_rank, default=None)
 
+    @property
+    def last_step(self) -> int | None:
+        """The step of the newest checkpoint, as far as their files tell it.
+
+        Example
+        -------
+        >>> run = Run(getfixture("tmp_path"))
+        >>> for step in (9, 10):
+        ...     (run.path / "save" / f"CKPT+{step}").mkdir(parents=True)
+        ...     meta = run.path / "save" / f"CKPT+{step}" / "CKPT.yaml"
+        ...     _ = meta.write_text(f"step: {step}")
+        >>> run.last_step
+        10
+        """
+        return max(filter(None, map(checkpoint_step, self.checkpoints)), default=None)
+
     @cached_property
     def results(self) -> dict[str, Any]:
         """What `results.json` says.
@@ -220,6 +236,15 @@ def parse_metrics(text: str) -> Iterator[dict[str, Any] | None]:
         except (ValueError, RecursionError):
             record = None
         yield record if isinstance(record, dict) else None
+
+
+def checkpoint_step(checkpoint: Path) -> int | None:
+    """The step of a checkpoint's folder; None if nothing tells it."""
+    try:
+        step = read_value(read_hparams(checkpoint / "CKPT.yaml")["step"])
+    except (OSError, KeyError, ValueError):
+        return None
+    return step if type(step) is int else None
 
 
 def _rank(checkpoint: Path) -> tuple[float, float]:

@@ -12,8 +12,10 @@ from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
+from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import file_digest
+from ssast_recipes.weights.front_ends import check_front_end
 from ssast_recipes.weights.loading import (
     PretrainedWeights,
     load_pretrained_encoder,
@@ -75,7 +77,8 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
 
     Ends the run here if that is all that was asked for (`prepare_only`).
 
-    Notes the numbers of clips in the run's record and, if labels are read, the `classes`.
+    Notes the numbers of clips in the run's record and, if labels are read, the `classes` and the
+    `label_kind`: "multi" where the label encoder gives a clip a number for each class.
 
     Arguments
     ---------
@@ -107,6 +110,9 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
     if "target" in hparams["output_keys"]:
         encode_labels = hparams["label_encoder"](hparams["classes_file"], hparams["num_classes"])
         hparams["classes"] = encode_labels.classes
+        # A class index, or a number for each class: whatever the loss, a model is used as labelled.
+        is_index = encode_labels(encode_labels.classes[:1]).ndim == 0
+        hparams["label_kind"] = "single" if is_index else "multi"
     datasets = {
         split: make_dataset(
             hparams[f"{split}_manifests"],
@@ -137,7 +143,8 @@ def load_pretrained(hparams: dict[str, Any]) -> None:
     ---------
     hparams : dict
         `encoder`, in pretraining `contrastive_head` and `reconstruction_head`, `record` and,
-        optionally, `pretrained_encoder`: a path or nothing; `test_fold`. The record, which holds
+        optionally, `pretrained_encoder`: a path or nothing; `front_end` and its `sample_rate`;
+        `test_fold`. The record, which holds
         the `dataset`, gets `pretrained_from`: name and checksum of the weights.
 
     Raises
@@ -145,10 +152,12 @@ def load_pretrained(hparams: dict[str, Any]) -> None:
     FileNotFoundError
         If there are no such weights.
     ValueError
-        If they do not fit the encoder.
+        If they do not fit the encoder, or learnt behind another filterbank than `front_end`.
     """
     if hparams.get("pretrained_encoder"):
         weights = read_pretrained(hparams["pretrained_encoder"])
+        if isinstance(front_end := hparams.get("front_end"), SpectrogramFrontEnd):
+            _check_front_end(weights, front_end, hparams)
         source = load_pretrained_encoder(hparams["encoder"], weights)
         heads = {
             "contrastive_head": hparams.get("contrastive_head"),
@@ -162,6 +171,15 @@ def load_pretrained(hparams: dict[str, Any]) -> None:
         logger.info("Pretrained encoder: %(name)s, SHA-256 %(sha256)s", source)
         if if_main_process():
             _warn_of_heard_fold(hparams, weights)
+
+
+def _check_front_end(
+    weights: PretrainedWeights, front_end: SpectrogramFrontEnd, hparams: Mapping[str, Any]
+) -> None:
+    try:
+        check_front_end(weights.front_end, front_end, hparams.get("sample_rate", 16000), hparams)
+    except ValueError as error:
+        raise ValueError(f"pretrained_encoder {weights.path}: {error}") from None
 
 
 def train_and_evaluate(

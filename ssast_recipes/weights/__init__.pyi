@@ -3,6 +3,8 @@ from .downloads import ReleasedWeights as ReleasedWeights
 from .downloads import cache_folder as cache_folder
 from .downloads import fetch_released as fetch_released
 from .downloads import released_weights as released_weights
+from .encoders import KnownEncoder as KnownEncoder
+from .encoders import describe_encoder as describe_encoder
 from .exporting import export_huggingface as export_huggingface
 from .exporting import export_torch as export_torch
 from .exporting import read_results as read_results
@@ -10,6 +12,8 @@ from .finding import find_run as find_run
 from .finding import find_test_fold as find_test_fold
 from .finding import find_weights as find_weights
 from .finding import source_name as source_name
+from .front_ends import check_front_end as check_front_end
+from .front_ends import known_front_end as known_front_end
 from .hub import push_model as push_model
 from .importing import describe_import as describe_import
 from .importing import import_model as import_model
@@ -18,3 +22,5 @@ from .loading import load_pretrained_encoder as load_pretrained_encoder
 from .loading import load_pretrained_heads as load_pretrained_heads
 from .loading import read_pretrained as read_pretrained
 from .source import fetch_model as fetch_model
+from .source import fetch_weights as fetch_weights
+from .source import hub_name as hub_name

@@ -10,8 +10,12 @@ RUN_KEYS = (
     *("experiment", "dataset", "seed", "steps", "num_clips", "size", "geometry", "settings"),
     *("run_options", "num_processes"),
 )
-# Of a model folder, ours or Hugging Face's: the one that is safe by its format first.
-_MODEL_FILES = ("model.safetensors", "pytorch_model.bin")
+# Of a model folder, ours or Hugging Face's: those that are safe by their format first.
+_MODEL_FILES = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+_TRAINER = "checkpoint-"  # and the step: a folder in that of Hugging Face's Trainer
 # By these names alone nobody knows which: their folders tell them apart.
 _COMMON_NAMES = ("model.ckpt", *_MODEL_FILES)
 
@@ -22,14 +26,15 @@ def find_weights(source: Path) -> Path:
     Arguments
     ---------
     source : Path
-        A run's output folder, a checkpoint folder, a model folder (ours or Hugging Face's), or a
-        file.
+        A run's output folder, a checkpoint folder, a model folder (ours or Hugging Face's), the
+        folder of Hugging Face's Trainer, or a file.
 
     Returns
     -------
     Path
         The file: of a run, the checkpoint with the highest `valid_score`, or else the newest; if
-        its checkpoints are gone, that of its folder `model`.
+        its checkpoints are gone, that of its folder `model`. Of a Trainer's, what it saved at the
+        end, or else the newest checkpoint. Of weights in several files, their index.
 
     Raises
     ------
@@ -45,9 +50,10 @@ def find_weights(source: Path) -> Path:
     best = Run(source).best_checkpoint()
     if best is not None:
         return best / "model.ckpt"
-    for path in (folder / name for folder in (source, source / "model") for name in _MODEL_FILES):
-        if path.is_file():
-            return path
+    for folder in (source, source / "model", *_trainer_checkpoints(source)):
+        for path in (folder / name for name in _MODEL_FILES):
+            if path.is_file():
+                return path
     if not source.exists():
         raise FileNotFoundError(
             f"{source} does not exist; give a pretraining run's output folder, a model folder "
@@ -57,6 +63,13 @@ def find_weights(source: Path) -> Path:
         f"{source}: neither a weights file, nor a checkpoint folder (with model.ckpt), nor a "
         "run's output folder (with save/CKPT*), nor a model folder (with model.safetensors)"
     )
+
+
+def _trainer_checkpoints(source: Path) -> list[Path]:
+    """The checkpoints of Hugging Face's Trainer, the newest first."""
+    steps = {path: path.name.removeprefix(_TRAINER) for path in source.glob(f"{_TRAINER}*")}
+    numbered = [path for path, step in steps.items() if step.isdecimal()]
+    return sorted(numbered, key=lambda path: int(steps[path]), reverse=True)
 
 
 def source_name(path: Path) -> str:

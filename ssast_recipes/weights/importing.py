@@ -20,7 +20,8 @@ def import_model(
     Arguments
     ---------
     source : str or Path
-        A weights file, a folder of Hugging Face's, or a name of `released_weights`.
+        A weights file, a folder of Hugging Face's, a name of `released_weights`, or one on the
+        Hugging Face Hub.
     out : str or Path
         The model folder to be made.
     settings : Settings, optional
@@ -40,7 +41,8 @@ def import_model(
     OSError
         If there is no such source, or `out` cannot be written.
     ValueError
-        If the source is not readable, not known, or nothing tells one of its settings.
+        If the source is not readable, not known, holds values that are no numbers, or nothing tells
+        one of its settings.
 
     Example
     -------
@@ -65,7 +67,8 @@ def import_model(
     from ssast_recipes.weights.formats.conversion import convert
     from ssast_recipes.weights.formats.folder import save_model
     from ssast_recipes.weights.formats.recognition import recognise
-    from ssast_recipes.weights.formats.tensors import read_tensors
+    from ssast_recipes.weights.formats.shards import digest_of_shards, is_index
+    from ssast_recipes.weights.formats.tensors import check_finite, read_tensors
 
     path, provenance = _find_source(source, cache)
     if path.parent.resolve() == Path(out).resolve():
@@ -81,12 +84,13 @@ def import_model(
         ) from None
     try:
         imported = recognise(weights, path.parent)
+        check_finite(imported.weights)
         model, config = convert(imported, settings)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     provenance |= {
         "source": source_name(path),
-        "source_sha256": file_digest(path),
+        "source_sha256": digest_of_shards(path) if is_index(path) else file_digest(path),
         "imported_from": imported.description,
     }
     config = save_model(
@@ -96,22 +100,20 @@ def import_model(
 
 
 def _find_source(source: str | Path, cache: str | Path | None) -> tuple[Path, dict[str, str]]:
-    """The weights file, and where it is from if that is a publisher's."""
-    from ssast_recipes.weights.downloads import cache_folder, fetch_released, released_weights
+    """The weights file, and where it is from if it was downloaded."""
+    from ssast_recipes.weights.downloads import released_weights
     from ssast_recipes.weights.finding import find_weights
+    from ssast_recipes.weights.source import fetch_weights, hub_name
 
-    published = released_weights().get(str(source).lower())
-    if published is None or Path(source).exists():
-        try:
-            return find_weights(Path(source)), {}
-        except FileNotFoundError as error:
-            if Path(source).exists():
-                raise
-            raise FileNotFoundError(
-                f"{error}; or one of the names that ssast import --help lists"
-            ) from None
-    path = fetch_released(published, Path(cache or cache_folder()))
-    return path, {"name": published.name, "url": published.url, "publisher": published.publisher}
+    found = fetch_weights(source, cache)
+    path = find_weights(found)
+    if Path(source).exists():
+        return path, {}
+    if found.is_file():
+        row = released_weights()[str(source).lower()]
+        return path, {"name": row.name, "url": row.url, "publisher": row.publisher}
+    # A snapshot is kept in a folder that its commit names.
+    return path, {"hub": hub_name(source)[0], "revision": found.name}
 
 
 def describe_import(imported: "ImportedModel", config: "ModelConfig") -> str:

@@ -20,9 +20,12 @@ from ssast_recipes.system.checksums import check_file
 from ssast_recipes.system.files import file_digest
 from ssast_recipes.weights.finding import find_run, find_test_fold, find_weights, source_name
 from ssast_recipes.weights.formats.folder import read_model_weights
+from ssast_recipes.weights.formats.foreign import ImportedModel
 from ssast_recipes.weights.formats.geometry import checked_geometry
 from ssast_recipes.weights.formats.recognition import recognise
-from ssast_recipes.weights.formats.tensors import read_tensors
+from ssast_recipes.weights.formats.shards import digest_of_shards, is_index
+from ssast_recipes.weights.formats.tensors import check_finite, read_tensors
+from ssast_recipes.weights.front_ends import known_front_end
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,14 @@ class PretrainedWeights:
         Its tensors under our names: `encoder.*`, `contrastive_head.*`, …
     geometry : dict
         As of `AudioSpectrogramTransformer.geometry`, perhaps without `grid_size`.
+    imported : ImportedModel, optional
+        What it was recognised as, if it is another maker's.
     """
 
     path: Path
     tensors: dict[str, Tensor]
     geometry: dict[str, Any]
+    imported: ImportedModel | None = None
 
     def part(self, name: str) -> dict[str, Tensor]:
         """The tensors of a part, as `encoder`, by its own names; empty if there is none."""
@@ -58,8 +64,8 @@ class PretrainedWeights:
 
     @cached_property
     def sha256(self) -> str:
-        """The file's checksum."""
-        return file_digest(self.path)
+        """The file's checksum; of several files, see `digest_of_shards`."""
+        return digest_of_shards(self.path) if is_index(self.path) else file_digest(self.path)
 
     @cached_property
     def test_fold(self) -> int | None:
@@ -70,6 +76,12 @@ class PretrainedWeights:
     def run(self) -> dict[str, Any]:
         """What is known of the run that made them; see `find_run`."""
         return find_run(self.path)
+
+    @cached_property
+    def front_end(self) -> dict[str, Any]:
+        """What is known of the filterbank that they learnt behind; see `known_front_end`."""
+        heads = [self.part(name) for name in ("contrastive_head", "reconstruction_head")]
+        return known_front_end(self.path, self.geometry, self.imported, any(heads))
 
 
 def read_pretrained(source: str | Path) -> PretrainedWeights:
@@ -92,15 +104,17 @@ def read_pretrained(source: str | Path) -> PretrainedWeights:
     FileNotFoundError
         If there is no such file, or a folder without checkpoint.
     ValueError
-        If the file cannot be read as weights alone, or holds no encoder that is known here.
+        If the file cannot be read as weights alone, holds no encoder that is known here, or values
+        that are no numbers.
     """
     path = find_weights(Path(source))
-    weights = _read(path)
+    weights, imported = _read(path)
     try:
         geometry = checked_geometry(weights.pop(EXTRA_STATE))
+        check_finite(weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return PretrainedWeights(path, weights, geometry)
+    return PretrainedWeights(path, weights, geometry, imported)
 
 
 def load_pretrained_encoder(
@@ -204,16 +218,17 @@ def _fit(weights: PretrainedWeights, encoder: AudioSpectrogramTransformer) -> di
     return fitted
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Reads a state dict under our names, the encoder's geometry in it."""
+def _read(path: Path) -> tuple[dict[str, Any], ImportedModel | None]:
+    """Reads a state dict under our names, the encoder's geometry in it, and whose it is."""
     check_file(path)
     weights = read_tensors(path)
     if EXTRA_STATE in weights:
-        return weights
+        return weights, None
     is_ours = any(name.startswith("encoder.blocks.") for name in weights)
     if is_ours and path.suffix == ".safetensors":
-        return read_model_weights(path.parent)[0]
+        return read_model_weights(path.parent)[0], None
     try:
-        return recognise(weights, path.parent).state_dict()
+        imported = recognise(weights, path.parent)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    return imported.state_dict(), imported

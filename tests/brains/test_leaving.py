@@ -53,9 +53,13 @@ def test_without_validation_the_last_weights_are_left_not_the_averaged(tmp_path)
     assert torch.equal(model.classifier.linear.weight, last["classifier.linear.weight"])
 
 
-def test_logits_trained_each_for_itself_are_several_labels(tmp_path):
-    loss = partial(torch.nn.functional.binary_cross_entropy_with_logits)
-    brain = fit(classification_brain(tmp_path, loss=loss), Clips(8, target=one_hot))
+@pytest.mark.parametrize(
+    "loss", ["binary_cross_entropy_with_logits", "multilabel_soft_margin_loss"]
+)
+def test_several_labels_are_several_whatever_the_loss(tmp_path, loss):
+    loss = partial(getattr(torch.nn.functional, loss))
+    brain = classification_brain(tmp_path, loss=loss, label_kind="multi")
+    fit(brain, Clips(8, target=one_hot))
     brain.evaluate(Clips(6, target=one_hot), test_loader_kwargs={"batch_size": 4})
     assert load_model(tmp_path / "model")[1].label_kind == "multi"
 

@@ -447,3 +447,28 @@ def test_a_cosine_without_an_end_ends_with_the_run(tmp_path):
 def test_an_unknown_placement_is_refused(tmp_path):
     with pytest.raises(ValueError, match="placement is start or random, not 'end'"):
         pretraining_brain(tmp_path, placement="end")
+
+
+class Substituted(Clips):
+    """One clip of every pass is another's stand-in, as a `ClipDataset` tells it."""
+
+    def __getitem__(self, key):
+        rejected = [("bad", "/data/bad.wav: not readable as audio")] if key.index == 1 else []
+        return {**super().__getitem__(key), "rejected": rejected}
+
+
+def test_clips_that_validation_cannot_read_are_counted_and_listed(tmp_path):
+    brain = pretraining_brain(tmp_path, max_rejected=0.2, num_steps=2)
+    fit(brain, Clips(8), Substituted(4))
+    listed = (tmp_path / "rejected_in_training.csv").read_text()
+    assert "bad,/data/bad.wav: not readable as audio" in listed
+    with pytest.raises(ValueError, match=r"1 clip\(s\) cannot be read, of 8 at most 0.1 \(max_rej"):
+        fit(pretraining_brain(tmp_path / "2", max_rejected=0.1), Clips(8), Substituted(4))
+
+
+def test_nor_where_nothing_is_trained(tmp_path):
+    fit(pretraining_brain(tmp_path, num_steps=2), Clips(8), Clips(4))
+    brain = pretraining_brain(tmp_path, num_steps=2)
+    with pytest.raises(ValueError, match="1 clip.s. cannot be read, of 4 at most 0.01"):
+        brain.evaluate(Substituted(4))
+    assert (tmp_path / "rejected_in_training.csv").exists()

@@ -50,7 +50,7 @@ def test_a_data_set_is_the_union_of_its_manifests(hparams):
     assert ids == {"train": ["a", "b", "c", "d"], "valid": ["a", "b"], "test": ["c", "d"]}
     assert hparams["record"]["num_clips"] == {"train": 4, "valid": 2, "test": 2}
     assert [clip["target"].item() for clip in datasets["train"]] == [1, 0, 1, 0]
-    assert hparams["classes"] == ["rain", "dog"]
+    assert hparams["classes"] == ["rain", "dog"] and hparams["label_kind"] == "single"
 
 
 def test_manifests_that_another_preparation_replaced_are_not_read(hparams, tmp_path):
@@ -64,6 +64,7 @@ def test_manifests_that_another_preparation_replaced_are_not_read(hparams, tmp_p
 def test_the_yaml_file_names_the_label_encoder(hparams):
     hparams["label_encoder"] = MultiHotEncoder.from_file
     assert make_datasets(hparams)["test"][0]["target"].tolist() == [0.0, 1.0]
+    assert hparams["label_kind"] == "multi"  # of whichever loss
 
 
 def test_without_targets_no_labels_are_read(hparams):

@@ -11,11 +11,12 @@ from ssast_recipes.runs.own.choices import (
     choose_num_steps,
 )
 from ssast_recipes.runs.own.plans import choose_batch, choose_reading, kept_bytes
+from ssast_recipes.runs.own.request import check_frames
 from ssast_recipes.system.machine import choose_device, free_memory
 
 if TYPE_CHECKING:
     from ssast_recipes.data.preparation.labelled_files import LabelledFile
-    from ssast_recipes.weights.formats.config import ModelConfig
+    from ssast_recipes.weights.encoders import KnownEncoder
 
 SCRATCH = "none"  # in place of an encoder
 _BATCH = 32
@@ -67,9 +68,8 @@ def plan_finetuning(
         geometry, front_end = describe_scratch(heard, durations)
         folder, masks_padding = None, True
     else:
-        folder, config = _read_encoder(request["encoder"])
-        geometry, front_end = config.architecture, config.front_end
-        masks_padding = config.masks_padding
+        encoder = _read_encoder(request["encoder"])
+        folder, geometry, front_end, masks_padding, _ = encoder
     frames = choose_clip_frames(durations, geometry.patch_size[1], geometry.target_length)
     # Published: patches overlap. It takes two and a half times as long.
     overlaps = on_gpu and geometry.patch_size == (16, 16) and not masks_padding
@@ -127,18 +127,12 @@ def plan_finetuning(
     return f"finetune{'_multi' if is_multi else ''}.yaml", values
 
 
-def _read_encoder(source: str) -> tuple[Path, "ModelConfig"]:
-    """An encoder's folder, and what it was pretrained as; refuses frames of other lengths."""
-    from ssast_recipes.weights.formats.config import read_config
-    from ssast_recipes.weights.source import fetch_model
+def _read_encoder(source: str) -> "KnownEncoder":
+    """An encoder to begin with; refuses frames of other lengths."""
+    from ssast_recipes.weights.encoders import describe_encoder
 
-    folder = fetch_model(source)
-    config = read_config(folder)
-    front_end = config.front_end
-    if (front_end.frame_length, front_end.frame_shift) != (25.0, 10.0):
-        raise ValueError(
-            f"{folder} hears frames of {front_end.frame_length:g} ms, one every "
-            f"{front_end.frame_shift:g} ms; a plan is for 25 and 10 ms: write a YAML file of your "
-            "own, with a filterbank of these"
-        )
-    return folder, config
+    encoder = describe_encoder(source)
+    if encoder.told:
+        print(encoder.told)
+    check_frames(encoder)
+    return encoder

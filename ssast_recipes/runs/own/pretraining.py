@@ -18,7 +18,7 @@ from ssast_recipes.runs.own.geometry import (
     given_geometry,
 )
 from ssast_recipes.runs.own.plans import Corpus
-from ssast_recipes.runs.own.request import keep_request, read_request
+from ssast_recipes.runs.own.request import check_frames, keep_request, read_request
 from ssast_recipes.runs.own.sizes import choose_model, describe
 from ssast_recipes.runs.own.trials import trial_seconds, try_out
 from ssast_recipes.system.errors import RunError
@@ -117,6 +117,10 @@ def plan_pretraining(
         tell_rejected,
     )
 
+    if request["init_from"]:
+        from ssast_recipes.weights.source import fetch_weights
+
+        request = {**request, "init_from": str(fetch_weights(request["init_from"]))}
     found, rejected = scan_audio(paths, HEADER_THREADS)
     rejected_file = output / "rejected.csv"
     tell_audio(folder, paths, found)
@@ -212,23 +216,13 @@ def _choose_geometries(
 
 def _inherited(source: str) -> tuple[dict[str, Any], tuple[int, int]]:
     """The filterbank's numbers and the patch size of pretrained weights."""
-    from ssast_recipes.weights.formats.config import read_config
-    from ssast_recipes.weights.formats.folder import find_model_folder
-    from ssast_recipes.weights.loading import read_pretrained
+    from ssast_recipes.weights.encoders import describe_encoder
 
-    geometry = read_pretrained(source).geometry
-    patch = tuple(geometry["patch_size"])
-    rows = geometry.get("grid_size", [128 // patch[0]])[0]
-    front_end = {"num_mel_bins": rows * patch[0], "high_frequency": 0.0}
-    try:
-        config = read_config(find_model_folder(source)).front_end
-    except (FileNotFoundError, ValueError):  # other makers' weights, or those of a checkpoint alone
-        return front_end, patch
-    return {
-        "num_mel_bins": config.num_mel_bins,
-        "low_frequency": config.low_frequency,
-        "high_frequency": config.high_frequency,
-    }, patch
+    encoder = describe_encoder(source)
+    check_frames(encoder, SAMPLE_RATE)
+    keys = ("num_mel_bins", "low_frequency", "high_frequency")
+    front_end = {key: getattr(encoder.front_end, key) for key in keys}
+    return front_end, encoder.architecture.patch_size
 
 
 def _count_probed(request: Mapping[str, Any]) -> int:

@@ -1,11 +1,12 @@
 """A run planned for one's own audio: what was asked for, its YAML file, and running it."""
 
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssast_recipes.records.hparams_text import included_files
 from ssast_recipes.records.run import Run
@@ -17,9 +18,22 @@ from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.system.interruption import Interrupted
 from ssast_recipes.system.reading import read_json
 
+if TYPE_CHECKING:  # at run time, only what reads weights waits for torch
+    from ssast_recipes.weights.encoders import KnownEncoder
+
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _REQUEST = "request.json"
 _MOST_TOLD = 100  # characters of a value
+# What tells weights from labels, by name: files, and what is in folders.
+_WEIGHTS_FILES = (".bin", ".ckpt", ".json", ".pt", ".pth", ".safetensors")
+_OF_WEIGHTS = (
+    "config.json",
+    "model/config.json",
+    "model.*",
+    "pytorch_model*",
+    "save",
+    "checkpoint-*",
+)
 
 
 def own_command(hparams_file: Path, device: str | None = None) -> list[str]:
@@ -32,6 +46,84 @@ def own_command(hparams_file: Path, device: str | None = None) -> list[str]:
     """
     train = recipe_folder("OwnAudio") / "train.py"
     return train_command(train, hparams_file, ["--device", device] if device else [])
+
+
+def find_encoder(source: str) -> str:
+    """How a request names an encoder: a path that is there by its absolute one.
+
+    Example
+    -------
+    >>> find_encoder("hf:me/model@v1")
+    'hf:me/model@v1'
+    """
+    return str(Path(source).absolute()) if Path(source).exists() else source
+
+
+def check_order(encoder: str, labels: Path) -> None:
+    """Refuses labels where the encoder belongs, and the other way round.
+
+    Arguments
+    ---------
+    encoder : str
+        What was given first.
+    labels : Path
+        What was given next.
+
+    Raises
+    ------
+    ValueError
+        That says how it is meant.
+
+    Example
+    -------
+    >>> table = getfixture("tmp_path") / "labels.csv"
+    >>> _ = table.write_text("path,label")
+    >>> check_order("none", table)
+    >>> check_order(str(table), Path("none"))
+    Traceback (most recent call last):
+    ValueError: .../labels.csv are labels, and none comes first: ssast finetune none .../labels.csv
+    """
+    path = Path(encoder)
+    if not path.exists() or _holds_weights(path):
+        return
+    if not labels.exists() or _holds_weights(labels):
+        command = shlex.join(["ssast", "finetune", str(labels), encoder])
+        raise ValueError(f"{encoder} are labels, and {labels} comes first: {command}")
+
+
+def _holds_weights(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix.lower() in _WEIGHTS_FILES
+    return any(any(path.glob(name)) for name in _OF_WEIGHTS)
+
+
+def check_frames(encoder: "KnownEncoder", sample_rate: int | None = None) -> None:
+    """Refuses an encoder that hears what no plan is for.
+
+    Arguments
+    ---------
+    encoder : KnownEncoder
+        What is known of it.
+    sample_rate : int, optional
+        The one that the plan is for, in Hz; by default, the encoder's own.
+
+    Raises
+    ------
+    ValueError
+        If its frames, or its sample rate, are others.
+    """
+    front_end = encoder.front_end
+    own = "write a YAML file of your own, with a filterbank of these"
+    if (front_end.frame_length, front_end.frame_shift) != (25.0, 10.0):
+        raise ValueError(
+            f"{encoder.path} hears frames of {front_end.frame_length:g} ms, one every "
+            f"{front_end.frame_shift:g} ms; a plan is for 25 and 10 ms: {own}"
+        )
+    if sample_rate not in (None, front_end.sample_rate):
+        raise ValueError(
+            f"{encoder.path} hears {front_end.sample_rate} Hz; this plan is for {sample_rate} Hz: "
+            f"take another, or {own}"
+        )
 
 
 def run_own(hparams_file: Path, device: str | None = None) -> None:
@@ -110,8 +202,14 @@ def is_planned(hparams_file: Path, request: Mapping[str, Any], files: str) -> bo
         f"{key} was {_cut(before.get(key))}, is {_cut(request[key])}" for key in changed
     )
     if begun:
+        advice = ""
+        if {*changed} <= {"steps", "minutes"}:  # fewer, for more it goes on
+            command = shlex.join(own_command(hparams_file))
+            step = Run(hparams_file.parent).last_step or "STEPS"
+            advice = f"; or end it where it is: {command} --num_steps {step}"
         raise ValueError(
-            f"{hparams_file.parent} was begun with other options ({told}); choose another --output"
+            f"{hparams_file.parent} was begun with other options ({told}); choose another "
+            f"--output{advice}"
         )
     if by_hand:
         raise ValueError(

@@ -89,7 +89,7 @@ def convert(
     ((8, 16), 'encoder')
     """
     settings = settings or Settings()
-    config = _configure(imported, settings)
+    config = configure(imported, settings)
     check_config(config)
     weights = _fit(imported, config)
     with torch.device("meta"):  # so that a file that claims to be huge is refused before it is
@@ -101,7 +101,26 @@ def convert(
     return model.eval(), config
 
 
-def _configure(imported: ImportedModel, settings: Settings) -> ModelConfig:
+def configure(imported: ImportedModel, settings: Settings) -> ModelConfig:
+    """Settles what a model of ours would be, before one is made: see `convert`.
+
+    Arguments
+    ---------
+    imported : ImportedModel
+        What was recognised.
+    settings : Settings
+        What the user tells.
+
+    Returns
+    -------
+    ModelConfig
+        Its configuration, of which nothing is checked yet.
+
+    Raises
+    ------
+    ValueError
+        If something is told by neither.
+    """
     architecture = _architecture(imported, settings)
     statistics = {"mean": settings.mean, "std": settings.std}
     statistics = {key: value for key, value in statistics.items() if value is not None}

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ssast_recipes.model.encoder import EXTRA_STATE, AudioSpectrogramTransformer
+from ssast_recipes.records.run import Run
 from ssast_recipes.system.files import beside, file_digest
+from ssast_recipes.system.reading import read_json
 from ssast_recipes.weights.formats.config import (
     FrontEndConfig,
     ModelConfig,
@@ -19,6 +21,7 @@ from ssast_recipes.weights.formats.config import (
     read_config,
 )
 from ssast_recipes.weights.formats.description import build_model, describe_model
+from ssast_recipes.weights.formats.tensors import check_finite
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 _ENCODER = "encoder."
@@ -56,10 +59,33 @@ def find_model_folder(source: str | Path) -> Path:
             return folder
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist; give a model folder, or a run's folder")
+    run = Run(source)
+    if run.has_begun and not run.is_finished:
+        raise FileNotFoundError(
+            f"{source} is a run that did not come to its end: give its command again, or end it "
+            f"where it is: train.py YAML_FILE --num_steps {run.last_step or 'STEPS'}; ssast "
+            "finetune and --init-from take its weights as they are"
+        )
     raise FileNotFoundError(
         f"{source}: neither a model folder (with {CONFIG_FILE}) nor the folder of a run that was "
         "evaluated (with model/); evaluate the run, or make a model folder with: ssast import"
     )
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder with a `config.json` is one of ours, perhaps damaged, not Hugging Face's.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "config.json").write_text('{"model_type": "deit"}')
+    >>> is_model_folder(folder)
+    False
+    """
+    try:
+        return "model_type" not in read_json(folder / CONFIG_FILE, "copy it anew")
+    except ValueError:
+        return True
 
 
 def save_model(
@@ -177,6 +203,10 @@ def read_model_weights(folder: str | Path) -> tuple[dict[str, Any], ModelConfig]
     if file_digest(path) != config.weights_sha256:
         raise ValueError(f"{path}: not the weights that {CONFIG_FILE} tells of (SHA-256 differs)")
     weights: dict[str, Any] = safetensors.torch.load_file(path)
+    try:
+        check_finite(weights)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return {**weights, EXTRA_STATE: _meta_model(config)[1]}, config
 
 

@@ -58,6 +58,11 @@ class ImportedModel:
         return self.weights["encoder.position_embedding"].shape[1] - NUM_PREFIX_TOKENS
 
     @property
+    def is_of_pictures(self) -> bool:
+        """Whether it has heard no sound yet, so that any front end is as good."""
+        return "grid_size" in self.geometry and self.num_mel_bins is None
+
+    @property
     def num_classes(self) -> int:
         """How many classes its classifier has; 0 without a classifier."""
         bias = self.weights.get("classifier.linear.bias")

@@ -2,12 +2,17 @@
 
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from ssast_recipes.weights.formats.objects import UnreadObject, load_tensors
+from ssast_recipes.weights.formats.shards import is_index, read_index
+from ssast_recipes.weights.formats.wrapping import unwrap
 
 _ZIP = b"PK\x03\x04"  # how torch's files begin, since 1.6
 _END, _LOCATOR = b"PK\x05\x06", b"PK\x06\x07"  # and end: the latter, if given, tells of a record
@@ -18,12 +23,14 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
     """Reads named tensors from a file of `torch.save` or of safetensors.
 
     The tensors of newer files are mapped from the disk, not read: only what is used is loaded.
-    Together they are no larger than the file, whatever they claim.
+    Together they are no larger than the file, whatever they claim. What programs wrap weights in is
+    taken off (`unwrap`), and 16-bit numbers become 32-bit ones.
 
     Arguments
     ---------
     path : str or Path
-        The file; `.safetensors` at its end tells that it is one.
+        The file; `.safetensors` at its end tells that it is one, `.index.json` that it names
+        several.
 
     Returns
     -------
@@ -45,28 +52,91 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
     {'bias': tensor([1., 1.])}
     """
     path = Path(path)
+    if is_index(path):
+        content: Any = {
+            name: value
+            for file, names in read_index(path).items()
+            for name, value in _of_shard(file, names).items()
+        }
+    else:
+        content = _read_file(path)
+    weights = unwrap(content, path)
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise ValueError(f"{path}: holds a {type(weights).__name__}, not weights by name")
+    if path.suffix != ".safetensors" and not is_index(path):
+        _check_sizes(weights, path)
+    return {name: _in_32_bit(value) for name, value in weights.items()}
+
+
+def check_finite(weights: Mapping[str, Any]) -> None:
+    """Refuses weights that are not numbers: what uses them would give nothing, without a word.
+
+    Arguments
+    ---------
+    weights : mapping
+        Tensors by name; other values are passed over.
+
+    Raises
+    ------
+    ValueError
+        That names the first such tensor.
+
+    Example
+    -------
+    >>> check_finite({"a.bias": torch.tensor([0.0, float("nan")])})
+    Traceback (most recent call last):
+    ValueError: a.bias holds NaN or infinity, 1 of its 2 values; take weights of before that
+    """
+    for name, value in weights.items():
+        # The sum, which takes a quarter of the time, may overflow: then the values tell.
+        if not isinstance(value, Tensor) or value.sum().isfinite():
+            continue
+        count = int((~value.isfinite()).sum())
+        if count:
+            raise ValueError(
+                f"{name} holds NaN or infinity, {count} of its {value.numel()} values; take "
+                "weights of before that"
+            )
+
+
+def _in_32_bit(value: Any) -> Any:
+    is_half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if is_half else value
+
+
+def _of_shard(path: Path, names: list[str]) -> dict[str, Any]:
+    content = _read_file(path)
+    missing = [name for name in names if not isinstance(content, dict) or name not in content]
+    if missing:
+        raise ValueError(f"{path}: {missing[0]} is not in it, as the index says; copy it anew")
+    if path.suffix != ".safetensors":
+        _check_sizes(content, path)
+    return {name: content[name] for name in names}
+
+
+def _read_file(path: Path) -> Any:
+    """What one file holds."""
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         is_zip = _is_zip(path)
-        is_plain = not is_zip or _is_stored(path)
-        if is_plain:
-            weights = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        if not is_zip or _is_stored(path):
+            return load_tensors(path, mmap=is_zip)
     except FileNotFoundError:
         raise
     except SafetensorError as error:
         raise ValueError(f"{path}: not readable as weights: damaged ({error})") from None
     except Exception as error:  # a damaged file raises whatever reading it stumbles over
-        reason = f"damaged, or objects other than tensors ({type(error).__name__})"
+        if isinstance(error, ValueError) and str(error).startswith(f"{path}: not readable as w"):
+            raise
+        reason = f"damaged, or no weights file ({type(error).__name__})"
         advice = "copy it anew, or name another"
         raise ValueError(f"{path}: not readable as weights: {reason}; {advice}") from None
-    if not is_plain:
-        raise ValueError(
-            f"{path}: not readable as weights: a ZIP archive that is compressed, or claims to hold "
-            "more than it does, as torch.save writes none; take the file as it was saved"
-        )
-    return _checked(weights, path)
+    raise ValueError(
+        f"{path}: not readable as weights: a ZIP archive that is compressed, or claims to hold "
+        "more than it does, as torch.save writes none; take the file as it was saved"
+    )
 
 
 def _is_zip(path: Path) -> bool:
@@ -107,23 +177,19 @@ def _directory_start(file: BinaryIO, size: int) -> int | None:
     return struct.unpack_from("<Q", tail, 48)[0] if is_before else None
 
 
-def _checked(weights: Any, path: Path) -> dict[str, Any]:
-    # The DeiT files hold their weights under one name.
-    if isinstance(weights, dict) and isinstance(weights.get("model"), dict):
-        weights = weights["model"]
-    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
-        raise ValueError(f"{path}: holds a {type(weights).__name__}, not weights by name")
-    # Nor does torch mind one value that is told to be a terabyte, or tensors without values.
+def _check_sizes(weights: Mapping[str, Any], path: Path) -> None:
+    """Refuses tensors that are not what the file holds: torch minds neither of these."""
+    # One value that is told to be a terabyte, or tensors without values.
     total, size = 0, path.stat().st_size
     for name, value in weights.items():
         if name.endswith("_extra_state"):
             continue
         if not isinstance(value, Tensor):
-            raise ValueError(f"{path}: {name!r} is of type {type(value).__name__}, no tensor")
+            kind = "another program's" if isinstance(value, UnreadObject) else type(value).__name__
+            raise ValueError(f"{path}: {name!r} is of type {kind}, no tensor")
         total += value.numel() * value.element_size()
         is_stored = value.layout == torch.strided and value.device.type == "cpu"
         if not is_stored or total > size:
             raise ValueError(
                 f"{path}: {name!r} claims to be larger than what the file holds; copy it anew"
             )
-    return weights
