@@ -655,7 +655,7 @@ def files_in(folder):
 
 
 def test_a_loss_that_is_not_finite(error_of, esc50_options, tmp_path):
-    values = {"output_folder": tmp_path / "run", "num_steps": 6, "reconstruction_weight": ".inf"}
+    values = {"output_folder": tmp_path / "run", "num_steps": 6, "reconstruction_weight": "1.0e+39"}
     line = error_of(PRETRAIN, *esc50_options, *words_of(PRETRAIN, **values))
     assert re.match(r"the loss is not finite at step \d; lower the learning", line)
     assert not list(tmp_path.glob("run/save/CKPT*"))
