@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows", action="store_true", help="of long files, tell each overlapping window too"
     )
+    parser.add_argument(
+        "--whole",
+        choices=["mean", "start"],
+        default="mean",
+        help="scores of a long file: the mean over its windows (default), or those of its first, "
+        "as evaluated in training",
+    )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument(
         "--format",
@@ -87,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         top_k = 5
     workers = default_workers() if arguments.workers is None else max(0, arguments.workers)
     failures = Failures(len(files))
-    stream = classifier.stream_classes(files, None, top_k, threshold, workers=workers)
+    stream = classifier.stream_classes(files, None, top_k, threshold, arguments.whole, workers)
     found = failures.leave_out(files, stream)
     if is_track:
         _write_tracks(found, failures, classifier, arguments)

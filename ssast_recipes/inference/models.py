@@ -252,9 +252,10 @@ class AudioClassifier(AudioModel):
         sample_rate: int | None = None,
         top_k: int | None = 5,
         threshold: float | str | None = None,
+        whole: str = "mean",
     ) -> Classification | list[Classification]:
         """As `classify`."""
-        return self.classify(audio, sample_rate, top_k, threshold)
+        return self.classify(audio, sample_rate, top_k, threshold, whole)
 
     def classify(
         self,
@@ -262,6 +263,7 @@ class AudioClassifier(AudioModel):
         sample_rate: int | None = None,
         top_k: int | None = 5,
         threshold: float | str | None = None,
+        whole: str = "mean",
     ) -> Classification | list[Classification]:
         """Classifies a recording, or a list of them.
 
@@ -276,6 +278,10 @@ class AudioClassifier(AudioModel):
             How many classes to tell at most; None for all.
         threshold : float or "chosen", optional
             The least score to tell; "chosen": that of each class, as `thresholds` has it.
+        whole : str
+            What the scores of a recording longer than the model's input are: the "mean" over its
+            windows, or those of its "start", its first window, which is what is evaluated in
+            training.
 
         Returns
         -------
@@ -290,8 +296,8 @@ class AudioClassifier(AudioModel):
             If there is no such file.
         """
         if is_one(audio):
-            return self.classify_batch([audio], sample_rate, top_k, threshold)[0]
-        return self.classify_batch(audio, sample_rate, top_k, threshold)
+            return self.classify_batch([audio], sample_rate, top_k, threshold, whole)[0]
+        return self.classify_batch(audio, sample_rate, top_k, threshold, whole)
 
     def classify_batch(
         self,
@@ -299,13 +305,15 @@ class AudioClassifier(AudioModel):
         sample_rate: int | None = None,
         top_k: int | None = 5,
         threshold: float | str | None = None,
+        whole: str = "mean",
     ) -> list[Classification]:
         """Classifies several recordings of any lengths, as `classify` each."""
         _check_several(recordings, "classify_batch", "classify")
         _check_top_k(top_k)
         least = self._least(threshold)
+        _check_whole(whole)
         found = self.apply_to_windows(recordings, sample_rate, self._score)
-        return [self._tell(recording, top_k, least) for recording in found]
+        return [self._tell(recording, top_k, least, whole) for recording in found]
 
     def classify_file(
         self, path: str | Path, top_k: int | None = 5, threshold: float | str | None = None
@@ -320,13 +328,14 @@ class AudioClassifier(AudioModel):
         sample_rate: int | None = None,
         top_k: int | None = 5,
         threshold: float | str | None = None,
+        whole: str = "mean",
         workers: int = 2,
     ) -> Iterator[Classification | ValueError | OSError]:
         """Classifies recordings without number, one by one, and goes on after a bad one.
 
         Arguments
         ---------
-        recordings, sample_rate, top_k, threshold
+        recordings, sample_rate, top_k, threshold, whole
             As `classify` takes a list of them.
         workers : int
             How many threads read files ahead.
@@ -338,8 +347,9 @@ class AudioClassifier(AudioModel):
         """
         _check_top_k(top_k)
         least = self._least(threshold)
+        _check_whole(whole)
         for found in self.stream(recordings, sample_rate, self._score, workers):
-            yield found if isinstance(found, Exception) else self._tell(found, top_k, least)
+            yield found if isinstance(found, Exception) else self._tell(found, top_k, least, whole)
 
     def encode(self, *_: Any, **__: Any) -> NoReturn:
         """A classifier tells classes."""
@@ -366,7 +376,7 @@ class AudioClassifier(AudioModel):
         return [-1.0 if threshold is None else threshold] * len(self.labels)
 
     def _tell(
-        self, recording: Recording, top_k: int | None, least: Sequence[float]
+        self, recording: Recording, top_k: int | None, least: Sequence[float], whole: str
     ) -> Classification:
         shift = self.front_end.filterbank.samples_per_shift / self.sample_rate  # seconds
         length, end = self.front_end.target_length * shift, recording.duration
@@ -378,12 +388,13 @@ class AudioClassifier(AudioModel):
             labels = [self.labels[index] for _, index in kept]
             return Classification(start, end, labels, [score for score, _ in kept], [])
 
-        whole = choose(recording.outputs.mean(dim=0), 0.0, end)
+        scores = recording.outputs[0] if whole == "start" else recording.outputs.mean(dim=0)
+        found = choose(scores, 0.0, end)
         if len(recording.starts) == 1:
-            return whole
+            return found
         starts = [first * shift for first in recording.starts]
         windows = zip(recording.outputs, starts, strict=True)
-        return whole._replace(
+        return found._replace(
             windows=[choose(one, start, min(start + length, end)) for one, start in windows]
         )
 
@@ -404,3 +415,8 @@ def _check_path(path: Any, name: str, general: str) -> None:
 def _check_top_k(top_k: int | None) -> None:
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, not {top_k}")
+
+
+def _check_whole(whole: str) -> None:
+    if whole not in ("mean", "start"):
+        raise ValueError(f"whole is mean or start, not {whole!r}")

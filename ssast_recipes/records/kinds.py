@@ -150,6 +150,7 @@ KINDS: Mapping[str, Kind | ListKind] = {
     **dict.fromkeys(
         (
             "activation_checkpointing",
+            "choose_thresholds",
             "download",
             "exclude_constant_patches",
             "freeze_encoder",

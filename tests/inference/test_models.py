@@ -217,6 +217,19 @@ def test_long_recordings_are_told_by_window(classifier):
         assert score == pytest.approx(sum(parts) / len(parts), abs=1e-5)
 
 
+def test_the_start_alone_may_stand_for_the_whole(classifier):
+    recording = torch.cat([noise(WINDOW), 5 * noise(WINDOW, 1)])
+    first = classifier.classify(recording[:WINDOW], 16000, top_k=None)
+    found = classifier.classify(recording, 16000, top_k=None, whole="start")
+    assert found.labels == first.labels
+    assert found.scores == pytest.approx(first.scores, abs=1e-5)
+    mean = classifier.classify(recording, 16000, top_k=None)
+    assert found.windows == mean.windows and len(mean.windows) > 1
+    assert found.scores != pytest.approx(mean.scores, abs=1e-5)
+    with pytest.raises(ValueError, match="whole is mean or start, not 'first'"):
+        classifier.classify(recording, 16000, whole="first")
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff"])
 def test_files_of_any_format(classifier, tmp_path, name):
     soundfile.write(tmp_path / name, noise(22050, channels=(2,)).T.numpy(), 22050)
