@@ -24,7 +24,7 @@ from ssast_recipes.data.preparation.labelled_files import read_labelled_files
 from ssast_recipes.data.preparation.mark import mark_prepared, prepared
 from ssast_recipes.data.preparation.shard_index import index_shards
 from ssast_recipes.data.table import ClipTable
-from ssast_recipes.inference.audio_model import read_audio
+from ssast_recipes.inference.reading import read_audio
 from ssast_recipes.model.builders import ast_encoder
 from ssast_recipes.records.configuration import changed_keys, configuration_sha256
 from ssast_recipes.records.hparams_text import read_lines, write_hparams

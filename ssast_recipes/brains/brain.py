@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssast_recipes.brains.loading import begin
-from ssast_recipes.brains.logs import LossWindow, tell_length, tell_model
+from ssast_recipes.brains.logs import LossWindow, tell_length, tell_model, tell_warmup
 from ssast_recipes.brains.measuring import MeasuringBrain
 from ssast_recipes.brains.optimising import check_weights
 from ssast_recipes.brains.selection import EarlyStopping
@@ -48,6 +48,8 @@ class BaseBrain(MeasuringBrain):
         limits = [self.optimizer_step_limit, self.hparams.num_steps]  # the command line's: a string
         limits.append(self.debug_batches if self.debug and self.by_steps else None)
         self.last_step = min((int(limit) for limit in limits if limit is not None), default=None)
+        if self.by_steps:
+            tell_warmup(self.schedule, int(self.hparams.num_steps))
         self.stopping = EarlyStopping(self.hparams.patience)
         self.position.parts["stopping"] = self.stopping
         self.metrics: dict[str, Tensor] = {}
@@ -75,6 +77,9 @@ class BaseBrain(MeasuringBrain):
                 begin(self.valid_loader)  # forks now, while no other thread is at work
             loader = self._as_loader(train_set, Stage.TRAIN, train_loader_kwargs)
             self.on_fit_start()
+            if not self.by_steps and hasattr(epoch_counter, "limit"):
+                steps = -(-len(loader) // self.grad_accumulation_factor)
+                tell_warmup(self.schedule, steps * epoch_counter.limit)
             enable = not self.noprogressbar if progressbar is None else progressbar
             for epoch in [1] if self.by_steps else epoch_counter:
                 if self.is_finished:
@@ -255,8 +260,8 @@ class BaseBrain(MeasuringBrain):
         return self.make_dataloader(data, stage, **(options or {}))
 
     def _progress_bar(self, loader: DataLoader, enable: bool) -> tqdm:
-        """Counts optimiser steps: of the epoch, or of the whole run."""
-        options = {"disable": not enable, "dynamic_ncols": True}
+        """Counts optimiser steps, in a terminal: of the epoch, or of the whole run."""
+        options = {"disable": None if enable else True, "dynamic_ncols": True}
         if self.by_steps:
             done = self.optimizer_step
             return tqdm(total=self.last_step, initial=done, desc="training", **options)

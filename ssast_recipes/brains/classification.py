@@ -22,6 +22,7 @@ from ssast_recipes.model.randomness import ClipGenerator
 from ssast_recipes.objectives.losses import smooth_targets
 from ssast_recipes.objectives.metrics import recalls
 from ssast_recipes.objectives.ranking import multi_hot
+from ssast_recipes.objectives.thresholds import best_thresholds
 from ssast_recipes.records.predictions import write_predictions
 from ssast_recipes.records.results import write_per_class
 
@@ -52,6 +53,7 @@ class ClassificationBrain(BaseBrain):
     optional = BaseBrain.optional | {
         "further_metrics": {},  # more of (logits, targets) to a scalar, by name, for the record
         "class_metrics": {"recall": recalls},  # the same to [classes], for per_class.csv
+        "choose_thresholds": False,  # True: on the validation set, one a class, for ssast classify
         "class_weights": None,  # in the training loss: a list, one a class, or "balanced"
         "label_smoothing": 0.0,  # in the training loss
         "layer_decay": 1.0,  # a block's learning rate over that of the block above it
@@ -178,6 +180,15 @@ class ClassificationBrain(BaseBrain):
         """Keeps the logits of a checkpoint, with the names of the clips."""
         ids = [test_set.ids[index] for index in self._outputs["indices"].tolist()]
         self._kept[selection] = {**self._outputs, "ids": ids}
+
+    def choose_thresholds(self) -> list[float] | None:
+        """Those of the highest F1 on the validation set, if the YAML file asks for them."""
+        if not self.hparams.choose_thresholds or self.valid_loader is None:
+            return None
+        self.evaluate_set(self.valid_loader, Stage.VALID, enable=False)
+        logits, targets = self._outputs["logits"], self._outputs["targets"]
+        scores = logits.softmax(dim=1) if targets.ndim == 1 else logits.sigmoid()
+        return best_thresholds(scores, targets).tolist()
 
     def write_reports(self) -> dict[str, Any]:
         """Writes predictions and `per_class.csv`; counts the classes without a clip."""

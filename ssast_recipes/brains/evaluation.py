@@ -68,7 +68,7 @@ def evaluate_batches(
     [1.0, 5.0, 4.0]
     """
     outputs: list[Any] = []
-    options = {"desc": progress, "disable": progress is None, "leave": False}
+    options = {"desc": progress, "disable": None if progress else True, "leave": False}
     with torch.no_grad():
         for batch in tqdm(begin(loader), total=len(loader), **options):
             outputs.append(step(batch))

@@ -70,6 +70,7 @@ def leave_model(
     front_end: SpectrogramFrontEnd,
     metric_name: str,
     found: Sequence[Selection],
+    thresholds: Sequence[float] | None = None,
 ) -> None:
     """Writes a run's model folder, `model`, into its output folder, on the main process.
 
@@ -90,6 +91,8 @@ def leave_model(
     found : sequence of Selection
         What was measured: for the provenance, which weights these are and how good. The model has
         the last of them, but never the averaged, which are no checkpoint's: then the first.
+    thresholds : sequence of float, optional
+        Of each class, the score from which on it counts as heard.
     """
     if not if_main_process():
         return
@@ -109,6 +112,7 @@ def leave_model(
             labels=getattr(hparams, "classes", ()),
             label_kind=getattr(hparams, "label_kind", "single"),
             provenance=provenance,
+            thresholds=thresholds,
         )
     except (ValueError, AttributeError) as error:
         logger.warning("Warning: no model folder is left beside the checkpoints: %s", error)

@@ -13,6 +13,7 @@ from speechbrain.utils.distributed import if_main_process
 from torch import Tensor, nn
 
 from ssast_recipes.data.sampling import TrainingBatches
+from ssast_recipes.objectives.schedules import shorten_warmup
 from ssast_recipes.records.results import device_kind
 from ssast_recipes.records.run import read_metrics
 from ssast_recipes.system.errors import RunError
@@ -228,6 +229,19 @@ def tell_model(modules: nn.Module, device: str, precision: str, world_size: int)
         f"{total:,}",
         "" if trained == total else f", {trained:,} of them trained",
     )
+
+
+def tell_warmup(schedule: Any, num_steps: int) -> None:
+    """Shortens a warm-up that would not end within a training, and says so."""
+    before = getattr(schedule, "warmup_steps", 0)
+    if shorten_warmup(schedule, num_steps):
+        logger.warning(
+            "Warning: the learning rate would stay in its warm-up, of %d warmup_steps in %d steps; "
+            "it is shortened to %d",
+            before,
+            num_steps,
+            schedule.warmup_steps,
+        )
 
 
 def tell_length(

@@ -119,7 +119,8 @@ class MeasuringBrain(MendedBrain):
             name, records = self.metric_name, self.log.read()
             details = {"seconds": seconds, **self.write_reports(), "num_processes": self.world_size}
             # Results last: who finds them takes the run for finished.
-            leave_model(self.hparams, self.model, self.front_end, name, found)
+            thresholds = self.choose_thresholds()
+            leave_model(self.hparams, self.model, self.front_end, name, found, thresholds)
             leave_results(self.hparams, name, found, details, records, self.device)
             return values
 
@@ -158,6 +159,10 @@ class MeasuringBrain(MendedBrain):
 
     def keep_outputs(self, selection: str, test_set: Any) -> None:
         """Called when weights have been evaluated: keeps what `write_reports` needs."""
+
+    def choose_thresholds(self) -> list[float] | None:
+        """The classes' thresholds to leave with a classifier, of the weights that it has now."""
+        return None
 
     def write_reports(self) -> dict[str, Any]:
         """Writes what was kept, on the main process; returns more for `results.json`."""

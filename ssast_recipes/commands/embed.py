@@ -10,53 +10,64 @@ _SUFFIXES = (".npz", ".parquet")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.commands.main`."""
     parser.add_argument("model", metavar="MODEL", help="model folder, run folder, or Hub name")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="audio files of any format")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="audio files of any format, or folders of such"
+    )
     parser.add_argument("--output", type=Path, required=True, help="NumPy's .npz, or .parquet")
     parser.add_argument(
         "--frames", action="store_true", help="a row every patch column, not every file"
     )
     parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
     parser.add_argument("--batch-size", type=int, default=8, help="windows at a time; default: 8")
+    parser.add_argument("--workers", type=int, help="threads that read files; default: one a core")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     """Writes the columns `path`, `embedding` and, of frames, `time` in seconds.
+
+    Returns
+    -------
+    int
+        1 if some files failed, which are left out and listed on standard error.
 
     Raises
     ------
     ValueError
-        If the output's format is unknown, or a file is no audio.
+        If the output's format is unknown, or no file is audio.
     """
     output = arguments.output
     if output.suffix not in _SUFFIXES:
         raise ValueError(f"--output {output}: give a name that ends in {' or '.join(_SUFFIXES)}")
 
     import torch
-    from tqdm import tqdm
 
-    from ssast_recipes.data.headers import audio_info
-    from ssast_recipes.inference.audio_model import read_audio
+    from ssast_recipes.inference.files import Failures, default_workers, find_files
     from ssast_recipes.inference.models import AudioEncoder
 
-    for path in arguments.files:
-        audio_info(path)
+    files = find_files(arguments.files)
     options = {"device": arguments.device, "batch_size": arguments.batch_size}
     encoder = AudioEncoder.from_pretrained(arguments.model, **options)
+    stream = encoder.stream_frame_embeddings if arguments.frames else encoder.stream_embeddings
+    workers = default_workers() if arguments.workers is None else max(0, arguments.workers)
+    failures = Failures(len(files))
     names, embeddings, times = [], [], []
-    for path in tqdm(arguments.files, desc="files", disable=None):
+    for path, found in failures.leave_out(files, stream(files, workers=workers)):
         if arguments.frames:
-            found = encoder.encode_frames(*read_audio(path))
             embeddings.append(found.embeddings)
             times.append(found.times)
         else:
-            embeddings.append(encoder.encode_file(path).unsqueeze(0))
+            embeddings.append(found.unsqueeze(0))
         names += [path] * len(embeddings[-1])
+    if not names:
+        return failures.finish()
     columns: dict[str, Any] = {"path": names, "embedding": torch.cat(embeddings).numpy()}
     if times:
         columns["time"] = torch.cat(times).numpy()
     _write(output, columns)
     count, width = columns["embedding"].shape
-    print(f"{output}: {count} embeddings of {width} values, of {len(arguments.files)} files")
+    done = len(files) - len(failures.found)
+    print(f"{output}: {count} embeddings of {width} values, of {done} files")
+    return failures.finish()
 
 
 def _write(path: Path, columns: dict[str, Any]) -> None:

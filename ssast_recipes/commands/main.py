@@ -5,6 +5,7 @@ imported only when it was chosen, so that `ssast --help` need not wait for torch
 """
 
 import argparse
+import difflib
 import importlib
 import keyword
 import logging
@@ -50,6 +51,18 @@ def import_command(name: str) -> ModuleType:
     return importlib.import_module(f"ssast_recipes.commands.{module}")
 
 
+def _with_dashes(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Reads `--batch_size`, as train.py has it, as `--batch-size`, where a command has that."""
+    known = parser._option_string_actions
+    found = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        dashed = name.replace("_", "-")
+        is_meant = name.startswith("--") and name not in known and dashed in known
+        found.append(f"{dashed}{equals}{value}" if is_meant else word)
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -88,11 +101,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--debug", action="store_true", help="show an error's traceback")
-    parser.add_argument(
-        "command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below"
-    )
+    parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="see ssast COMMAND --help")
-    chosen = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    chosen = parser.parse_args(words)
+    if chosen.command not in COMMANDS:
+        near = difflib.get_close_matches(chosen.command, COMMANDS, n=1)
+        advice = f"did you mean {near[0]}? " if near else ""
+        parser.error(
+            f"there is no command {chosen.command!r}; {advice}(choose from {', '.join(COMMANDS)})"
+        )
 
     logging.setLogRecordFactory(ShownRecord)
     with raising_interrupts():
@@ -103,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 prog=prog, description=COMMANDS[chosen.command]
             )
             command.add_arguments(command_parser)
-            return command.run(command_parser.parse_args(chosen.rest)) or 0
+            rest = _with_dashes(chosen.rest, command_parser)
+            return command.run(command_parser.parse_args(rest)) or 0
         except Interrupted as interruption:
             print(f"ssast: {interruption}", file=sys.stderr)
             return interruption.status

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.words import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,5 +28,13 @@ def run(arguments: argparse.Namespace) -> None:
         os.replace(part, target)
         recipes = target
     for train in sorted(recipes.glob("*/train.py")):
-        title = (train.parent / "README.md").read_text(encoding="utf-8").partition("\n")[0]
-        print(f"{title.lstrip('# ')}\n    {train.parent}")
+        print(f"{_title(train.parent)}\n    {train.parent}")
+
+
+def _title(folder: Path) -> str:
+    """The first line of a recipe's README or, of one's own without any, its folder's name."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return folder.name
+    return shown(text.partition("\n")[0].lstrip("# ").strip()) or folder.name

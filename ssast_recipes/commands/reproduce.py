@@ -2,11 +2,13 @@
 
 import argparse
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ssast_recipes.reporting.tables.plan import Plan
     from ssast_recipes.reporting.tables.rows import Table
 
 
@@ -35,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "fabricated data and a few steps, to see that everything runs",
     )
     parser.add_argument("--processes", type=int, default=1, help="runs at a time; default: 1")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the commands and what data are missing"
+    )
     parser.add_argument("--commands", type=Path, help="write the commands to a file, run nothing")
 
 
@@ -70,9 +74,9 @@ def run(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds and _numbers("--seeds", arguments.seeds),
         folds=arguments.folds and _numbers("--folds", arguments.folds),
         released=arguments.released,
+        without_data=arguments.dry_run,
     )
-    for row, task, reason in plan.skipped:
-        print(f"skipped: {row}, {task}: {reason}")
+    _tell_missing(plan)
     waiting = [job for job in plan.jobs if not job.finished]
     print(describe_costs(plan), flush=True)
     commands = [shlex.join(map(str, job.command)) for job in waiting]
@@ -87,6 +91,19 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.dry_run and not arguments.commands:
         scaled = "" if arguments.scale == "full" else f" --scale {arguments.scale}"
         print(f"To see the tables: ssast tables {' '.join(arguments.tables)} {output}{scaled}")
+
+
+def _tell_missing(plan: "Plan") -> None:
+    """Says what cannot be run, each reason once."""
+    cells = f"of {plan.num_cells} cells"
+    for folder, count in plan.missing.items():
+        print(f"not there: {folder}, which {count} {cells} need")
+    missing = {f"{folder} is not there" for folder in plan.missing}
+    others = Counter(reason for *_, reason in plan.skipped if reason not in missing)
+    for reason, count in others.items():
+        print(f"skipped: {count} {cells}: {reason}")
+    if left_out := len(plan.skipped) - others.total():
+        print(f"skipped: {left_out} {cells}, for want of data")
 
 
 def _pair(given: str) -> tuple[str, Path]:

@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     import torch
 
-    from ssast_recipes.inference.audio_model import AudioModel, read_audio
+    from ssast_recipes.inference.audio_model import AudioModel
+    from ssast_recipes.inference.reading import read_audio
     from ssast_recipes.model.masking import OfficialClusterMasker, RandomMasker
     from ssast_recipes.model.randomness import ClipGenerator
     from ssast_recipes.system.files import beside

@@ -1,10 +1,10 @@
 from .audio_model import AudioModel as AudioModel
 from .audio_model import Recording as Recording
-from .audio_model import read_audio as read_audio
 from .models import AudioClassifier as AudioClassifier
 from .models import AudioEncoder as AudioEncoder
 from .models import Classification as Classification
 from .models import FrameEmbeddings as FrameEmbeddings
+from .reading import read_audio as read_audio
 from .windows import cut_window as cut_window
 from .windows import merge_columns as merge_columns
 from .windows import window_starts as window_starts

@@ -1,17 +1,17 @@
-"""What using any trained model takes: recordings read, resampled, cut into windows, batched."""
+"""What using any trained model takes: recordings cut into windows, which are batched."""
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import soundfile
 import torch
 from torch import Tensor, nn
 
-from ssast_recipes.data.headers import audio_info
 from ssast_recipes.data.rates import resample
-from ssast_recipes.data.shards import read_samples
-from ssast_recipes.inference.windows import cut_window, window_starts
+from ssast_recipes.inference.reading import read_ahead, read_pieces
+from ssast_recipes.inference.windows import Window, WindowShape, cut_windows
 from ssast_recipes.weights.formats.config import ModelConfig
 from ssast_recipes.weights.formats.folder import load_model
 from ssast_recipes.weights.source import fetch_model
@@ -26,35 +26,19 @@ class Recording(NamedTuple):
     outputs: Tensor  # [windows, …]
 
 
-def read_audio(path: str | Path) -> tuple[Tensor, int]:
-    """Reads a whole audio file.
+class _Open:
+    """A recording of which not all windows are computed yet."""
 
-    Arguments
-    ---------
-    path : str or Path
-        Any format that soundfile reads.
+    def __init__(self):
+        self.starts: list[int] = []
+        self.outputs: list[Tensor] = []
+        self.num_samples = 0
+        self.error: ValueError | OSError | None = None
+        self.is_read = False
 
-    Returns
-    -------
-    waveform : Tensor
-        [samples] float32, the mean of the channels.
-    sample_rate : int
-        In Hz.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no audio, empty or cut off.
-    """
-    info = audio_info(path)
-    try:
-        with soundfile.SoundFile(path) as audio:
-            samples = read_samples(audio, info.num_samples, "float32")
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} cannot be decoded: {error.error_string}") from None
-    return torch.from_numpy(samples).mean(dim=1), info.sample_rate
+    @property
+    def is_done(self) -> bool:
+        return self.is_read and len(self.outputs) == len(self.starts)
 
 
 class AudioModel(nn.Module):
@@ -75,8 +59,12 @@ class AudioModel(nn.Module):
         If `batch_size` is below 1.
     """
 
-    def __init__(self, model: nn.Module, config: ModelConfig, batch_size: int = 8):
+    def __init__(self, model: nn.Module, config: ModelConfig | None = None, batch_size: int = 8):
         super().__init__()
+        if not isinstance(model, nn.Module) or config is None:
+            place = f"{str(model)!r}" if isinstance(model, str | os.PathLike) else "…"
+            name = type(self).__name__
+            raise TypeError(f"a saved model is loaded by {name}.from_pretrained({place})")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.model = model.eval().requires_grad_(False)
@@ -129,18 +117,25 @@ class AudioModel(nn.Module):
         """The sample rate that recordings are resampled to, in Hz."""
         return self.config.front_end.sample_rate
 
-    @torch.no_grad()
+    @property
+    def window_shape(self) -> WindowShape:
+        """How recordings are cut for this model."""
+        filterbank = self.front_end.filterbank
+        stride = self.config.architecture.patch_stride[1]
+        sizes = filterbank.samples_per_shift, filterbank.samples_per_frame
+        return WindowShape(self.front_end.target_length, stride, *sizes)
+
     def apply_to_windows(
-        self, waveforms: Sequence[Any], sample_rate: int, compute: Callable[..., Tensor]
+        self, recordings: Any, sample_rate: int | None, compute: Callable[..., Tensor]
     ) -> list[Recording]:
         """Cuts recordings into windows and computes something of each, in batches of windows.
 
         Arguments
         ---------
-        waveforms : sequence
-            Recordings, [samples] or [channels, samples] each.
-        sample_rate : int
-            Theirs, in Hz.
+        recordings : sequence
+            Audio files' paths, or waveforms, [samples] or [channels, samples] each.
+        sample_rate : int, optional
+            The waveforms', in Hz.
         compute : callable
             Standardised spectrograms [windows, frames, mel bins] and the lengths of what they
             hold [windows], in frames, to a tensor [windows, …].
@@ -148,37 +143,93 @@ class AudioModel(nn.Module):
         Returns
         -------
         list[Recording]
-            In the order of the waveforms; the tensors are on the CPU, float32.
+            In the order of the recordings; the tensors are on the CPU, float32.
 
         Raises
         ------
         ValueError
-            If something is no waveform.
+            If something is no waveform, or a file is no audio.
+        FileNotFoundError
+            If there is no such file.
         """
-        filterbank, stride = self.front_end.filterbank, self.config.architecture.patch_stride[1]
-        length, shift = self.front_end.target_length, filterbank.samples_per_shift
-        window_samples = (length - 1) * shift + filterbank.samples_per_frame
-        clips = [self._prepare(waveform, sample_rate) for waveform in waveforms]
-        if not clips:
-            return []
-        frames = [max(1, filterbank.num_frames(len(clip))) for clip in clips]
-        starts = [window_starts(count, length, stride) for count in frames]
-        windows = [
-            (clip, first * shift)
-            for clip, firsts in zip(clips, starts, strict=True)
-            for first in firsts
-        ]
-        outputs = []
-        for batch in _batches(windows, self.batch_size):
-            cut = torch.stack([cut_window(clip, start, window_samples) for clip, start in batch])
-            counts = [len(clip) - start for clip, start in batch]
-            # A clip shorter than a frame is one, with zeros behind it.
-            num_samples = torch.tensor(counts).clamp(filterbank.samples_per_frame, window_samples)
-            spectrograms, num_frames = self._spectrograms(cut, num_samples)
-            outputs.append(compute(spectrograms, num_frames).float().cpu())
-        parts = torch.cat(outputs).split([len(firsts) for firsts in starts])
-        durations = [len(clip) / self.sample_rate for clip in clips]
-        return [Recording(*one) for one in zip(frames, durations, starts, parts, strict=True)]
+        found = []
+        for one in self.stream(recordings, sample_rate, compute):
+            if isinstance(one, Exception):
+                raise one
+            found.append(one)
+        return found
+
+    def stream(
+        self,
+        recordings: Iterable[Any],
+        sample_rate: int | None,
+        compute: Callable[..., Tensor],
+        workers: int = 0,
+    ) -> Iterator[Recording | ValueError | OSError]:
+        """As `apply_to_windows`, of recordings without number and of any length, one by one.
+
+        Windows of several recordings make a batch. Of a long file, some seconds are in memory.
+
+        Arguments
+        ---------
+        recordings, sample_rate, compute
+            As `apply_to_windows` takes them.
+        workers : int
+            How many threads read files ahead; 0 for none.
+
+        Yields
+        ------
+        Recording, ValueError or OSError
+            In the order of the recordings; of one that cannot be read, the reason.
+        """
+        sources: Iterable[Iterator[Tensor]]
+        sources = (self._pieces(recording, sample_rate) for recording in recordings)
+        if workers:
+            sources = read_ahead(sources, workers)
+        waiting: deque[_Open] = deque()
+        batch: list[tuple[_Open, Window]] = []
+        for pieces in sources:
+            one = _Open()
+            waiting.append(one)
+            windows = cut_windows(pieces, self.window_shape)
+            while True:
+                try:
+                    window = next(windows, None)
+                except (ValueError, OSError) as error:
+                    one.error = error
+                    break
+                if window is None:
+                    break
+                one.starts.append(window.start)
+                one.num_samples = window.num_read
+                batch.append((one, window))
+                if len(batch) == self.batch_size:
+                    self._compute(batch, compute)
+                    batch = []
+            one.is_read = True
+            while waiting and waiting[0].is_done:
+                yield self._close(waiting.popleft())
+        if batch:
+            self._compute(batch, compute)
+        yield from map(self._close, waiting)
+
+    @torch.no_grad()
+    def _compute(self, batch: list[tuple[_Open, Window]], compute: Callable[..., Tensor]) -> None:
+        shape = self.window_shape
+        counts = [one.num_read - one.start * shape.samples_per_shift for _, one in batch]
+        # A clip shorter than a frame is one, with zeros behind it.
+        num_samples = torch.tensor(counts).clamp(shape.samples_per_frame, shape.num_samples)
+        waveforms = torch.stack([window.samples for _, window in batch])
+        outputs = compute(*self._spectrograms(waveforms, num_samples)).float().cpu()
+        for (recording, _), output in zip(batch, outputs, strict=True):
+            recording.outputs.append(output)
+
+    def _close(self, one: _Open) -> Recording | ValueError | OSError:
+        if one.error is not None:
+            return one.error
+        num_frames = self.window_shape.num_frames(one.num_samples)
+        duration = one.num_samples / self.sample_rate
+        return Recording(num_frames, duration, one.starts, torch.stack(one.outputs))
 
     def _spectrograms(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         # The front end sums in 64-bit, which MPS has not.
@@ -189,9 +240,20 @@ class AudioModel(nn.Module):
         num_frames = front_end.filterbank.num_frames(num_samples)
         return spectrograms.to(self.device), num_frames.to(self.device)
 
-    def _prepare(self, waveform: Any, sample_rate: int) -> Tensor:
-        """Makes [samples] float32 at the model's rate of whatever the user has, on the CPU."""
-        waveform = torch.as_tensor(waveform).detach().cpu()
+    def _pieces(self, recording: Any, sample_rate: int | None) -> Iterator[Tensor]:
+        """The samples of whatever the user has, [samples] float32 each, at the model's rate."""
+        if isinstance(recording, str | os.PathLike):
+            yield from read_pieces(recording, self.sample_rate)
+        else:
+            yield self._prepare(recording, sample_rate)
+
+    def _prepare(self, waveform: Any, sample_rate: int | None) -> Tensor:
+        try:
+            waveform = torch.as_tensor(waveform).detach().cpu()
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"a recording is the path of a file, an array or a tensor, not {waveform!r:.80}"
+            ) from None
         if waveform.dtype == torch.int16:
             waveform = waveform / 32768
         if not waveform.is_floating_point() or waveform.ndim not in (1, 2) or not waveform.numel():
@@ -207,13 +269,34 @@ class AudioModel(nn.Module):
             waveform = waveform.mean(dim=0)
         if not waveform.isfinite().all():
             raise ValueError("a waveform holds samples that are not finite numbers")
-        if sample_rate < 1 or int(sample_rate) != sample_rate:
+        if sample_rate is None:
+            raise ValueError(
+                "a waveform needs its sample_rate, in Hz, as the second argument; only a file, "
+                f"given by its path, tells its own (the model's is {self.sample_rate})"
+            )
+        if not _is_rate(sample_rate):
             raise ValueError(f"sample_rate is a whole number of Hz, not {sample_rate!r}")
         return resample(waveform.float(), int(sample_rate), self.sample_rate, torch.float32)
 
 
-def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
-    return (items[first : first + size] for first in range(0, len(items), size))
+def is_one(audio: Any) -> bool:
+    """Whether audio is one recording, and not a list of them.
+
+    Example
+    -------
+    >>> is_one("a.wav"), is_one(torch.zeros(8)), is_one(["a.wav"]), is_one([0.0, 0.5])
+    (True, True, False, True)
+    """
+    if not isinstance(audio, list | tuple):
+        return True
+    return bool(audio) and all(isinstance(item, int | float) for item in audio)
+
+
+def _is_rate(value: Any) -> bool:
+    try:
+        return value >= 1 and int(value) == value
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _default_device() -> torch.device:
@@ -224,7 +307,9 @@ def _default_device() -> torch.device:
 
 def _checked_device(device: str | torch.device) -> torch.device:
     try:
-        return torch.empty(0, device=device).device
+        found = torch.zeros(1, device=device)
+        found.cpu()  # "meta" is a device, of tensors without values
+        return found.device
     except (RuntimeError, AssertionError) as error:  # of an unknown name, or a missing GPU
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device {str(device)!r} cannot be used here: {reason}") from None

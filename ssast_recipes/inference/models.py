@@ -1,13 +1,13 @@
 """Using a trained model: embeddings and classes of recordings of any rate, length and format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from ssast_recipes.inference.audio_model import AudioModel, Recording, read_audio
+from ssast_recipes.inference.audio_model import AudioModel, Recording, is_one
 from ssast_recipes.inference.windows import merge_columns
 from ssast_recipes.model.grid import mean_within, patches_within
 from ssast_recipes.weights.formats.config import ModelConfig
@@ -65,7 +65,7 @@ class AudioEncoder(AudioModel):
     (torch.Size([13, 192]), [0.09, 0.25])
     """
 
-    def __init__(self, model: nn.Module, config: ModelConfig, batch_size: int = 8):
+    def __init__(self, model: nn.Module, config: ModelConfig | None = None, batch_size: int = 8):
         super().__init__(getattr(model, "encoder", model), config, batch_size)
 
     @property
@@ -73,44 +73,86 @@ class AudioEncoder(AudioModel):
         """Width of an embedding."""
         return self.config.architecture.embed_dim
 
-    def encode(self, waveform: Any, sample_rate: int) -> Tensor:
-        """Embeds a recording: the mean of its own patches' tokens, and over its windows.
+    def forward(self, audio: Any, sample_rate: int | None = None) -> Tensor:
+        """As `encode`."""
+        return self.encode(audio, sample_rate)
+
+    def encode(self, audio: Any, sample_rate: int | None = None) -> Tensor:
+        """Embeds a recording, or a list of them.
+
+        An embedding is the mean of the recording's own patches' tokens, and over its windows.
 
         Arguments
         ---------
-        waveform : Tensor or array
-            [samples] or [channels, samples], floating point or int16.
-        sample_rate : int
-            In Hz.
+        audio : str, Path, Tensor, array, or a list of such
+            The path of a file in any format that soundfile reads; or samples, [samples] or
+            [channels, samples], floating point or int16.
+        sample_rate : int, optional
+            Of samples, in Hz. A file tells its own.
 
         Returns
         -------
         Tensor
-            [width] float32.
+            [width] float32; of a list, [recordings, width].
 
         Raises
         ------
         ValueError
-            If the waveform is not such, or holds what is no finite number.
+            If the audio is not such, or holds what is no finite number.
+        FileNotFoundError
+            If there is no such file.
         """
-        return self.encode_batch([waveform], sample_rate)[0]
+        if is_one(audio):
+            return self.encode_batch([audio], sample_rate)[0]
+        return self.encode_batch(audio, sample_rate)
 
-    def encode_batch(self, waveforms: Sequence[Any], sample_rate: int) -> Tensor:
+    def encode_batch(self, recordings: Sequence[Any], sample_rate: int | None = None) -> Tensor:
         """Embeds several recordings of any lengths: [recordings, width], as `encode` each."""
-        found = self.apply_to_windows(waveforms, sample_rate, self._embed)
+        _check_several(recordings, "encode_batch", "encode")
+        found = self.apply_to_windows(recordings, sample_rate, self._embed)
         means = [recording.outputs.mean(dim=0) for recording in found]
         return torch.stack(means) if means else torch.zeros(0, self.embed_dim)
 
     def encode_file(self, path: str | Path) -> Tensor:
         """Embeds an audio file: [width]."""
-        return self.encode(*read_audio(path))
+        _check_path(path, "encode_file", "encode")
+        return self.encode(path)
 
-    def encode_frames(self, waveform: Any, sample_rate: int) -> FrameEmbeddings:
-        """Embeds a recording moment by moment.
+    def stream_embeddings(
+        self, recordings: Iterable[Any], sample_rate: int | None = None, workers: int = 2
+    ) -> Iterator[Tensor | ValueError | OSError]:
+        """Embeds recordings without number, one by one, and goes on after a bad one.
 
         Arguments
         ---------
-        waveform, sample_rate
+        recordings, sample_rate
+            As `encode` takes a list of them.
+        workers : int
+            How many threads read files ahead.
+
+        Yields
+        ------
+        Tensor, ValueError or OSError
+            As `encode`, in the order of the recordings; or why one cannot be embedded.
+        """
+        for found in self.stream(recordings, sample_rate, self._embed, workers):
+            yield found if isinstance(found, Exception) else found.outputs.mean(dim=0)
+
+    def stream_frame_embeddings(
+        self, recordings: Iterable[Any], sample_rate: int | None = None, workers: int = 2
+    ) -> Iterator[FrameEmbeddings | ValueError | OSError]:
+        """As `stream_embeddings`, moment by moment."""
+        for found in self.stream(recordings, sample_rate, self._embed_columns, workers):
+            yield found if isinstance(found, Exception) else self._merge(found)
+
+    def encode_frames(
+        self, audio: Any, sample_rate: int | None = None
+    ) -> FrameEmbeddings | list[FrameEmbeddings]:
+        """Embeds a recording, or a list of them, moment by moment.
+
+        Arguments
+        ---------
+        audio, sample_rate
             As for `encode`.
 
         Returns
@@ -118,16 +160,23 @@ class AudioEncoder(AudioModel):
         FrameEmbeddings
             For every patch column that begins within the recording, the mean of its tokens over
             frequency, [columns, width], and its middle in seconds, [columns]. Where windows
-            overlap, their mean.
+            overlap, their mean. Of a list, a list of them.
         """
-        return self.encode_frames_batch([waveform], sample_rate)[0]
+        if is_one(audio):
+            return self.encode_frames_batch([audio], sample_rate)[0]
+        return self.encode_frames_batch(audio, sample_rate)
 
     def encode_frames_batch(
-        self, waveforms: Sequence[Any], sample_rate: int
+        self, recordings: Sequence[Any], sample_rate: int | None = None
     ) -> list[FrameEmbeddings]:
         """As `encode_frames`, of several recordings of any lengths."""
-        found = self.apply_to_windows(waveforms, sample_rate, self._embed_columns)
+        _check_several(recordings, "encode_frames_batch", "encode_frames")
+        found = self.apply_to_windows(recordings, sample_rate, self._embed_columns)
         return [self._merge(recording) for recording in found]
+
+    def classify(self, *_: Any, **__: Any) -> NoReturn:
+        """An encoder has no classes."""
+        raise TypeError("an AudioEncoder has no classes; AudioClassifier.from_pretrained(…) tells")
 
     def _embed(self, spectrograms: Tensor, num_frames: Tensor) -> Tensor:
         encoder = self.model
@@ -177,8 +226,8 @@ class AudioClassifier(AudioModel):
         If it is of another kind.
     """
 
-    def __init__(self, model: nn.Module, config: ModelConfig, batch_size: int = 8):
-        if config.kind != "classifier":
+    def __init__(self, model: nn.Module, config: ModelConfig | None = None, batch_size: int = 8):
+        if config is not None and config.kind != "classifier":
             raise ValueError(
                 f"holds a model of kind {config.kind}, not a classifier; fine-tune it first, or "
                 "take its embeddings (AudioEncoder, ssast embed)"
@@ -190,63 +239,144 @@ class AudioClassifier(AudioModel):
         """Names of the classes."""
         return self.config.labels
 
+    @property
+    def thresholds(self) -> dict[str, float] | None:
+        """The classes' thresholds, chosen on validation data, if the model folder has some."""
+        if self.config.thresholds is None:
+            return None
+        return dict(zip(self.labels, self.config.thresholds, strict=True))
+
+    def forward(
+        self,
+        audio: Any,
+        sample_rate: int | None = None,
+        top_k: int | None = 5,
+        threshold: float | str | None = None,
+        whole: str = "mean",
+    ) -> Classification | list[Classification]:
+        """As `classify`."""
+        return self.classify(audio, sample_rate, top_k, threshold, whole)
+
     def classify(
         self,
-        waveform: Any,
-        sample_rate: int,
+        audio: Any,
+        sample_rate: int | None = None,
         top_k: int | None = 5,
-        threshold: float | None = None,
-    ) -> Classification:
-        """Classifies a recording.
+        threshold: float | str | None = None,
+        whole: str = "mean",
+    ) -> Classification | list[Classification]:
+        """Classifies a recording, or a list of them.
 
         Arguments
         ---------
-        waveform : Tensor or array
-            [samples] or [channels, samples], floating point or int16.
-        sample_rate : int
-            In Hz.
+        audio : str, Path, Tensor, array, or a list of such
+            The path of a file in any format that soundfile reads; or samples, [samples] or
+            [channels, samples], floating point or int16.
+        sample_rate : int, optional
+            Of samples, in Hz. A file tells its own.
         top_k : int, optional
             How many classes to tell at most; None for all.
-        threshold : float, optional
-            The least score to tell.
+        threshold : float or "chosen", optional
+            The least score to tell; "chosen": that of each class, as `thresholds` has it.
+        whole : str
+            What the scores of a recording longer than the model's input are: the "mean" over its
+            windows, or those of its "start", its first window, which is what is evaluated in
+            training.
 
         Returns
         -------
         Classification
-            Labels and scores, of the whole and by window.
+            Labels and scores, of the whole and by window; of a list, a list of them.
 
         Raises
         ------
         ValueError
-            If the waveform is not such, or `top_k` below 1.
+            If the audio is not such, `top_k` below 1, or the folder has no thresholds to choose.
+        FileNotFoundError
+            If there is no such file.
         """
-        return self.classify_batch([waveform], sample_rate, top_k, threshold)[0]
+        if is_one(audio):
+            return self.classify_batch([audio], sample_rate, top_k, threshold, whole)[0]
+        return self.classify_batch(audio, sample_rate, top_k, threshold, whole)
 
     def classify_batch(
         self,
-        waveforms: Sequence[Any],
-        sample_rate: int,
+        recordings: Sequence[Any],
+        sample_rate: int | None = None,
         top_k: int | None = 5,
-        threshold: float | None = None,
+        threshold: float | str | None = None,
+        whole: str = "mean",
     ) -> list[Classification]:
         """Classifies several recordings of any lengths, as `classify` each."""
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {top_k}")
-        found = self.apply_to_windows(waveforms, sample_rate, self._score)
-        return [self._tell(recording, top_k, threshold) for recording in found]
+        _check_several(recordings, "classify_batch", "classify")
+        _check_top_k(top_k)
+        least = self._least(threshold)
+        _check_whole(whole)
+        found = self.apply_to_windows(recordings, sample_rate, self._score)
+        return [self._tell(recording, top_k, least, whole) for recording in found]
 
     def classify_file(
-        self, path: str | Path, top_k: int | None = 5, threshold: float | None = None
+        self, path: str | Path, top_k: int | None = 5, threshold: float | str | None = None
     ) -> Classification:
         """Classifies an audio file, as `classify` does."""
-        return self.classify(*read_audio(path), top_k, threshold)
+        _check_path(path, "classify_file", "classify")
+        return self.classify(path, None, top_k, threshold)
+
+    def stream_classes(
+        self,
+        recordings: Iterable[Any],
+        sample_rate: int | None = None,
+        top_k: int | None = 5,
+        threshold: float | str | None = None,
+        whole: str = "mean",
+        workers: int = 2,
+    ) -> Iterator[Classification | ValueError | OSError]:
+        """Classifies recordings without number, one by one, and goes on after a bad one.
+
+        Arguments
+        ---------
+        recordings, sample_rate, top_k, threshold, whole
+            As `classify` takes a list of them.
+        workers : int
+            How many threads read files ahead.
+
+        Yields
+        ------
+        Classification, ValueError or OSError
+            As `classify`, in the order of the recordings; or why one cannot be classified.
+        """
+        _check_top_k(top_k)
+        least = self._least(threshold)
+        _check_whole(whole)
+        for found in self.stream(recordings, sample_rate, self._score, workers):
+            yield found if isinstance(found, Exception) else self._tell(found, top_k, least, whole)
+
+    def encode(self, *_: Any, **__: Any) -> NoReturn:
+        """A classifier tells classes."""
+        raise TypeError(
+            "an AudioClassifier tells classes: classify; AudioEncoder.from_pretrained(…) takes the "
+            "same folder, and encodes"
+        )
 
     def _score(self, spectrograms: Tensor, num_frames: Tensor) -> Tensor:
         logits = self.model(spectrograms, num_frames).float()
         return logits.softmax(dim=1) if self.config.label_kind == "single" else logits.sigmoid()
 
+    def _least(self, threshold: float | str | None) -> list[float]:
+        """The least score of each class that is told."""
+        if threshold == "chosen":
+            if self.config.thresholds is None:
+                raise ValueError(
+                    "the model folder has no thresholds; give a number, or fine-tune with "
+                    "choose_thresholds: True and validation data"
+                )
+            return list(self.config.thresholds)
+        if threshold is not None and not isinstance(threshold, int | float):
+            raise ValueError(f'threshold is a number, "chosen" or None, not {threshold!r}')
+        return [-1.0 if threshold is None else threshold] * len(self.labels)
+
     def _tell(
-        self, recording: Recording, top_k: int | None, threshold: float | None
+        self, recording: Recording, top_k: int | None, least: Sequence[float], whole: str
     ) -> Classification:
         shift = self.front_end.filterbank.samples_per_shift / self.sample_rate  # seconds
         length, end = self.front_end.target_length * shift, recording.duration
@@ -254,15 +384,39 @@ class AudioClassifier(AudioModel):
         def choose(scores: Tensor, start: float, end: float) -> Classification:
             values, order = scores.sort(descending=True, stable=True)
             pairs = zip(values.tolist()[:top_k], order.tolist(), strict=False)
-            kept = [pair for pair in pairs if threshold is None or pair[0] >= threshold]
+            kept = [(value, index) for value, index in pairs if value >= least[index]]
             labels = [self.labels[index] for _, index in kept]
             return Classification(start, end, labels, [score for score, _ in kept], [])
 
-        whole = choose(recording.outputs.mean(dim=0), 0.0, end)
+        scores = recording.outputs[0] if whole == "start" else recording.outputs.mean(dim=0)
+        found = choose(scores, 0.0, end)
         if len(recording.starts) == 1:
-            return whole
+            return found
         starts = [first * shift for first in recording.starts]
         windows = zip(recording.outputs, starts, strict=True)
-        return whole._replace(
+        return found._replace(
             windows=[choose(one, start, min(start + length, end)) for one, start in windows]
         )
+
+
+def _check_several(recordings: Any, name: str, single: str) -> None:
+    if isinstance(recordings, str | Path) or getattr(recordings, "ndim", 2) < 2:
+        raise TypeError(f"{name} takes a list of recordings; of one, give it to {single}")
+
+
+def _check_path(path: Any, name: str, general: str) -> None:
+    if not isinstance(path, str | Path):
+        raise TypeError(
+            f"{name} takes the path of one file; samples and lists go to {general}(audio, "
+            "sample_rate)"
+        )
+
+
+def _check_top_k(top_k: int | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, not {top_k}")
+
+
+def _check_whole(whole: str) -> None:
+    if whole not in ("mean", "start"):
+        raise ValueError(f"whole is mean or start, not {whole!r}")

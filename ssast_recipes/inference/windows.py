@@ -1,8 +1,80 @@
 """Recordings longer than a model's input: overlapping windows, and what is made of them, merged."""
 
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+
+class WindowShape(NamedTuple):
+    """How windows are cut: lengths in frames, and what a frame is in samples."""
+
+    length: int  # frames of a window
+    stride: int  # frames from one patch column to the next: windows begin at multiples of it
+    samples_per_shift: int
+    samples_per_frame: int
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of a window."""
+        return (self.length - 1) * self.samples_per_shift + self.samples_per_frame
+
+    def num_frames(self, num_samples: int) -> int:
+        """Counts the frames of a recording: one at least, with zeros behind its end."""
+        return max(1, 1 + (num_samples - self.samples_per_frame) // self.samples_per_shift)
+
+
+class Window(NamedTuple):
+    """A window of a recording: where it begins, what is in it, and how much was read by then."""
+
+    start: int  # in frames
+    samples: Tensor  # [WindowShape.num_samples], with zeros behind the recording's end
+    num_read: int  # samples; of the last window, those of the whole recording
+
+
+def cut_windows(pieces: Iterable[Tensor], shape: WindowShape) -> Iterator[Window]:
+    """Cuts a recording into windows as it is read; no more of it is kept than is needed.
+
+    They are where `window_starts` has them, which need not be known before the recording's end.
+
+    Arguments
+    ---------
+    pieces : iterable of Tensor
+        The recording, [samples] each.
+    shape : WindowShape
+        The windows.
+
+    Yields
+    ------
+    Window
+        One at least.
+
+    Example
+    -------
+    >>> shape = WindowShape(length=4, stride=1, samples_per_shift=2, samples_per_frame=3)
+    >>> [window.start for window in cut_windows([torch.ones(7), torch.ones(9)], shape)]
+    [0, 2, 3]
+    """
+    hop, shift = _hop(shape.length, shape.stride), shape.samples_per_shift
+    held, begin = torch.zeros(0), 0  # what is kept, and where in the recording it begins
+    start, total = 0, 0
+    for piece in pieces:
+        held = torch.cat([held, piece]) if len(held) else piece
+        total += len(piece)
+        while shape.num_frames(total) > start + shape.length:
+            yield Window(start, cut_window(held, start * shift - begin, shape.num_samples), total)
+            start += hop
+        # The last window may begin up to a hop before the next one would.
+        unneeded = min(len(held), max(0, (start - hop) * shift - begin))
+        held, begin = held[unneeded:], begin + unneeded
+    last = window_starts(shape.num_frames(total), shape.length, shape.stride)[-1]
+    yield Window(last, cut_window(held, last * shift - begin, shape.num_samples), total)
+
+
+def _hop(target_length: int, stride: int) -> int:
+    return max(1, target_length // 2 // stride) * stride
 
 
 def window_starts(num_frames: int, target_length: int, stride: int) -> list[int]:
@@ -31,7 +103,7 @@ def window_starts(num_frames: int, target_length: int, stride: int) -> list[int]
     >>> window_starts(num_frames=300, target_length=128, stride=16)
     [0, 64, 128, 176]
     """
-    hop = max(1, target_length // 2 // stride) * stride
+    hop = _hop(target_length, stride)
     last = -(-max(0, num_frames - target_length) // stride) * stride
     return [*range(0, last, hop), last]
 

@@ -26,3 +26,5 @@ from .schedules import WarmupCosine as WarmupCosine
 from .schedules import WarmupPlateau as WarmupPlateau
 from .schedules import WarmupPolynomial as WarmupPolynomial
 from .schedules import climb_stairs as climb_stairs
+from .schedules import shorten_warmup as shorten_warmup
+from .thresholds import best_thresholds as best_thresholds

@@ -15,6 +15,38 @@ def climb_stairs(step: int, warmup_steps: int, stairs: int) -> float:
     return step // stairs * stairs / warmup_steps
 
 
+def shorten_warmup(schedule: Any, num_steps: int) -> bool:
+    """Shortens a warm-up that a training would not come to the end of: to a tenth of its steps.
+
+    Arguments
+    ---------
+    schedule : object
+        Whose `warmup_steps`, and `stairs` in proportion, may be changed.
+    num_steps : int
+        Of the training.
+
+    Returns
+    -------
+    bool
+        Whether it was shortened.
+
+    Example
+    -------
+    >>> schedule = WarmupPlateau(warmup_steps=1000, stairs=50)
+    >>> shorten_warmup(schedule, num_steps=4000), shorten_warmup(schedule, num_steps=400)
+    (False, True)
+    >>> schedule.warmup_steps, schedule.stairs
+    (40, 2)
+    """
+    before = getattr(schedule, "warmup_steps", 0)
+    if not before or before < num_steps:
+        return False
+    schedule.warmup_steps = num_steps // 10
+    if hasattr(schedule, "stairs"):
+        schedule.stairs = max(1, schedule.stairs * schedule.warmup_steps // before)
+    return True
+
+
 class Constant:
     """Every parameter group's own learning rate, all the time.
 

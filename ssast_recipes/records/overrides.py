@@ -8,6 +8,7 @@ from pathlib import Path
 from speechbrain.utils.run_opts import HELP_TEXTS
 
 from ssast_recipes.records.hparams import Map, Node, Scalar, compose
+from ssast_recipes.records.kinds import check_values
 
 _REFERENCE = re.compile(r"<(\w+)[^<>]*>")  # as HyperPyYAML has it
 
@@ -31,7 +32,8 @@ def check_overrides(hparams_file: str, overrides: str) -> set[str]:
     ------
     ValueError
         If either is not YAML, a key is unknown, given twice or has no value, a placeholder is left,
-        or an override names another object than the YAML file does.
+        an override names another object than the YAML file does, or a value is of a wrong kind or
+        out of range.
     """
     written = compose(Path(hparams_file).read_bytes(), hparams_file)
     given = []
@@ -69,6 +71,7 @@ def check_overrides(hparams_file: str, overrides: str) -> set[str]:
     for key, tag in tags.items():
         if tag == "!PLACEHOLDER" and key not in seen:
             raise ValueError(f"{key} has no value in {hparams_file}; give --{key} …")
+    check_values(hparams_file, written, given)
     return set(tags)
 
 

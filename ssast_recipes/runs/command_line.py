@@ -158,6 +158,7 @@ def read_experiment(
         object refuses its arguments, or there is no such device.
     """
     _check_file(arguments)
+    arguments = [_with_underscores(word) for word in arguments]
     prepares_only = "--prepare_only" in arguments
     hparams_file, run_options, overrides = sb.parse_arguments(
         [word for word in arguments if word != "--prepare_only"]
@@ -190,6 +191,13 @@ def read_experiment(
     if hparams.get("pretrained_encoder"):
         _check_encoder(Path(hparams["pretrained_encoder"]))
     return hparams_file, hparams, run_options, overrides
+
+
+def _with_underscores(word: str) -> str:
+    """Reads `--num-steps`, as `ssast` has it, as `--num_steps`: no key has a dash."""
+    name, equals, value = word.partition("=")
+    is_option = name.startswith("--") and name[2:].replace("-", "_").isidentifier()
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if is_option else word
 
 
 def _check_file(arguments: Sequence[str]) -> None:

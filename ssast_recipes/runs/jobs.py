@@ -207,6 +207,7 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, title: str) -> None:
         bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed}{postfix}",
         dynamic_ncols=True,
         mininterval=1,
+        disable=None,  # where nobody watches
     )
     with bar, ThreadPoolExecutor(num_processes) as threads:
         try:

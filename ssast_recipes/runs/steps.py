@@ -13,6 +13,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
 from ssast_recipes.model.front_end import SpectrogramFrontEnd
+from ssast_recipes.runs.shared_memory import check_shared_memory
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import file_digest
 from ssast_recipes.weights.front_ends import check_front_end
@@ -201,7 +202,14 @@ def train_and_evaluate(
     -------
     dict[str, float]
         The metric by selection; see the Brain's `evaluate`.
+
+    Raises
+    ------
+    RunError
+        If loading workers have too little shared memory for the batches.
     """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's
+    check_shared_memory(hparams, datasets, processes)
     brain = hparams["brain_class"](
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],

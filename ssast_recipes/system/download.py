@@ -136,7 +136,7 @@ def _receive(url: str, part: Path, progress: bool) -> None:
                 total=total,
                 unit="B",
                 unit_scale=True,
-                disable=not progress,
+                disable=None if progress else True,
             ) as bar,
         ):
             while block := response.read(1 << 18):

@@ -18,8 +18,20 @@ _PEER_GONE = re.compile(
     r"Timed out waiting \d+ms|Connection (?:closed|reset) by peer|caused pair closure"
     r"|collective operation timeout"
 )
+# What torch says where shared memory is full, in the training process or in a loader process.
+_SHARED_MEMORY = re.compile(
+    r"unable to (?:allocate shared memory|write to file </torch_|mmap .* bytes from file </torch_)"
+    r"|No space left on device.*torch_|killed by signal: Bus error|out of shared memory"
+)
+# What torch says of the machine's own memory; of a GPU's, it raises an error of its own.
+_NO_MEMORY = re.compile(
+    r"(?:DefaultCPUAllocator: (?:can't allocate|not enough) memory: you tried to allocate|"
+    r"failed to allocate) (\d+)"
+)
 _MAX_LENGTH = 600
 
+
+_LESS_MEMORY = "halve batch_size and double grad_accumulation_factor, which gives the same result"
 
 # How other libraries say that a file cannot be written, in exceptions of their own: Rust's number
 # (safetensors); of torch, names of C++ parts are all that a full disk is told by.
@@ -60,10 +72,17 @@ def explain(error: BaseException) -> str | None:
         return f"the Python package {package!r} is missing; install it: pip install {package}"
     if _is_out_of_memory(error):
         what = ". ".join(str(error).split(". ")[:2])  # without the allocator's statistics
+        text = f"{what}; {_LESS_MEMORY}"
+    elif isinstance(error, RuntimeError) and _SHARED_MEMORY.search(str(error)):
         text = (
-            f"{what}; halve batch_size and double grad_accumulation_factor, which gives the same "
-            "result"
+            "shared memory, /dev/shm, in which loading workers hand over batches, is full; start "
+            "the container with more (docker run --shm-size 8g), or give fewer num_workers, or 0; "
+            "the same command goes on from the last checkpoint"
         )
+    elif isinstance(error, RuntimeError) and (wanted := _NO_MEMORY.search(str(error))):
+        text = f"{int(wanted[1]) / 1e9:,.2f} GB more of memory are not there; {_LESS_MEMORY}"
+    elif isinstance(error, MemoryError):
+        text = f"out of memory ({error or 'of the machine'}); {_LESS_MEMORY}"
     elif isinstance(error, RuntimeError) and _LOADER_GONE.match(str(error)):
         text = (
             f"{str(error).partition('. ')[0]}; the same command goes on from the last checkpoint; "

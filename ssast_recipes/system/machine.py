@@ -36,8 +36,13 @@ def check_device(name: str | None) -> None:
     """
     import torch
 
+    if name and name.partition(":")[0] == "mps":
+        raise ValueError(
+            f"--device {name} cannot be used: training computes spectrograms in 64-bit, which MPS "
+            "has not; give cpu, or cuda (a trained model can be used on MPS)"
+        )
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).cpu()  # "meta" makes tensors without values
     except (RuntimeError, AssertionError) as error:  # torch's for a wrong name, and for no CUDA
         reason = str(error).partition("\n")[0]
         raise ValueError(f"--device {name} cannot be used: {reason}") from error
@@ -78,6 +83,21 @@ def free_memory(device: "torch.device") -> float:
     except FileNotFoundError:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
     return min(1024 * float(values["MemAvailable"].split()[0]), control_group_memory())
+
+
+def free_shared_memory(folder: str = "/dev/shm") -> float:
+    """Returns the bytes that processes can still share; infinity where the system does not tell.
+
+    Example
+    -------
+    >>> free_shared_memory() > 0, free_shared_memory("no/such/folder")
+    (True, inf)
+    """
+    try:
+        found = os.statvfs(folder)
+    except (OSError, AttributeError):  # of a system without
+        return math.inf
+    return found.f_bavail * found.f_frsize
 
 
 def control_group_memory(root: Path = Path("/")) -> float:

@@ -93,7 +93,7 @@ def _unpack_zip(archive: Path, part: Path, progress: bool) -> None:
         for member in members:
             if stat.S_ISLNK(member.external_attr >> 16):  # zipfile would write a text file
                 raise ValueError(f"{archive} is refused: its link {member.filename} is in a zip")
-        for member in tqdm(members, desc=archive.name, disable=not progress):
+        for member in tqdm(members, desc=archive.name, disable=None if progress else True):
             file.extract(member, part)
 
 
@@ -112,7 +112,7 @@ def _unpack_tar(archive: Path, part: Path, top: str, progress: bool) -> None:
         ]
         for member in members:  # all of them before the first is written
             tarfile.data_filter(member, str(folder))
-        for member in tqdm(members, desc=archive.name, disable=not progress):
+        for member in tqdm(members, desc=archive.name, disable=None if progress else True):
             file.extract(member, folder, filter="data")
 
 

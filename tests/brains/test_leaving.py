@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from ssast_recipes import AudioClassifier
 from ssast_recipes.data.sampling import ClipKey
+from ssast_recipes.objectives.thresholds import best_thresholds
 from ssast_recipes.records.run import Run
 from ssast_recipes.weights.formats.folder import find_model_folder, load_model
 from tests.brains.tiny import NUM_CLASSES, Clips, classification_brain, fit, pretraining_brain
@@ -39,6 +40,27 @@ def test_a_classifier_is_left_that_scores_as_evaluated(tmp_path):
         logits = torch.tensor([float(row[label]) for label in config.labels])
         expected = logits.softmax(dim=0).tolist()
         assert [scores[label] for label in config.labels] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("target", [None, one_hot])
+def test_thresholds_are_chosen_on_the_validation_set(tmp_path, target):
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    options = {"loss": partial(bce)} if target else {}
+    kind = {"target": target} if target else {}
+    brain = classification_brain(tmp_path, choose_thresholds=True, **options)
+    valid_set = Clips(6, **kind)
+    fit(brain, Clips(8, **kind), valid_set)
+    brain.evaluate(Clips(4, **kind), test_loader_kwargs={"batch_size": 4})
+    classifier = AudioClassifier.from_pretrained(tmp_path, "cpu")
+    keys = [ClipKey(epoch=0, index=clip, place=clip) for clip in range(6)]
+    clips = [valid_set[key]["waveform"] for key in keys]
+    scores = []
+    for found in classifier.classify(clips, 16000, top_k=None, whole="start"):
+        by_label = dict(zip(found.labels, found.scores, strict=True))
+        scores.append([by_label[label] for label in classifier.labels])
+    targets = torch.stack([torch.as_tensor(valid_set[key]["target"]) for key in keys])
+    expected = best_thresholds(torch.tensor(scores), targets)
+    assert list(classifier.thresholds.values()) == pytest.approx(expected.tolist(), abs=1e-3)
 
 
 def test_without_validation_the_last_weights_are_left_not_the_averaged(tmp_path):

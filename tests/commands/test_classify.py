@@ -2,16 +2,19 @@
 
 import csv
 import io
+import itertools
 import json
 import subprocess
 import sys
 
+import numpy
 import pytest
 import soundfile
 import torch
 
 from ssast_recipes import AudioClassifier
 from ssast_recipes.commands import main as cli
+from ssast_recipes.weights.formats.folder import load_model, save_model
 from tests.weights.formats.test_folder import LABELS, save
 
 
@@ -72,12 +75,104 @@ def test_a_threshold_is_a_probability(files, capsys, threshold):
     assert (output.out, output.err) == ("", line)
 
 
-def test_a_file_that_is_no_audio_is_told_before_the_rest(files, tmp_path, capsys):
+def test_bad_files_are_named_and_the_rest_goes_on(files, tmp_path, capsys):
     (tmp_path / "bad.wav").write_text("no audio")
-    assert run("short.wav", "bad.wav") == 1
+    soundfile.write("nan.wav", numpy.full(4000, numpy.nan), 16000, "FLOAT")
+    given = ["short.wav", "bad.wav", "none.wav", "nan.wav", "long.flac"]
+    assert run(*given, "--csv", "--top-k", "1") == 1
     output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith("ssast: error: bad.wav is not readable audio")
+    assert [row["file"] for row in csv.DictReader(io.StringIO(output.out))] == files
+    *_, head, bad, none, nan = output.err.splitlines()
+    assert head == "ssast: error: 3 of 5 files failed:"
+    assert bad.startswith("  bad.wav is not readable audio")
+    assert none.startswith("  none.wav is not there")
+    assert nan == "  nan.wav holds samples that are not finite numbers"
+    assert output.err.count("bad.wav is not readable audio") == 2  # at once, and in the list
+    assert run("bad.wav", "--json") == 1
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_folder_is_taken_as_its_files(files, tmp_path, capsys):
+    (tmp_path / "f" / "deep").mkdir(parents=True)
+    (tmp_path / "f" / "notes.txt").write_text("no audio")
+    for name in ("f/b.wav", "f/deep/a.flac"):
+        soundfile.write(name, numpy.zeros(4000), 16000)
+    assert run("f", "short.wav", "--csv", "--top-k", "1") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["file"] for row in rows] == ["f/b.wav", "f/deep/a.flac", "short.wav"]
+    (tmp_path / "empty").mkdir()
+    assert run("empty") == 1
+    assert "empty: there is no audio file in this folder" in capsys.readouterr().err
+
+
+def test_windows_of_all_files_make_batches(files, capsys, monkeypatch):
+    sizes = []
+    scores = AudioClassifier._score
+    monkeypatch.setattr(
+        AudioClassifier,
+        "_score",
+        lambda self, *batch: sizes.append(len(batch[0])) or scores(self, *batch),
+    )
+    assert run(*["short.wav"] * 7, "--batch-size", "3", "--json") == 0
+    assert sizes == [3, 3, 1]
+    assert len({json.dumps(one) for one in json.loads(capsys.readouterr().out)}) == 1
+
+
+# --- label tracks ---
+
+
+@pytest.mark.parametrize("with_windows", [True, False])
+def test_label_tracks_are_the_windows_above_the_threshold(files, capsys, with_windows):
+    windows = ["--windows"] * with_windows
+    assert run("long.flac", "--format", "audacity", "--threshold", "0.34", *windows) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    whole = AudioClassifier.from_pretrained("m", "cpu").classify_file("long.flac", None, 0.34)
+    heard = whole.windows if with_windows else [whole]
+    times = numpy.arange(0, 1.25, 0.01) + 0.005
+    for label in LABELS:
+        told = [(float(start), float(end)) for start, end, name in lines if name == label]
+        expected = [(one.start, one.end) for one in heard if label in one.labels]
+        for time in times:
+            assert any(start <= time < end for start, end in told) == any(
+                start <= time < end for start, end in expected
+            )
+        assert all(end < start for (_, end), (start, _) in itertools.pairwise(told))
+    assert lines
+
+
+def test_selection_tables_of_several_files(files, tmp_path, capsys):
+    assert run(*files, "--format", "raven", "--threshold", "0") == 1
+    assert "2 files make as many label tracks: give --output FOLDER" in capsys.readouterr().err
+    assert run(*files, "--format", "raven", "--threshold", "0", "--output", "tracks") == 0
+    with open("tracks/short.Table.1.selections.txt", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    found = AudioClassifier.from_pretrained("m", "cpu").classify_file("short.wav", None)
+    scores = {row["Annotation"]: float(row["Score"]) for row in rows}
+    assert scores == pytest.approx(dict(zip(found.labels, found.scores, strict=True)), abs=1e-6)
+    assert {(row["Begin Time (s)"], row["End Time (s)"]) for row in rows} == {
+        ("0.000000", "0.250000")
+    }
+    assert {(row["Low Freq (Hz)"], row["High Freq (Hz)"]) for row in rows} == {("20.0", "8000.0")}
+    soundfile.write("short.flac", numpy.zeros(4000), 16000)
+    given = ["short.wav", "short.flac", "--format", "audacity", "--output", "both"]
+    assert run(*given) == 0
+    names = sorted(path.name for path in (tmp_path / "both").iterdir())
+    assert names == ["short.flac.txt", "short.txt"]
+
+
+def test_thresholds_of_the_model_folder_decide(files, capsys):
+    assert run("short.wav", "--threshold", "chosen") == 1
+    assert "the model folder has no thresholds; give a number" in capsys.readouterr().err
+    found = AudioClassifier.from_pretrained("m", "cpu").classify_file("short.wav", None)
+    scores = dict(zip(found.labels, found.scores, strict=True))
+    heard = found.labels[1]
+    model, config = load_model("m")
+    chosen = [scores[one] - 1e-6 if one == heard else 1.0 for one in LABELS]
+    save_model("m", model, config.front_end, config.labels, thresholds=chosen)
+    assert run("short.wav", "--threshold", "chosen", "--csv") == 0
+    assert [row.split(",")[3] for row in capsys.readouterr().out.splitlines()[1:]] == [heard]
+    assert run("short.wav", "--format", "audacity") == 0
+    assert capsys.readouterr().out == f"0.000000\t0.250000\t{heard}\n"
 
 
 @pytest.mark.parametrize("command", ["classify", "embed", "show"])

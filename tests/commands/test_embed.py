@@ -7,7 +7,7 @@ import torch
 
 from ssast_recipes import AudioEncoder
 from ssast_recipes.commands import main as cli
-from ssast_recipes.inference.audio_model import read_audio
+from ssast_recipes.inference.reading import read_audio
 from tests.weights.formats.test_folder import save
 
 
@@ -61,5 +61,16 @@ def test_parquet_holds_the_same(files):
 def test_what_is_refused_before_anything_is_computed(files, capsys):
     assert run(*files, "--output", "e.csv") == 1
     assert "give a name that ends in .npz or .parquet" in capsys.readouterr().err
-    assert run("a.wav", "none.wav", "--output", "e.npz") == 1
-    assert "none.wav is not there" in capsys.readouterr().err
+
+
+def test_bad_files_are_left_out_and_listed(files, tmp_path, capsys):
+    (tmp_path / "bad.wav").write_text("no audio")
+    assert run("a.wav", "bad.wav", "b.flac", "none.wav", "--output", "e.npz") == 1
+    output = capsys.readouterr()
+    assert output.out == "e.npz: 2 embeddings of 16 values, of 2 files\n"
+    assert "ssast: error: 2 of 4 files failed:\n  bad.wav is not readable" in output.err
+    assert "none.wav is not there" in output.err.splitlines()[-1]
+    with numpy.load("e.npz") as table:
+        assert table["path"].tolist() == files
+    assert run("bad.wav", "--output", "none.npz") == 1
+    assert not (tmp_path / "none.npz").exists()

@@ -57,7 +57,8 @@ def test_unknown_command_is_refused_by_name(fake_command, capsys):
     assert exit_.value.code == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("ssast: error: ")
-    assert "'fakes'" in message and "fake" in message.split("choose from")[1]
+    assert "there is no command 'fakes'; did you mean fake? (choose from" in message
+    assert message.endswith("fake)")
 
 
 def test_a_command_is_required(fake_command, capsys):
@@ -65,6 +66,26 @@ def test_a_command_is_required(fake_command, capsys):
         cli.main([])
     assert exit_.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
+
+
+def test_without_arguments_the_help_is_shown(fake_command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([])
+    error = capsys.readouterr().err
+    assert error.startswith("usage: ssast") and "  fake        train every fold\n" in error
+
+
+def test_options_may_be_spelt_with_underscores(fake_command):
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--num-clips", type=int)
+        parser.add_argument("--as_is", type=str)
+
+    fake_command.add_arguments = add_arguments
+    fake_command.run = lambda arguments: fake_command.folds.append(vars(arguments))
+    assert cli.main(["fake", "--num_clips", "3", "--as_is=--num_clips"]) == 0
+    assert cli.main(["fake", "--num_clips=3"]) == 0
+    assert fake_command.folds[0] == {"num_clips": 3, "as_is": "--num_clips"}
+    assert fake_command.folds[1] == {"num_clips": 3, "as_is": None}
 
 
 def test_the_command_gets_its_own_arguments(fake_command):

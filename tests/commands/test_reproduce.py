@@ -146,18 +146,32 @@ def test_other_seeds_begin_with_the_same_pretraining(places):
     ]
 
 
-def test_missing_data_are_skipped_with_the_path(tmp_path, capsys):
+def test_missing_data_are_told_once_each_and_skipped(tmp_path, capsys):
     (tmp_path / "data" / "ESC-50").mkdir(parents=True)
-    words = ["table1", "--data-root", tmp_path / "data", "--output", tmp_path / "out", "--dry-run"]
+    words = ["table1", "--data-root", tmp_path / "data", "--output", tmp_path / "out"]
+    words += ["--commands", tmp_path / "run.sh"]
     assert reproduce(*words) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert f"skipped: SSAST 400, ESC: {tmp_path}/data/AudioSet is not there" in lines
-    assert f"skipped: AST from scratch, SID: {tmp_path}/data/VoxCeleb1 is not there" in lines
-    commands = [shlex.split(line) for line in lines if "train.py" in line]
-    assert len(commands) == 3 * 5  # from scratch and with others' weights
+    told = [line for line in lines if line.startswith(("not there", "skipped"))]
+    rows, tasks = 5, 6
+    begun = len((tmp_path / "run.sh").read_text().splitlines()) // 5
+    assert (
+        f"not there: {tmp_path}/data/VoxCeleb1, which {rows} of {rows * tasks} cells need" in told
+    )
+    assert told[-1] == f"skipped: {rows * tasks - begun} of {rows * tasks} cells, for want of data"
+    assert len(told) == len(set(told)) == 5 + 1
+    assert begun == 3  # from scratch and with others' weights
     assert not (tmp_path / "out").exists()
-    assert reproduce(*words, "--data", f"AudioSet={tmp_path}") == 0
-    assert f"skipped: SSAST 400, AS: {tmp_path}/data/LibriSpeech" in capsys.readouterr().out
+
+
+def test_a_dry_run_plans_without_data(places):
+    whole = plan(places, "table1").jobs
+    for name in DATA:
+        (places.data_root / name).rmdir()
+    found = plan(places, "table1", without_data=True)
+    assert folders(found.jobs) == folders(whole) and not found.skipped
+    assert found.missing.pop(places.data_root / "VoxCeleb1") == 5 and len(found.missing) == 5
+    assert not plan(places, "table1").jobs
 
 
 def test_commands_may_be_farmed_out(places, tmp_path, capsys):

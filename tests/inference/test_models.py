@@ -12,8 +12,8 @@ import torchaudio
 
 import ssast_recipes
 from ssast_recipes import AudioClassifier, AudioEncoder
-from ssast_recipes.inference import hear
-from ssast_recipes.inference.audio_model import read_audio
+from ssast_recipes.inference import hear, reading
+from ssast_recipes.inference.reading import read_audio
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.model.front_end import SpectrogramFrontEnd
@@ -217,6 +217,19 @@ def test_long_recordings_are_told_by_window(classifier):
         assert score == pytest.approx(sum(parts) / len(parts), abs=1e-5)
 
 
+def test_the_start_alone_may_stand_for_the_whole(classifier):
+    recording = torch.cat([noise(WINDOW), 5 * noise(WINDOW, 1)])
+    first = classifier.classify(recording[:WINDOW], 16000, top_k=None)
+    found = classifier.classify(recording, 16000, top_k=None, whole="start")
+    assert found.labels == first.labels
+    assert found.scores == pytest.approx(first.scores, abs=1e-5)
+    mean = classifier.classify(recording, 16000, top_k=None)
+    assert found.windows == mean.windows and len(mean.windows) > 1
+    assert found.scores != pytest.approx(mean.scores, abs=1e-5)
+    with pytest.raises(ValueError, match="whole is mean or start, not 'first'"):
+        classifier.classify(recording, 16000, whole="first")
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff"])
 def test_files_of_any_format(classifier, tmp_path, name):
     soundfile.write(tmp_path / name, noise(22050, channels=(2,)).T.numpy(), 22050)
@@ -231,6 +244,68 @@ def test_files_that_are_no_audio(classifier, tmp_path):
     (tmp_path / "a.wav").write_text("no audio")
     with pytest.raises(ValueError, match="is not readable audio"):
         classifier.classify_file(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("rate", [16000, 8000])
+def test_long_files_are_those_of_their_waveforms(classifier, encoder, tmp_path, rate, monkeypatch):
+    monkeypatch.setattr(reading, "_PIECE", rate)
+    soundfile.write(tmp_path / "a.wav", noise(3 * rate + 77).numpy(), rate, "FLOAT")
+    waveform, _ = read_audio(tmp_path / "a.wav")
+    found = classifier.classify(tmp_path / "a.wav", top_k=None)
+    whole = classifier.classify(waveform, rate, top_k=None)
+    assert found.labels == whole.labels and len(found.windows) == len(whole.windows) > 20
+    assert found.end == whole.end
+    assert found.scores == pytest.approx(whole.scores, abs=1e-5)
+    assert_close(encoder.encode(tmp_path / "a.wav"), encoder.encode(waveform, rate))
+
+
+# --- what is taken for audio ---
+
+
+def test_one_or_several_of_any_kind(classifier, encoder, tmp_path):
+    path, clip = tmp_path / "a.wav", noise(4000)
+    soundfile.write(path, clip.numpy(), 16000, "FLOAT")
+    expected = encoder.encode(clip, 16000)
+    for one in (path, str(path), clip, clip.numpy(), clip.tolist()):
+        rate = None if isinstance(one, type(path) | str) else 16000
+        assert_close(encoder.encode(one, rate), expected)
+        assert_close(encoder(one, rate), expected)
+        assert classifier(one, rate) == classifier.classify(clip, 16000)
+    several = encoder.encode([path, clip, str(path)], 16000)
+    assert_close(several, expected.expand(3, -1))
+    assert classifier([clip, path], 16000) == [classifier.classify(clip, 16000)] * 2
+    assert [len(one.times) for one in encoder.encode_frames([path, path])] == [2, 2]
+    assert classifier([]) == [] and encoder([]).shape == (0, 16)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c, e: c.classify_file(torch.zeros(800)), "lists go to classify\\("),
+        (lambda c, e: e.encode_file([1.0]), "lists go to encode\\("),
+        (lambda c, e: c.classify_batch("a.wav", 16000), "of one, give it to classify"),
+        (lambda c, e: e.encode_batch(torch.zeros(800), 16000), "of one, give it to encode"),
+        (lambda c, e: c.encode(torch.zeros(800), 16000), "AudioEncoder.from_pretrained"),
+        (lambda c, e: e.classify(torch.zeros(800), 16000), "AudioClassifier.from_pretrained"),
+        (lambda c, e: AudioClassifier("m"), r"AudioClassifier.from_pretrained\('m'\)"),
+    ],
+)
+def test_a_wrong_argument_is_told_the_method_that_was_meant(classifier, encoder, call, message):
+    with pytest.raises(TypeError, match=message):
+        call(classifier, encoder)
+
+
+@pytest.mark.parametrize(
+    ("audio", "rate", "message"),
+    [
+        (torch.zeros(800), None, "a waveform needs its sample_rate"),
+        ({"path": "a.wav"}, 16000, "a recording is the path of a file"),
+        (torch.zeros(800), "16 kHz", "sample_rate is a whole number"),
+    ],
+)
+def test_what_is_no_audio(encoder, audio, rate, message):
+    with pytest.raises(ValueError, match=message):
+        encoder.encode(audio, rate)
 
 
 # --- where models are from ---

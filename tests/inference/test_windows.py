@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from ssast_recipes.inference.windows import cut_window, merge_columns, window_starts
+from ssast_recipes.inference.windows import (
+    WindowShape,
+    cut_window,
+    cut_windows,
+    merge_columns,
+    window_starts,
+)
 
 
 @pytest.mark.parametrize("target_length", [32, 100, 128])
@@ -26,6 +32,20 @@ def test_patches_further_apart_than_half_a_window_overlap_less():
 def test_a_window_behind_the_end_is_padded():
     assert cut_window(torch.ones(5), start=0, length=3).tolist() == [1, 1, 1]
     assert cut_window(torch.ones(5), start=4, length=3).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1000])
+@pytest.mark.parametrize("num_samples", [1, 3, 60, 61, 333, 640])
+def test_a_recording_in_pieces_gives_the_same_windows(num_samples, size):
+    shape = WindowShape(length=12, stride=2, samples_per_shift=5, samples_per_frame=6)
+    recording = torch.arange(1.0, num_samples + 1)
+    starts = window_starts(max(1, (num_samples - 6) // 5 + 1), 12, 2)
+    found = list(cut_windows(iter(recording.split(size)), shape))
+    assert [window.start for window in found] == starts
+    for window in found:
+        assert torch.equal(window.samples, cut_window(recording, window.start * 5, 61))
+        assert window.num_read >= min(num_samples, window.start * 5 + 61)
+    assert found[-1].num_read == num_samples
 
 
 def test_merged_columns_are_means(device):

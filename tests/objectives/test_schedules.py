@@ -10,6 +10,7 @@ from ssast_recipes.objectives.schedules import (
     WarmupCosine,
     WarmupPlateau,
     WarmupPolynomial,
+    shorten_warmup,
 )
 
 
@@ -145,6 +146,20 @@ def test_polynomial_decay_rises_linearly_and_falls_as_torchs():
         optimiser.step()
         expected.step()
     assert WarmupPolynomial(num_steps=10, warmup_steps=10).factor(step=10) == 0
+
+
+@pytest.mark.parametrize("num_steps", [40, 400, 1000])
+def test_no_training_is_all_warm_up(num_steps):
+    for schedule in (WarmupPlateau(1000), EpochDecay(warmup_steps=1000), WarmupCosine(None, 1000)):
+        assert shorten_warmup(schedule, num_steps)
+        if hasattr(schedule, "num_steps"):
+            schedule.num_steps = num_steps
+        factors = [schedule.factor(step=step) for step in range(num_steps)]
+        assert max(factors) > 0.99 and factors.index(max(factors)) <= num_steps // 10
+        assert sum(factors) > 0.4 * num_steps
+    for schedule in (WarmupPlateau(999), Constant(), WarmupCosine(1000, 0)):
+        before = dict(vars(schedule))
+        assert not shorten_warmup(schedule, 1000) and vars(schedule) == before
 
 
 def test_cosine_without_warm_up_starts_at_one_and_survives_being_all_warm_up():

@@ -130,7 +130,7 @@ def copied(finished, tmp_path) -> Callable[[Path], Path]:
             ["--schedule", "{warm: 1}"],
             r"pretrain_patch.yaml: Invalid argument .*WarmupPlateau: .*keyword argument 'warm'",
         ),
-        (["--size", "huge"], "pretrain_patch.yaml: size is one of tiny, small, base, not 'huge'"),
+        (["--size", "huge"], "--size is 'huge'; give one of tiny, small, base"),
     ],
 )
 def test_what_stands_on_the_command_line(error_of, finished, words, message):
@@ -655,7 +655,7 @@ def files_in(folder):
 
 
 def test_a_loss_that_is_not_finite(error_of, esc50_options, tmp_path):
-    values = {"output_folder": tmp_path / "run", "num_steps": 6, "reconstruction_weight": ".inf"}
+    values = {"output_folder": tmp_path / "run", "num_steps": 6, "reconstruction_weight": "1.0e+39"}
     line = error_of(PRETRAIN, *esc50_options, *words_of(PRETRAIN, **values))
     assert re.match(r"the loss is not finite at step \d; lower the learning", line)
     assert not list(tmp_path.glob("run/save/CKPT*"))
@@ -749,6 +749,13 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, error):
         run_experiment(fail_with(error))
 
 
+SHARED_MEMORY_IS_FULL = (
+    "shared memory, /dev/shm, in which loading workers hand over batches, is full; start the "
+    "container with more (docker run --shm-size 8g), or give fewer num_workers, or 0; the same "
+    "command goes on from the last checkpoint"
+)
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -765,6 +772,22 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, error):
         (ImportError("cannot import name"), None),
         (ValueError("word " * 500), "word " * 119 + "…"),
         (
+            RuntimeError("unable to write to file </torch_7_1_0>: No space left on device (28)"),
+            SHARED_MEMORY_IS_FULL,
+        ),
+        (
+            RuntimeError(
+                "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that "
+                "dataloader's workers are out of shared memory."
+            ),
+            SHARED_MEMORY_IS_FULL,
+        ),
+        (
+            MemoryError("Unable to allocate 4.00 GiB for an array"),
+            "out of memory (Unable to allocate 4.00 GiB for an array); halve batch_size and double "
+            "grad_accumulation_factor, which gives the same result",
+        ),
+        (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "DataLoader worker (pid 7) is killed by signal: Killed; the same command goes on from "
             "the last checkpoint; if it happens again, try fewer num_workers, or 0",
@@ -773,3 +796,10 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, error):
 )
 def test_explain(error, line):
     assert explain(error) == line
+
+
+def test_memory_that_torch_does_not_get_is_told_in_one_line():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**58)
+    expected = r"1,152,921,504.61 GB more of memory are not there; halve batch_size .* same result"
+    assert re.fullmatch(expected, explain(raised.value))

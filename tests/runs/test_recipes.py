@@ -48,6 +48,17 @@ def test_a_copy_overwrites_nothing(tmp_path, capsys):
     assert f"error: {tmp_path} is there already; name a new folder" in capsys.readouterr().err
 
 
+def test_a_recipe_of_ones_own_may_have_no_readme(tmp_path, capsys, monkeypatch):
+    for name, text in (("Mine", None), ("Yours", "# Your sounds\n\nMore.\n"), ("Empty", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.py").touch()
+        if text is not None:
+            (tmp_path / name / "README.md").write_text(text)
+    monkeypatch.setattr("ssast_recipes.commands.recipes.recipe_folder", lambda: tmp_path)
+    assert main(["recipes"]) == 0
+    assert capsys.readouterr().out.splitlines()[::2] == ["Empty", "Mine", "Your sounds"]
+
+
 def test_a_recipe_that_is_not_there_is_told_from_those_that_are():
     with pytest.raises(FileNotFoundError, match="no recipe 'ESC51'; there are .*ESC50"):
         recipe_folder("ESC51")

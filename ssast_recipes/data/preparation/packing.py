@@ -132,7 +132,9 @@ def _pack(
     tasks = list(_plan(list(iterate_manifests([manifest])), folder, manifest.stem, packing))
     waiting = [task for task in tasks if not task.is_done(work)]
     write = partial(_write_shard, work=work, packing=packing)
-    with tqdm(total=len(tasks), initial=len(tasks) - len(waiting), desc="shards") as bar:
+    with tqdm(
+        total=len(tasks), initial=len(tasks) - len(waiting), desc="shards", disable=None
+    ) as bar:
         for _ in _map(write, waiting, num_workers):
             bar.update()
 

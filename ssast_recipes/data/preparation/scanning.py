@@ -68,7 +68,7 @@ def scan_audio(
             pool.imap(attempt, paths, chunksize=8),
             total=len(paths),
             desc="audio files",
-            disable=not progress,
+            disable=None if progress else True,
         )
         for path, (result, reason) in zip(paths, results, strict=True):
             if reason is None:

@@ -86,7 +86,7 @@ def index_shards(
     rejected: dict[str, str] = {}
     with ThreadPool(num_workers) as pool:
         scanned = pool.imap(_scan, _named(paths))
-        for good, bad in tqdm(scanned, total=len(paths), desc="shards"):
+        for good, bad in tqdm(scanned, total=len(paths), desc="shards", disable=None):
             clips += good
             rejected |= bad
     manifest = Path(manifest)

@@ -126,7 +126,9 @@ def make_espeak_corpus(
             listed[split].append(f"{name}\n")
     with ThreadPool() as pool:
         done = pool.imap_unordered(_record, recordings, chunksize=8)
-        for _ in tqdm(done, total=len(recordings), desc="clips", disable=not progress):
+        for _ in tqdm(
+            done, total=len(recordings), desc="clips", disable=None if progress else True
+        ):
             pass
     write_background_noise(corpus / "_background_noise_", noise_duration, SAMPLE_RATE, seed)
     (corpus / "README.md").write_text(

@@ -56,12 +56,18 @@ class Plan:
         What a job needs stands before it.
     skipped : list of tuple
         Row, task, and why.
+    missing : dict
+        By folder of data that is not there: how many cells (row and task) need it.
+    num_cells : int
+        How many there are in all.
     train_clips : dict
         By folder of a run: how many clips it trains on, about.
     """
 
     jobs: list[Job] = field(default_factory=list)
     skipped: list[tuple[str, str, str]] = field(default_factory=list)
+    missing: dict[Path, int] = field(default_factory=dict)
+    num_cells: int = 0
     train_clips: dict[Path, int] = field(default_factory=dict)
 
 
@@ -73,6 +79,7 @@ def make_plan(
     seeds: Sequence[int] | None = None,
     folds: Sequence[int] | None = None,
     released: bool = False,
+    without_data: bool = False,
 ) -> Plan:
     """Plans what fills the cells of tables.
 
@@ -91,6 +98,8 @@ def make_plan(
         Of tasks that have any; by default all.
     released : bool
         Whether to take the authors' weights in place of pretraining, where a row names any.
+    without_data : bool
+        Whether to plan what data that are not there would take, too; by default it is skipped.
 
     Returns
     -------
@@ -113,7 +122,7 @@ def make_plan(
     every = [task for table in tables for task in table.tasks.values()]
     known = sorted({fold for task in every for fold in task.folds})
     _check_names("fold", folds, known)
-    planner = _Planner(places, folds, released)
+    planner = _Planner(places, folds, released, without_data)
     for table in tables:
         planner.seeds, planner.is_smoke = seeds or table.seeds, table.scale == SMOKE
         planner.pretraining_seed = table.seeds[0]
@@ -132,8 +141,11 @@ def _check_names(kind: str, names: Sequence[Any] | None, known: Sequence[Any]) -
 
 
 class _Planner:
-    def __init__(self, places: Places, folds: Sequence[int] | None, released: bool):
+    def __init__(
+        self, places: Places, folds: Sequence[int] | None, released: bool, without_data: bool
+    ):
         self.places, self.folds, self.released = places, folds, released
+        self.without_data = without_data
         self.seeds: Sequence[int] = (1,)
         self.pretraining_seed = 1
         self.is_smoke = False
@@ -145,11 +157,14 @@ class _Planner:
         if self._pretrains(row):
             needed += [row.pretraining.data]
             needed += [corpus["data"] for corpus in row.pretraining.prepares.values()]
-        for name in needed:
-            if not self.places.of_data(name).is_dir():
-                reason = f"{self.places.of_data(name)} is not there"
-                self.plan.skipped.append((row.name, task.key, reason))
-                return
+        self.plan.num_cells += 1
+        folders = dict.fromkeys(map(self.places.of_data, needed))
+        missing = [folder for folder in folders if not folder.is_dir()]
+        for folder in missing:
+            self.plan.missing[folder] = self.plan.missing.get(folder, 0) + 1
+        if missing and not self.without_data:
+            self.plan.skipped.append((row.name, task.key, f"{missing[0]} is not there"))
+            return
         if self.is_smoke and row.pretraining is None and row.released:
             reason = f"{row.released} would have to be downloaded"
             self.plan.skipped.append((row.name, task.key, reason))

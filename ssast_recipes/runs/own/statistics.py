@@ -51,7 +51,7 @@ def spectrogram_statistics(
     (2.0, 1.0)
     """
     count, total, squares = 0, 0.0, 0.0
-    for clip in tqdm(clips, desc="clips", disable=not progress):
+    for clip in tqdm(clips, desc="clips", disable=None if progress else True):
         waveform = read_waveform(clip.path, clip.start, clip.duration, 0, clip.id)
         values = log_mel(as_float(waveform).unsqueeze(0)).double()
         count += values.numel()

@@ -107,7 +107,8 @@ class ModelConfig:
     """All that `config.json` says.
 
     `kind` is "encoder", "classifier" (then with `classifier`, `labels` and `label_kind`, which is
-    "single" or "multi") or "pretraining" (then with `heads` and, of a `MaskedAutoencoder`,
+    "single" or "multi", and with `thresholds`, the classes' scores from which on they count as
+    heard, if some were chosen) or "pretraining" (then with `heads` and, of a `MaskedAutoencoder`,
     `decoder`; with `padding`, "masked", if its attention did not see any). `provenance` is free.
     """
 
@@ -120,6 +121,7 @@ class ModelConfig:
     classifier: ClassifierConfig | None = None
     labels: tuple[str, ...] = ()
     label_kind: str | None = None
+    thresholds: tuple[float, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
 
@@ -183,7 +185,9 @@ def _parse_config(values: dict[str, Any]) -> ModelConfig:
         raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
     own = {"classifier": {"classifier", "labels", "label_kind"}, "pretraining": {"heads"}}
     keys = {"kind", "architecture", "front_end", "provenance", "weights_sha256"}
-    optional = {"decoder", "padding"} if kind == "pretraining" else set()
+    optional = {"pretraining": {"decoder", "padding"}, "classifier": {"thresholds"}}.get(
+        kind, set()
+    )
     _check_keys(values, keys | own.get(kind, set()) | optional, "", optional)
     for key, cls in _SECTIONS.items():
         if key in values:
@@ -195,6 +199,8 @@ def _parse_config(values: dict[str, Any]) -> ModelConfig:
         raise ValueError(f"weights_sha256 is not 64 hexadecimal digits: {digest!r}")
     if kind == "classifier":
         values["labels"] = tuple(check_labels(values["labels"], values["label_kind"]))
+        if "thresholds" in values:
+            values["thresholds"] = check_thresholds(values["thresholds"], len(values["labels"]))
     config = ModelConfig(**values)
     check_config(config)
     return config
@@ -248,6 +254,23 @@ def check_labels(labels: Any, label_kind: Any) -> list[str]:
     if not is_names or not labels or len(set(labels)) < len(labels):
         raise ValueError("labels are one name or more, every one another")
     return list(labels)
+
+
+def check_thresholds(thresholds: Any, num_classes: int) -> tuple[float, ...]:
+    """Returns the thresholds of a classifier's classes, if they are such.
+
+    Example
+    -------
+    >>> check_thresholds([0.5, 1.5], num_classes=2)
+    Traceback (most recent call last):
+    ValueError: thresholds are 2 probabilities, one a class
+    """
+    is_list = isinstance(thresholds, list | tuple) and len(thresholds) == num_classes
+    if not is_list or not all(
+        type(value) in (int, float) and 0 <= value <= 1 for value in thresholds
+    ):
+        raise ValueError(f"thresholds are {num_classes} probabilities, one a class")
+    return tuple(float(value) for value in thresholds)
 
 
 def _check_classifier(classifier: ClassifierConfig) -> None:

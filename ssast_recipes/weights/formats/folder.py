@@ -18,6 +18,7 @@ from ssast_recipes.weights.formats.config import (
     FrontEndConfig,
     ModelConfig,
     check_config,
+    check_thresholds,
     read_config,
 )
 from ssast_recipes.weights.formats.description import build_model, describe_model
@@ -95,6 +96,7 @@ def save_model(
     labels: Sequence[str] = (),
     label_kind: str = "single",
     provenance: Mapping[str, Any] | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> ModelConfig:
     """Writes a model folder; one that is there is replaced, other files in it are left.
 
@@ -116,6 +118,8 @@ def save_model(
         A classifier's: "single" (one label a clip) or "multi".
     provenance : mapping, optional
         Where the model comes from, in plain JSON values.
+    thresholds : sequence of float, optional
+        A classifier's: of each class, the score from which on it counts as heard.
 
     Returns
     -------
@@ -143,6 +147,9 @@ def save_model(
     config = dataclasses.replace(
         describe_model(model, front_end, labels, label_kind), provenance=dict(provenance or {})
     )
+    if thresholds is not None:
+        chosen = check_thresholds(list(thresholds), len(labels))
+        config = dataclasses.replace(config, thresholds=chosen)
     check_config(config)
     weights = {
         name: value.detach().to("cpu", torch.float32).contiguous().clone()
