@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run folder, model folder, or Hub name; none: from scratch",
     )
     parser.add_argument(
-        "labels", type=Path, metavar="LABELS", help="folder of class folders, or CSV path,label"
+        "labels",
+        type=Path,
+        metavar="LABELS",
+        help="class folders, a table path,label, or recordings with label tracks",
     )
     parser.add_argument(
         "--epochs", type=positive_integer, help="default: by labels and encoder; see the plan"

@@ -81,10 +81,21 @@ def add_background(
     most = counts.most_common(1)[0][1]
     kept = between
     if len(between) > most:
-        kept = random.Random(f"background {seed}").sample(between, most)
+        kept = _draw(between, most, f"background {seed}")
     told = f"{len(kept):,} of {len(between):,} unlabelled stretches of {length:g} s"
     told += ", as many as the commonest class has" if len(kept) < len(between) else ""
     return sorted([*files, *kept], key=lambda file: (file.path, file.start)), told
+
+
+def _draw(between: Sequence[LabelledFile], count: int, seed: str) -> list[LabelledFile]:
+    """Draws stretches, as evenly over the recordings as they have them."""
+    draws, taken = random.Random(seed), Counter[str]()
+    ranked = []
+    for file in draws.sample(between, len(between)):
+        ranked.append((taken[file.path], file))
+        taken[file.path] += 1
+    ranked.sort(key=lambda pair: pair[0])
+    return [file for _, file in ranked[:count]]
 
 
 def _gaps(part: Sequence[LabelledFile], seconds: float) -> list[tuple[float, float]]:

@@ -131,7 +131,8 @@ def _joined(where: str, path: str, before: LabelledFile, file: LabelledFile) -> 
     """Two rows of one stretch: with the labels of both."""
     if not file.is_stretch:
         raise ValueError(f"{where}: {path} was there before; give it several labels")
-    if before[2:] != file[2:] or set(before.labels) & set(file.labels) or not file.labels:
+    is_new = before.labels and file.labels and not set(before.labels) & set(file.labels)
+    if before[2:] != file[2:] or not is_new:
         raise ValueError(
             f"{where}: this stretch of {path} was there before, with the same label, or another "
             "split or group"

@@ -221,7 +221,7 @@ def prepare_labelled(
     has_groups = any(file.group for file in files)
 
     def as_entries(listed: Sequence[LabelledFile]) -> tuple[dict[str, list[Entry]], str, Splits]:
-        splits, told = split_files(listed, seed, *folds)
+        splits, told = split_files(listed, seed, *folds, source)
         entries = {
             split: [_entry(file, root, has_groups) for file in part]
             for split, part in splits.items()

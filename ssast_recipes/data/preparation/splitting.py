@@ -3,6 +3,7 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 SPLITS = ("train", "valid", "test")
@@ -49,6 +50,7 @@ def split_files(
     seed: int = 0,
     test_fold: int | None = None,
     num_folds: int | None = None,
+    source: object = None,
 ) -> tuple[Splits, str]:
     """Deals files to training, validation and test.
 
@@ -61,6 +63,8 @@ def split_files(
         What the deal is drawn from.
     test_fold, num_folds : int, optional
         Deals the files to so many folds, by their labels and groups, and tests on that one, from 1.
+    source : str or path, optional
+        Where they are listed, for what is told if there is an error.
 
     Returns
     -------
@@ -88,11 +92,17 @@ def split_files(
     >>> len({file.group for file in parts["test"]}), told
     (2, 'fold 1 of 5 for test, an eighth of the others for validation, by 10 groups')
     """
+    try:
+        if test_fold is None:
+            return _split(files, seed)
+        return _leave_out(files, seed, test_fold, num_folds)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}" if source else str(error)) from None
+
+
+def _split(files: Sequence[LabelledFile], seed: int) -> tuple[Splits, str]:
     given = {file.split for file in files} - {""}
-    key, kind = _together(files)
-    by_groups = f", by {len(set(map(key, files))):,} {kind}" if kind else ""
-    if test_fold is not None:
-        return _leave_out(files, seed, test_fold, num_folds, key, kind, by_groups)
+    key, kind, by_groups = _together(files)
     parts: Splits = {split: [] for split in SPLITS}
     for file in files:
         parts[file.split or "train"].append(file)
@@ -127,11 +137,9 @@ def _leave_out(
     seed: int,
     test_fold: int,
     num_folds: int,
-    key: Callable[[LabelledFile], Hashable],
-    kind: str,
-    by_groups: str,
 ) -> tuple[Splits, str]:
     """Deals files to folds, of which one is the test."""
+    key, kind, by_groups = _together(files)
     if not 1 <= test_fold <= num_folds:
         raise ValueError(f"there are folds 1 to {num_folds}, not {test_fold}")
     if any(file.split for file in files):
@@ -156,13 +164,19 @@ def _leave_out(
     return parts, told
 
 
-def _together(files: Sequence[LabelledFile]) -> tuple[Callable[[LabelledFile], Hashable], str]:
-    """By what files stay together, and what that is called; nothing if each stands for itself."""
+def _together(
+    files: Sequence[LabelledFile],
+) -> tuple[Callable[[LabelledFile], Hashable], str, str]:
+    """By what files stay together, what that is called, and how many there are, in words.
+
+    The words are empty if each file stands for itself.
+    """
+    key, kind = attrgetter("path"), ""
     if any(file.group for file in files):
-        return lambda file: file.group, "groups"
-    if any(file.is_stretch for file in files):
-        return lambda file: file.path, "recordings"
-    return lambda file: file.path, ""
+        key, kind = attrgetter("group"), "groups"
+    elif any(file.is_stretch for file in files):
+        kind = "recordings"
+    return key, kind, f", by {len(set(map(key, files))):,} {kind}" if kind else ""
 
 
 def _check_groups(parts: Mapping[str, Sequence[LabelledFile]]) -> None:

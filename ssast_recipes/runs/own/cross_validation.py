@@ -40,7 +40,8 @@ def cross_validate_own(hparams_file: Path, num_folds: int, device: str | None) -
         folder,
     )
     runs = [Run(folder / f"fold{number}").results for number in folds]
-    return tell_outcome({"this classifier": runs}), file
+    over = f"mean ± standard deviation over {num_folds} folds"
+    return f"{tell_outcome({'this classifier': runs})}\n{over}", file
 
 
 def folds_begun(hparams_file: Path) -> bool:

@@ -58,7 +58,7 @@ def plan_finetuning(
     if background:
         files, added = add_background(files, found, background, _SEED)
         print(f"Background: {added}")
-    splits, told = split_files(files, _SEED, 1 if folds else None, folds)
+    splits, told = split_files(files, _SEED, 1 if folds else None, folds, labels)
     usable = clip_durations(files, found)
     counts = {name: sum(file in usable for file in part) for name, part in splits.items()}
     num_classes = len({label for file in files for label in file.labels})

@@ -224,6 +224,10 @@ def test_what_is_between_labels_is_background():
     assert set(added) < {(0.0, 1.0), (4.0, 2.0), (6.0, 2.0), (10.0, 1.0)} and len(added) == 2
     assert told.startswith("2 of 4 unlabelled stretches of 2 s")
     assert add_background(files, found, "none", seed=0)[0] == both
+    more = [*files, *stretches((0, 2, "sea"), path="/b.wav")]
+    both, _ = add_background(more, found | {"/b.wav": AudioInfo(900, 100, 1)}, "none")
+    added = [file.path for file in both if file.labels == ("none",)]
+    assert added == ["/a.wav", "/b.wav"]  # one of each, though the first has more
     several = [*files, files[0]._replace(labels=("cat", "dog"), start=20.0)]
     both, _ = add_background(several, found, "none")
     assert sum(file.labels == () for file in both) == 3
