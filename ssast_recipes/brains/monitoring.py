@@ -14,6 +14,7 @@ from ssast_recipes.data.batches import ClipBatch, collate
 from ssast_recipes.data.labels import MultiHotEncoder
 from ssast_recipes.data.preparation.labelled_files import (
     LabelledFile,
+    clip_durations,
     read_labelled_files,
     split_files,
 )
@@ -63,17 +64,16 @@ class LabelledProbe:
     def __init__(self, source: str | Path, read_waveform: Callable[..., Tensor]):
         chosen = read_labelled_files(source)
         if len(chosen) > MOST_CLIPS:
-            chosen = sorted(random.Random(0).sample(chosen, MOST_CLIPS))
+            drawn = random.Random(0).sample(chosen, MOST_CLIPS)
+            chosen = sorted(drawn, key=lambda file: (file.path, file.start))
         asked = set(split_files(chosen)[0]["test"])
         found, rejected = scan_audio([file.path for file in chosen], HEADER_THREADS, progress=False)
         waveforms: dict[LabelledFile, Tensor] = {}
-        for file in chosen:
-            if file.path in found:
-                try:
-                    info = found[file.path]
-                    waveforms[file] = read_waveform(file.path, 0.0, info.duration, 0, file.path)
-                except UnreadableAudioError as error:
-                    rejected[file.path] = str(error)
+        for file, seconds in clip_durations(chosen, found).items():
+            try:
+                waveforms[file] = read_waveform(file.path, file.start, seconds, 0, file.path)
+            except UnreadableAudioError as error:
+                rejected[file.path] = str(error)
         for reason in rejected.values():
             logger.warning("Warning: probe_data: %s; it is left out", reason)
         kept = list(waveforms)
@@ -85,7 +85,7 @@ class LabelledProbe:
             )
         classes = sorted({label for file in kept for label in file.labels})
         self.is_multi = any(len(file.labels) > 1 for file in kept)
-        encode = MultiHotEncoder(classes)
+        encode = MultiHotEncoder(classes, allows_none=self.is_multi)
         self.targets = torch.stack([encode(file.labels) for file in kept])
         clips = [
             {"id": file.path, "index": number, "place": number, "waveform": waveforms[file]}

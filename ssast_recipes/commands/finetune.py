@@ -1,14 +1,13 @@
 """`ssast finetune`: from an encoder and labels to a classifier."""
 
 import argparse
-import hashlib
-import json
 import shlex
 from pathlib import Path
 
 from ssast_recipes.records.hparams_text import write_hparams
 from ssast_recipes.records.run import Run
 from ssast_recipes.runs.own.comparison import compare, comparison_jobs, has_begun
+from ssast_recipes.runs.own.cross_validation import cross_validate_own, folds_begun
 from ssast_recipes.runs.own.earlier_names import renew_names
 from ssast_recipes.runs.own.finetuning import SCRATCH, plan_finetuning
 from ssast_recipes.runs.own.outcome import tell_outcome
@@ -35,10 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "weights file, or a name of ssast import --help; none: from scratch",
     )
     parser.add_argument(
-        "labels", type=Path, metavar="LABELS", help="folder of class folders, or CSV path,label"
+        "labels",
+        type=Path,
+        metavar="LABELS",
+        help="class folders, a table path,label, or recordings with label tracks",
     )
     parser.add_argument(
         "--epochs", type=positive_integer, help="default: by labels and encoder; see the plan"
+    )
+    parser.add_argument(
+        "--folds", type=positive_integer, help="cross-validate by so many folds, by groups"
+    )
+    parser.add_argument(
+        "--background",
+        metavar="CLASS",
+        help="of time-stamped labels: name of a class of what is not labelled",
     )
     parser.add_argument("--output", type=Path, help="default: results/finetune/NAME, after LABELS")
     parser.add_argument("--device", help="cpu, cuda; default: a GPU if there is one")
@@ -58,9 +68,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--compare needs an encoder to compare with training from scratch")
     if arguments.seeds and not arguments.compare:
         raise ValueError("--seeds goes with --compare")
+    if arguments.folds and arguments.compare:
+        raise ValueError("--folds and --compare are two evaluations; give one of them")
     check_device(arguments.device)
     labels = arguments.labels.absolute()
-    kind = "compare" if arguments.compare else "finetune"
+    kind = "compare" if arguments.compare else "folds" if arguments.folds else "finetune"
     output = (arguments.output or Path("results", kind, Path(name_after(labels)).stem)).absolute()
     hparams_file = output / "finetune.yaml"
     check_order(encoder, arguments.labels)
@@ -69,6 +81,9 @@ def run(arguments: argparse.Namespace) -> None:
     _plan(arguments, encoder, labels, hparams_file)
     if arguments.compare:
         _compare(arguments, hparams_file)
+        return
+    if arguments.folds:
+        _cross_validate(arguments, hparams_file)
         return
     if arguments.plan:
         command = shlex.join(own_command(hparams_file, arguments.device))
@@ -84,28 +99,38 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _plan(arguments: argparse.Namespace, encoder: str, labels: Path, hparams_file: Path) -> None:
     """Writes the YAML file, unless it is there for the same request."""
-    from ssast_recipes.data.preparation.labelled_files import read_labelled_files
+    from ssast_recipes.data.preparation.labelled_files import (
+        check_there,
+        files_digest,
+        read_labelled_files,
+    )
 
-    files = read_labelled_files(labels)
+    notes: list[str] = []
+    files = read_labelled_files(labels, notes)
+    check_there(labels, files)
     classes = sorted({label for file in files for label in file.labels})
     request = {
         "encoder": encoder,
         "labels": str(labels),
         "epochs": arguments.epochs,
         "classes": f"{len(classes)}: {', '.join(classes)}",
+        "folds": arguments.folds,
+        "background": arguments.background,
     }
-    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    digest = files_digest(files)
     if is_planned(hparams_file, request, digest):
         renew_names(hparams_file)
         print(f"Going on with {hparams_file}, as it stands", flush=True)
         return
-    if has_begun(hparams_file):
+    if has_begun(hparams_file) or folds_begun(hparams_file):
         before = read_request(hparams_file)
         keys = [key for key in request if before.get(key) != request[key]] or ["files"]
         raise ValueError(
             f"{hparams_file.parent} holds a comparison begun with other {', '.join(keys)}; choose "
             "another --output"
         )
+    for note in notes:
+        print(note)
     output = hparams_file.parent
     name, values = plan_finetuning(request, files, output, arguments.device)
     source = recipe_folder("OwnAudio") / "hparams" / name
@@ -123,3 +148,15 @@ def _compare(arguments: argparse.Namespace, hparams_file: Path) -> None:
         return
     table, file = compare(hparams_file, seeds, device)
     print(f"\n{table}\n\nwritten to {file}; the runs are beside it")
+
+
+def _cross_validate(arguments: argparse.Namespace, hparams_file: Path) -> None:
+    if arguments.plan:
+        for number in range(1, arguments.folds + 1):
+            words = own_command(hparams_file, arguments.device)
+            words += ["--test_fold", str(number)]
+            words += ["--output_folder", str(hparams_file.parent / f"fold{number}")]
+            print(f"To run fold {number}: {shlex.join(words)}")
+        return
+    table, file = cross_validate_own(hparams_file, arguments.folds, arguments.device)
+    print(f"\n{table}\n\nwritten to {file}; the folds are beside it")

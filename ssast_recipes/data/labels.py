@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from ssast_recipes.system.reading import read_text
+from ssast_recipes.data.manifest import read_classes
 
 
 class LabelEncoder:
@@ -24,7 +24,7 @@ class LabelEncoder:
         self._index = {name: index for index, name in enumerate(self.classes)}
 
     @classmethod
-    def from_file(cls, path: str | Path, num_classes: int) -> Self:
+    def from_file(cls, path: str | Path, num_classes: int, **options: Any) -> Self:
         """Reads the classes from a text file, one a line.
 
         Arguments
@@ -33,6 +33,8 @@ class LabelEncoder:
             The file that preparation wrote.
         num_classes : int
             How many there are to be: the size of the classifier.
+        options
+            Of the encoder.
 
         Returns
         -------
@@ -44,13 +46,13 @@ class LabelEncoder:
         ValueError
             If there are more or fewer.
         """
-        classes = read_text(path).splitlines()
+        classes = read_classes(path)
         if len(classes) != num_classes:
             raise ValueError(
                 f"num_classes is {num_classes}, but {path} lists {len(classes)}; "
                 f"pass --num_classes {len(classes)}"
             )
-        return cls(classes)
+        return cls(classes, **options)
 
 
 class ClassEncoder(LabelEncoder):
@@ -88,21 +90,29 @@ class MultiHotEncoder(LabelEncoder):
     ---------
     classes : sequence of str
         Class names, in the order of their indices.
+    allows_none : bool
+        Whether a clip may have none of the labels: then it is an example of what each is not.
 
     Raises
     ------
     ValueError
-        When called, if a clip has no label, or one that is not a class.
+        When called, if a clip has no label, unless it may, or one that is not a class.
 
     Example
     -------
     >>> MultiHotEncoder(["dog", "rain", "sea"])(("sea", "dog"))
     tensor([1., 0., 1.])
+    >>> MultiHotEncoder(["dog", "rain", "sea"], allows_none=True)(())
+    tensor([0., 0., 0.])
     """
+
+    def __init__(self, classes: Sequence[str], allows_none: bool = False):
+        super().__init__(classes)
+        self._allows_none = allows_none
 
     def __call__(self, labels: Sequence[str]) -> Tensor:
         """Maps labels to a vector of their classes, [classes] float32."""
-        if not labels:
+        if not labels and not self._allows_none:
             raise ValueError(f"there is no label of the {len(self.classes)} classes")
         unknown = [label for label in labels if label not in self._index]
         if unknown:

@@ -6,6 +6,8 @@ them, whatever else a data set knows of its clips (``fold``, ``speaker``). It lo
 that takes for a variable.
 """
 
+import csv
+import io
 import math
 import os
 import re
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from ssast_recipes.system.reading import read_text
 from ssast_recipes.system.tables import iterate_rows, write_csv
 
 COLUMNS = ("ID", "path", "start", "duration", "sample_rate", "labels")
@@ -252,6 +255,47 @@ def _clip(row: Mapping[str, str]) -> Clip:
         labels=split_labels(row["labels"]),
         extra={name: row[name] for name in row if name not in COLUMNS},
     )
+
+
+_NO_DELIMITER = "\x1f"  # a name that holds it is put in quotes, as one that holds a line break is
+
+
+def write_classes(path: str | os.PathLike, classes: Iterable[str]) -> None:
+    r"""Writes the names of classes, one a line: the order is that of their indices.
+
+    A name that holds a line break or a quotation mark is put in quotes, as in a CSV file.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "classes.txt"
+    >>> write_classes(path, ["dog, loud", "the\nsea"])
+    >>> path.read_text()
+    'dog, loud\n"the\nsea"\n'
+    """
+    write_csv(path, None, ([name] for name in classes), _NO_DELIMITER)
+
+
+def read_classes(path: str | os.PathLike) -> list[str]:
+    r"""Reads what `write_classes` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is no text in UTF-8, or holds a name that is longer than any.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "classes.txt"
+    >>> write_classes(path, ["dog, loud", "the\nsea", "a\u2028b"])
+    >>> read_classes(path)
+    ['dog, loud', 'the\nsea', 'a\u2028b']
+    """
+    lines = io.StringIO(read_text(path), newline="")
+    try:
+        rows = list(csv.reader(lines, delimiter=_NO_DELIMITER))
+    except csv.Error as error:
+        raise ValueError(f"{path} is no list of classes: {error}") from None
+    return ["".join(row) for row in rows]
 
 
 def split_labels(text: str) -> tuple[str, ...]:

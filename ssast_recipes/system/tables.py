@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 LONGEST_CELL = csv.field_size_limit()  # 131,072 characters: more are a quote that nobody closed
 
 
-def write_csv(path: str | os.PathLike, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+def write_csv(
+    path: str | os.PathLike,
+    header: Iterable[str] | None,
+    rows: Iterable[Iterable],
+    delimiter: str = ",",
+) -> None:
     r"""Writes a CSV file, at once or not at all.
 
     Rows are written as they come: two million of them need not be held, as a data frame would.
@@ -28,10 +33,12 @@ def write_csv(path: str | os.PathLike, header: Iterable[str], rows: Iterable[Ite
     ---------
     path : str or path
         The file.
-    header : iterable of str
-        Names of the columns.
+    header : iterable of str, optional
+        Names of the columns; None for a file without.
     rows : iterable of iterables
         The rows.
+    delimiter : str
+        What separates cells.
 
     Example
     -------
@@ -44,8 +51,9 @@ def write_csv(path: str | os.PathLike, header: Iterable[str], rows: Iterable[Ite
         # Before Python 3.13 csv, and pandas which writes through it, quotes a cell that holds "\r"
         # only if lines end so; unquoted it would end its line for every reader.
         lines = SimpleNamespace(write=lambda line: file.write(f"{line[:-2]}\n"))
-        writer = csv.writer(lines, lineterminator="\r\n")
-        writer.writerow(header)
+        writer = csv.writer(lines, lineterminator="\r\n", delimiter=delimiter)
+        if header is not None:
+            writer.writerow(header)
         writer.writerows(rows)
 
 
@@ -152,6 +160,7 @@ def iterate_rows(
     encoding: str = "utf-8",
     is_ragged: bool = False,
     names: Sequence[str] | None = None,
+    delimiter: str = ",",
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Reads a CSV file row by row, each with its place in words.
 
@@ -172,6 +181,8 @@ def iterate_rows(
         Whether rows may have fewer cells, which are None then, or more, listed under None.
     names : sequence of str, optional
         What to call the columns, in place of what the first line says.
+    delimiter : str
+        What separates cells.
 
     Yields
     ------
@@ -191,7 +202,7 @@ def iterate_rows(
     [('line 2', {'ID': 'a', 'label': 'dog'})]
     """
     with open(path, newline="", encoding=encoding) as file:
-        reader = csv.DictReader(_without_zeros(file))
+        reader = csv.DictReader(_without_zeros(file), delimiter=delimiter)
         try:
             found = reader.fieldnames or ()
             reader.fieldnames = found if names is None else names
@@ -231,7 +242,7 @@ def check_columns(
             raise ValueError(f"{path}: the column {name} is there twice")
 
 
-def read_names(path: str | os.PathLike, encoding: str = "utf-8") -> list[str]:
+def read_names(path: str | os.PathLike, encoding: str = "utf-8", delimiter: str = ",") -> list[str]:
     """Reads the names of a table's columns; none of an empty file.
 
     Example
@@ -243,7 +254,7 @@ def read_names(path: str | os.PathLike, encoding: str = "utf-8") -> list[str]:
     """
     with open(path, newline="", encoding=encoding) as file:
         try:
-            return next(csv.reader(_without_zeros(file)), [])
+            return next(csv.reader(_without_zeros(file), delimiter=delimiter), [])
         except csv.Error as error:
             raise ValueError(f"{path} is no CSV file: {error} (line 1)") from None
         except UnicodeDecodeError:

@@ -57,6 +57,11 @@ def test_a_clip_without_labels_is_not_one_without_classes():
         MultiHotEncoder(["dog", "sea"])(())
 
 
+def test_a_clip_may_have_none_of_the_labels_where_that_is_said(classes_file):
+    encoder = MultiHotEncoder.from_file(classes_file, 3, allows_none=True)
+    assert encoder(()).tolist() == [0, 0, 0] and encoder(("dog",)).tolist() == [0, 1, 0]
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("wanted", [2, 4])
 def test_another_number_of_classes_is_refused(classes_file, encoder, wanted):

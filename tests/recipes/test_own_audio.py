@@ -14,7 +14,8 @@ import torch
 from ssast_recipes import AudioClassifier, AudioEncoder
 from ssast_recipes.commands.main import main
 from ssast_recipes.data.headers import AudioInfo
-from ssast_recipes.data.manifest import read_manifest
+from ssast_recipes.data.labels import ClassEncoder
+from ssast_recipes.data.manifest import iterate_manifests, read_manifest
 from ssast_recipes.data.preparation import own_audio
 from ssast_recipes.data.preparation.labelled_files import (
     SPLITS,
@@ -24,8 +25,14 @@ from ssast_recipes.data.preparation.labelled_files import (
 )
 from ssast_recipes.data.preparation.own_audio import prepare_labelled, prepare_unlabelled
 from ssast_recipes.data.synthetic.sounds import FAMILIES, make_sound
+from ssast_recipes.data.table import ClipTable
+from ssast_recipes.records.predictions import load_predictions, write_predictions
+from ssast_recipes.records.results import write_per_class
+from ssast_recipes.records.run import Run
+from ssast_recipes.runs import crossval
 from ssast_recipes.runs.own import comparison
 from ssast_recipes.runs.own.plans import choose_batch, choose_steps
+from ssast_recipes.system.tables import write_csv
 from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES
 
@@ -199,6 +206,83 @@ def test_from_scratch_and_compared(pretrained, labels, tmp_path, monkeypatch, ca
     assert "holds a comparison begun with other classes; choose" in capsys.readouterr().err
     assert main(["finetune", "none", str(table), "--compare"]) == 1
     assert "--compare needs an encoder" in capsys.readouterr().err
+
+
+def test_folds_keep_groups_and_are_averaged(labels, tmp_path, in_process, monkeypatch, capsys):
+    """No group is heard in training and test; what is printed is the mean over the folds."""
+
+    def run_fold(fold):
+        words = [*fold.words, *(word for key in SMALL for word in (f"--{key}", SMALL[key]))]
+        run_small.recipe("OwnAudio", Path(fold.hparams_file), *words)
+
+    monkeypatch.setattr(crossval.Fold, "run", run_fold)
+    table, output = labels(group=lambda number: f"site {number}"), tmp_path / "folds"
+    words = ["finetune", "none", str(table), "--folds", "2", "--epochs", "1"]
+    assert main([*words, "--output", str(output)]) == 0
+    said = capsys.readouterr().out
+    folds = [output / f"fold{number}" for number in (1, 2)]
+    tested = []
+    for fold in folds:
+        clips = {split: read_manifest(fold / "manifests" / f"{split}.csv") for split in SPLITS}
+        groups = {split: {clip.extra["group"] for clip in part} for split, part in clips.items()}
+        assert not groups["test"] & (groups["train"] | groups["valid"])
+        tested += [clip.id for clip in clips["test"]]
+    assert len(tested) == len(set(tested)) == 30
+    values = [json.loads((fold / "results.json").read_text())["value"]["last"] for fold in folds]
+    mean, deviation = np.mean(values), np.std(values, ddof=1)
+    assert f"this classifier                                   {100 * mean:.1f} ± " in said
+    assert f"± {100 * deviation:.1f}\n" in said
+    assert ", 15 test files" in said and "mean ± standard deviation over 2 folds" in said
+    # Another request of the same folder is refused.
+    assert main([*words, "--background", "x", "--output", str(output)]) == 1
+    assert "begun with other background" in capsys.readouterr().err
+
+
+def test_stretches_and_background_are_clips_of_the_manifest(tmp_path):
+    for number in range(5):
+        soundfile.write(tmp_path / f"{number}.wav", np.full(80_000, 0.1), 16000)
+        (tmp_path / f"{number}.txt").write_text("0.5\t1.5\tdog\n3\t4.5\tsea\n")
+    prepare_labelled(tmp_path, tmp_path / "manifests", background="nothing")
+    assert (tmp_path / "manifests" / "classes.txt").read_text() == "dog\nnothing\nsea\n"
+    clips = {s: read_manifest(tmp_path / "manifests" / f"{s}.csv") for s in ("train", "test")}
+    assert {(clip.id, clip.start, clip.duration) for clip in clips["test"]} > {
+        (f"{Path(clips['test'][0].path).stem}.wav#0.5-1.5", 0.5, 1.0)
+    }
+    assert not {c.path for c in clips["train"]} & {c.path for c in clips["test"]}
+    for clip in clips["test"]:
+        if clip.labels == ("nothing",):
+            end = clip.start + clip.duration
+            assert end <= 0.5 or 1.5 <= clip.start and end <= 3 or 4.5 <= clip.start
+
+
+ODD = ["do\ng", "the\rsea", "a\u2028b", "c\x85d", 'say "no"', "x, y", "y\x1fz", "dög", "'q", "NA"]
+
+
+def test_any_name_is_the_same_when_it_comes_back(tmp_path):
+    """Classes and files, of a table that quotes them, by all that a run writes and reads."""
+    rows = [(f"audio/{name}{n}.wav", name) for name in ODD for n in range(10)]
+    (tmp_path / "audio").mkdir()
+    for path, _ in rows:
+        with open(tmp_path / path, "wb") as file:
+            soundfile.write(file, np.full(800, 0.1), 16000, format="WAV")
+    write_csv(tmp_path / "labels.csv", ["path", "label"], rows)
+    prepare_labelled(tmp_path / "labels.csv", tmp_path / "manifests")
+    known = {(str(tmp_path / path), (label.strip(),)) for path, label in rows}
+    manifests = [tmp_path / "manifests" / f"{split}.csv" for split in SPLITS]
+    assert {(clip.path, clip.labels) for clip in ClipTable.read(manifests)} == known
+    assert {(clip.path, clip.labels) for clip in iterate_manifests(manifests)} == known
+    classes = sorted(name.strip() for name in ODD)
+    encoder = ClassEncoder.from_file(tmp_path / "manifests" / "classes.txt", len(ODD))
+    assert encoder.classes == classes
+    ids = [clip.id for clip in read_manifest(manifests[0])]
+    outputs = {"ids": ids, "targets": torch.arange(len(ids)) % len(ODD)}
+    outputs["logits"] = torch.zeros(len(ids), len(ODD))
+    write_predictions(tmp_path / "predictions.csv", classes, {"last": outputs})
+    kept = load_predictions(tmp_path / "predictions.csv")
+    assert list(kept.ids) == ids and list(kept.classes) == classes
+    ones = torch.ones(len(ODD))
+    write_per_class(tmp_path / "per_class.csv", classes, ones, {"last": {"recall": ones}})
+    assert [row["class"] for row in Run(tmp_path).per_class("last")[1]] == classes
 
 
 def run_small_jobs(jobs, num_processes, title):
@@ -468,11 +552,28 @@ def test_splits_are_drawn_from_each_class_and_given_ones_kept(labels):
         ("path,label\na.wav,\n", "line 2: a path and a label are needed"),
         ("path,label\na.wav,x\na.wav,y\n", "line 3: a.wav was there before"),
         ("path,label\na.wav,x;x\n", "line 2: a label is there twice"),
-        ("path,label,split\na.wav,x,dev\n", "split is one of train, valid, test, not 'dev'"),
+        ("path,label,split\na.wav,x,deb\n", r"split is one of train, valid, .*, not 'deb'"),
+        (
+            "path,label\na.wav,dog, loud\n",
+            "line 2: there are 3 cells, the first line has 2; a cell",
+        ),
+        ("path;label\na.wav;dog;loud\n", "line 2: there are 3 cells, .*; put a cell that holds"),
+        ("path,label,group\na.wav,x,1\nb.wav,y,\n", "some rows have a group and some have none"),
+        ("path,label,start\na.wav,x,1\n", "of the columns start and end, one is missing"),
+        ("path,label,start,end\na.wav,x,1,0.5\n", "line 2: the end, 0.5 s, is not behind the st"),
+        ("path,label,start,end\na.wav,x,one,2\n", "line 2: start is 'one', not a number of sec"),
+        ("path,label,start,end\na.wav,x,-1,2\n", "line 2: start is '-1', not a number of seconds"),
+        ("path,label,start,end\na.wav,x,0,nan\n", "line 2: end is 'nan', not a number of secon"),
+        ("path,label,start,end\na,x,0,2\na,x,0,2\n", "line 3: this stretch of a was there before"),
+        (
+            "path,label,start,end,group\na,x,0,2,1\na,y,2,3,2\n",
+            "a has two groups, '1' and '2'",
+        ),
         ("path,label,split\na.wav,x,train\nb.wav,y,\n", "some rows have a split and some have"),
         ("path,label\na.wav,x\n", "the only class is x"),
         ("path,label\n", "there are no rows below the line path,label"),
-        ("path;label\na;b\n", "the column.s. path, label are missing, the first line is 'path;lab"),
+        ("path;Label;\na;b\n", "the only class is b"),
+        ("path|label\na|b\n", "the column.s. path, label are missing, the first line is 'path.lab"),
         ("path,Path,label\na,b,c\n", "the column path is there twice"),
         ("path,label\na.wav,$x\n", r"line 2: '\$x' holds a '\$name', rename it"),
         ("path,label\nTöne.wav,dog\n".encode("latin-1"), "labels.csv is not UTF-8 .*save it as UT"),

@@ -1,42 +1,50 @@
-"""Labelled audio as people have it: a folder a class, or a table."""
+"""Labelled audio as people have it: class folders, a table, label tracks beside recordings."""
 
+import hashlib
+import json
 import os
-import random
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from ssast_recipes.data.manifest import why_unfit
+from ssast_recipes.data.headers import AudioInfo
+from ssast_recipes.data.preparation.class_folders import is_hidden, read_class_folders
+from ssast_recipes.data.preparation.label_tables import read_label_table
+from ssast_recipes.data.preparation.label_tracks import find_tracks, read_label_tracks
 from ssast_recipes.data.preparation.listing import audio_files, is_audio_name
-from ssast_recipes.system.tables import check_columns, iterate_rows, read_names
+from ssast_recipes.data.preparation.splitting import SPLITS, LabelledFile, split_files
 
-SPLITS = ("train", "valid", "test")
+__all__ = ["SPLITS", "LabelledFile", "read_labelled_files", "split_files"]
 
-
-class LabelledFile(NamedTuple):
-    """An audio file with its labels."""
-
-    path: str  # absolute
-    labels: tuple[str, ...]
-    split: str = ""  # of SPLITS; empty if none is given
+_LAYOUTS = "a folder of class folders, or a CSV file path,label"
 
 
-def read_labelled_files(source: str | os.PathLike) -> list[LabelledFile]:
+def read_labelled_files(
+    source: str | os.PathLike, notes: list[str] | None = None
+) -> list[LabelledFile]:
     """Reads which audio files there are, with their labels.
 
     Arguments
     ---------
     source : str or path
-        A folder of folders, each named after the class of the audio files in and below it; or a CSV
-        file with the columns `path`, `label` (several are separated by `;`) and, optionally,
-        `split` (train, valid, test); capitals in the names of columns and splits mean nothing.
-        Paths are relative to the CSV file.
+        One of:
+
+        * a folder of folders, each named after the class of the audio files in and below it. If all
+          are named train, valid, val, validation, dev or test, they are splits, and the class
+          folders are in them. Hidden folders are passed over;
+        * a folder of recordings with label tracks of Audacity (`a.txt`) or selection tables of
+          Raven (`a.Table.1.selections.txt`) beside them, of which every label is a stretch;
+        * a CSV file, separated by commas, semicolons or tabs, with the columns `path`, relative to
+          the file, and `label` (several are separated by `;`; none where some files have several)
+          and, optionally, `split` (as above), `group` (recording, speaker, site: none comes into
+          two splits), `start` and `end` in seconds. Capitals in the names of columns and splits
+          mean nothing.
+    notes : list of str, optional
+        Gets what is to be told of it, besides.
 
     Returns
     -------
     list of LabelledFile
-        Ordered by path.
+        Ordered by path and start.
 
     Raises
     ------
@@ -56,142 +64,143 @@ def read_labelled_files(source: str | os.PathLike) -> list[LabelledFile]:
     ... ]
     [('a.wav', ('dog', 'rain')), ('b.wav', ('rain',))]
     """
-    source = Path(source)
+    source, notes = Path(source), [] if notes is None else notes
     if source.is_dir():
-        files = [
-            LabelledFile(path, (os.path.relpath(path, source).split(os.sep)[0],))
-            for path in audio_files(source)
-            if Path(path).parent != source.absolute()
-        ]
-        expected = "folders named after classes, with audio files in them"
-        for label in {label for file in files for label in file.labels}:
-            if ";" in label or label != label.strip():
-                raise ValueError(
-                    f"{source / label}: a label cannot hold ';', which separates labels, nor begin "
-                    "or end with a blank; rename the folder"
-                )
-            if reason := why_unfit(label):
-                raise ValueError(f"{source}: {reason}")
+        files, expected = _read_folder(source, notes)
     elif source.is_file():
         if is_audio_name(source.name):
-            raise ValueError(
-                f"{source} is audio; labels are a folder of class folders, or a CSV file path,label"
-            )
-        files = _read_table(source)
-        expected = "rows below the line path,label"
+            raise ValueError(f"{source} is audio; labels are {_LAYOUTS}")
+        files, expected = read_label_table(source), "rows below the line path,label"
     else:
-        raise FileNotFoundError(
-            f"{source} is not there; give a folder of class folders, or a CSV file path,label"
-        )
+        raise FileNotFoundError(f"{source} is not there; give {_LAYOUTS}")
     classes = {label for file in files for label in file.labels}
     if len(classes) < 2:
         found = f"the only class is {min(classes)}" if classes else f"there are no {expected}"
         raise ValueError(f"{source}: {found}; there have to be two classes at least")
-    return sorted(files)
+    return sorted(files, key=lambda file: (file.path, file.start, file.duration or 0, file.labels))
 
 
-def _read_table(table: Path) -> list[LabelledFile]:
-    encoding = "utf-8-sig"  # as spreadsheets write it, with a mark in front
-    names = [name.strip().lower() for name in read_names(table, encoding)]
-    missing = [name for name in ("path", "label") if name not in names]
-    if missing:
-        raise ValueError(
-            f"{table}: the column(s) {', '.join(missing)} are missing, the first line is "
-            f"{','.join(names)!r}"
-        )
-    check_columns(table, names, [name for name in ("path", "label", "split") if name in names])
-    rows = iterate_rows(table, encoding=encoding, is_ragged=True, names=names)
-    files: dict[str, LabelledFile] = {}
-    for where, row in rows:
-        path = os.path.abspath(table.parent / (row["path"] or ""))
-        labels = tuple(label.strip() for label in (row["label"] or "").split(";"))
-        split = (row.get("split") or "").strip().lower()
-        if not row["path"] or not all(labels):
-            raise ValueError(f"{where}: a path and a label are needed, found {row}")
-        if len(set(labels)) < len(labels):
-            raise ValueError(f"{where}: a label is there twice: {row['label']}")
-        for reason in filter(None, map(why_unfit, labels)):
-            raise ValueError(f"{where}: {reason}")
-        if split not in ("", *SPLITS):
-            raise ValueError(f"{where}: split is one of {', '.join(SPLITS)}, not {row['split']!r}")
-        if path in files:
-            raise ValueError(f"{where}: {row['path']} was there before; give it several labels")
-        files[path] = LabelledFile(path, labels, split)
-    if len({not file.split for file in files.values()}) > 1:
-        raise ValueError(f"{table}: some rows have a split and some have none; give all, or none")
-    return list(files.values())
+def _read_folder(source: Path, notes: list[str]) -> tuple[list[LabelledFile], str]:
+    found = audio_files(source)
+    paths = [path for path in found if not is_hidden(os.path.relpath(path, source))]
+    if len(paths) < len(found):
+        notes.append(f"{len(found) - len(paths):,} audio file(s) in hidden folders are passed over")
+    tracks = find_tracks(paths)
+    if tracks:
+        return read_label_tracks(source, paths, tracks, notes), "labels in the label tracks"
+    files = read_class_folders(source, paths, notes)
+    return files, "folders named after classes, with audio files in them"
 
 
-def split_files(
-    files: Sequence[LabelledFile], seed: int = 0
-) -> tuple[dict[str, list[LabelledFile]], str]:
-    """Deals files to training, validation and test.
+def check_there(source: str | os.PathLike, files: Sequence[LabelledFile]) -> None:
+    """Refuses a table none of whose audio files is there, as of one that was moved.
 
     Arguments
     ---------
+    source : str or path
+        The table, or a folder.
     files : sequence of LabelledFile
-        With splits, which are kept, or without.
-    seed : int
-        What the deal is drawn from.
+        What is listed.
 
-    Returns
+    Raises
+    ------
+    FileNotFoundError
+        If so: says what paths are relative to.
+
+    Example
     -------
-    dict of str to list of LabelledFile
-        By split. Without given ones: of each set of labels, a tenth for validation and a fifth for
-        test, rounded, of three files one for test and of five one for validation. Where only
-        training and test are given, a tenth of training becomes validation.
-    str
-        What was done, in words.
+    >>> check_there("/moved/labels.csv", [LabelledFile("/moved/a.wav", ("dog",))])
+    Traceback (most recent call last):
+    FileNotFoundError: /moved/labels.csv: none of its 1 audio files is there, such as ...
+    """
+    source = Path(source).absolute()
+    if source.is_dir() or any(os.path.exists(file.path) for file in files):
+        return
+    raise FileNotFoundError(
+        f"{source}: none of its {len(files):,} audio files is there, such as {files[0].path}; "
+        f"relative paths begin at the table's own folder, {source.parent}: put it back beside its "
+        "audio, or write paths that begin with /"
+    )
+
+
+def check_classes(
+    source: str | os.PathLike, files: Sequence[LabelledFile], found: Mapping[str, AudioInfo]
+) -> None:
+    """Refuses labels if a class has no file that can be used.
+
+    Arguments
+    ---------
+    source : str or path
+        Where the labels are.
+    files : sequence of LabelledFile
+        What is listed.
+    found : mapping
+        Which files are good, from `scan_audio`.
 
     Raises
     ------
     ValueError
-        If nothing is left for training or for test.
+        If so: names the classes.
 
     Example
     -------
-    >>> files = [LabelledFile(f"/{name}{n}", (name,)) for name in "ab" for n in range(10)]
-    >>> {split: len(part) for split, part in split_files(files)[0].items()}
-    {'train': 14, 'valid': 2, 'test': 4}
+    >>> check_classes("labels.csv", [LabelledFile("/a.wav", ("dog",))], {})
+    Traceback (most recent call last):
+    ValueError: labels.csv: no file of the class 'dog' can be used, such as /a.wav; ...
     """
-    given = {file.split for file in files} - {""}
-    parts: dict[str, list[LabelledFile]] = {split: [] for split in SPLITS}
-    for file in files:
-        parts[file.split or "train"].append(file)
-    told = "splits as given"
-    if not given:
-        told = "a tenth for validation and a fifth for test, drawn from each class"
-        parts["test"], parts["train"] = _draw(parts["train"], 0.2, 3, f"test {seed}")
-    if "valid" not in given:
-        # Of what is left: an eighth of four fifths is a tenth.
-        share = 0.1 if given else 0.125
-        parts["valid"], parts["train"] = _draw(parts["train"], share, 5, f"valid {seed}")
-        told += ", a tenth of training for validation" if given else ""
-    if not parts["valid"]:
-        parts["valid"] = parts["test"]
-        told += "; too few for validation, which is on the test files"
-    for split in ("train", "test"):
-        if not parts[split]:
-            raise ValueError(f"there is no file for {split}: give more, or splits of your own")
-    return parts, told
+    usable = clip_durations(files, found)
+    lost = {label for file in files for label in file.labels}
+    lost -= {label for file in usable for label in file.labels}
+    if lost:
+        first = next(file for file in files if min(lost) in file.labels)
+        more = f" (and {len(lost) - 1:,} other classes)" if len(lost) > 1 else ""
+        raise ValueError(
+            f"{source}: no file of the class {min(lost)!r}{more} can be used, such as "
+            f"{first.path}; replace its files, or leave the class out"
+        )
 
 
-def _draw(
-    files: Sequence[LabelledFile], share: float, least: int, seed: str
-) -> tuple[list[LabelledFile], list[LabelledFile]]:
-    """Draws a share of each group of files with the same labels: the drawn, and the others."""
-    groups: dict[tuple[str, ...], list[LabelledFile]] = defaultdict(list)
+def clip_durations(
+    files: Sequence[LabelledFile], found: Mapping[str, AudioInfo]
+) -> dict[LabelledFile, float]:
+    """Says how long those files, or stretches of files, are that can be used.
+
+    Arguments
+    ---------
+    files : sequence of LabelledFile
+        What is listed.
+    found : mapping
+        Which files are good, from `scan_audio`.
+
+    Returns
+    -------
+    dict of LabelledFile to float
+        Seconds, above 0: what begins behind the end of its file is left out.
+
+    Example
+    -------
+    >>> files = [LabelledFile("/a.wav", ("dog",), "", "", start, 4.0) for start in (0.0, 8.0, 12.0)]
+    >>> list(clip_durations(files, {"/a.wav": AudioInfo(100, 10, 1)}).values())
+    [4.0, 2.0]
+    """
+    durations = {}
     for file in files:
-        groups[file.labels].append(file)
-    drawn: set[LabelledFile] = set()
-    rare: list[LabelledFile] = []  # too few to share a group: drawn from together
-    for labels, group in sorted(groups.items()):
-        if len(group) < least:
-            rare += group
-        else:
-            count = max(1, round(share * len(group)))
-            drawn.update(random.Random(f"{seed} {labels}").sample(group, count))
-    several = any(len(file.labels) > 1 for file in files)
-    if several and rare:  # of single labels, a class with two files needs both to train on
-        drawn.update(random.Random(seed).sample(rare, round(share * len(rare))))
-    return [file for file in files if file in drawn], [file for file in files if file not in drawn]
+        if file.path in found:
+            rest = found[file.path].duration - file.start
+            if rest > 0:
+                durations[file] = rest if file.duration is None else min(rest, file.duration)
+    return durations
+
+
+def files_digest(files: Sequence[LabelledFile]) -> str:
+    """Tells one list of files from another.
+
+    Example
+    -------
+    >>> files = [LabelledFile("/a.wav", ("dog",))]
+    >>> files_digest(files) == files_digest([files[0]._replace(group="1")])
+    False
+    """
+    # As before there were groups and stretches, where there are none: runs go on.
+    rows = [file[:3] if file[3:] == ("", 0.0, None) else file for file in files]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

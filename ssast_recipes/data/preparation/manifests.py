@@ -10,11 +10,17 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ssast_recipes.data.headers import AudioCopy, AudioInfo
-from ssast_recipes.data.manifest import Clip, printable, read_manifest, write_manifest
+from ssast_recipes.data.manifest import (
+    Clip,
+    printable,
+    read_manifest,
+    write_classes,
+    write_manifest,
+)
 from ssast_recipes.data.preparation.counts import Published, SplitCounts, format_report
 from ssast_recipes.data.preparation.mark import mark_prepared, prepared
 from ssast_recipes.data.preparation.scanning import check_rejected, scan_audio, write_rejected
-from ssast_recipes.system.files import sweep_parts, write_text
+from ssast_recipes.system.files import sweep_parts
 from ssast_recipes.system.locking import one_at_a_time
 from ssast_recipes.system.tables import iterate_rows
 from ssast_recipes.system.words import Lines
@@ -183,7 +189,7 @@ def _write(
             )
     files = [*(f"{split}.csv" for split in entries), "rejected.csv"]
     if classes:
-        write_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
+        write_classes(folder / "classes.txt", classes)
         files.append("classes.txt")
     report = Lines(format_report(counts, published, classes))
     logger.info("%s, prepared in %s:\n%s", published.name, folder, report)

@@ -3,18 +3,21 @@
 import logging
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ssast_recipes.data.headers import AudioInfo
+from ssast_recipes.data.preparation.background import add_background
 from ssast_recipes.data.preparation.counts import Published
+from ssast_recipes.data.preparation.label_report import find_warnings
 from ssast_recipes.data.preparation.labelled_files import (
-    LabelledFile,
+    check_classes,
+    check_there,
     read_labelled_files,
-    split_files,
 )
 from ssast_recipes.data.preparation.listing import audio_files
 from ssast_recipes.data.preparation.manifests import Entry, prepare_manifests
+from ssast_recipes.data.preparation.splitting import LabelledFile, Splits, split_files
 
 logger = logging.getLogger(__name__)
 
@@ -160,19 +163,27 @@ def prepare_labelled(
     manifest_folder: str | os.PathLike,
     seed: int = 0,
     max_rejected: float = 0.1,
+    background: str | None = None,
+    test_fold: int | None = None,
+    num_folds: int | None = None,
 ) -> str:
     """Writes `train.csv`, `valid.csv`, `test.csv` and `classes.txt` of labelled audio files.
 
     Arguments
     ---------
     data_folder : str or path
-        A folder of class folders, or a CSV file; see `read_labelled_files`.
+        Class folders, a table, or recordings with label tracks; see `read_labelled_files`.
     manifest_folder : str or path
         Where to write; see `prepare_unlabelled`.
     seed : int
         What splits are drawn from, if none are given.
     max_rejected : float
         The share of unusable files up to which preparation goes on without them.
+    background : str, optional
+        The class of what nobody labelled in recordings of which stretches are; see
+        `add_background`. By default that is left out.
+    test_fold, num_folds : int, optional
+        Tests on that one, from 1, of so many folds; see `split_files`.
 
     Returns
     -------
@@ -182,7 +193,8 @@ def prepare_labelled(
     Raises
     ------
     FileNotFoundError, ValueError
-        As `read_labelled_files` and `split_files`; and if too many files are unusable.
+        As `read_labelled_files`, `check_there`, `add_background` and `split_files`; and if too many
+        files are unusable, or all of a class.
 
     Example
     -------
@@ -198,20 +210,56 @@ def prepare_labelled(
     >>> [(clip.id, clip.labels) for clip in read_manifest(folder / "manifests" / "valid.csv")]
     [('dog/...wav', ('dog',)), ('rain/...wav', ('rain',))]
     """
-    source = Path(data_folder).absolute()
-    files = read_labelled_files(source)
-    splits, told = split_files(files, seed)
+    source, notes = Path(data_folder).absolute(), []
+    files = read_labelled_files(source, notes)
+    check_there(source, files)
+    if num_folds and not test_fold:
+        raise ValueError(f"num_folds is {num_folds}: give --test_fold, 1 to {num_folds}")
+    given = {"background": background, "test_fold": test_fold, "num_folds": num_folds}
+    folds = (test_fold, num_folds if test_fold else None)
     root = source if source.is_dir() else source.parent
-    classes = sorted({label for file in files for label in file.labels})
-    entries = {split: [_entry(file, root) for file in part] for split, part in splits.items()}
-    published = Published(source.stem, {})
-    options = {"seed": seed}
-    if prepare_manifests(
-        manifest_folder, entries, published, classes, options, max_rejected=max_rejected
-    ):
-        logger.info("%s: %s", source.name, told)
+    has_groups = any(file.group for file in files)
+
+    def as_entries(listed: Sequence[LabelledFile]) -> tuple[dict[str, list[Entry]], str, Splits]:
+        splits, told = split_files(listed, seed, *folds, source)
+        entries = {
+            split: [_entry(file, root, has_groups) for file in part]
+            for split, part in splits.items()
+        }
+        return entries, told, splits
+
+    def cut(found: Mapping[str, AudioInfo]) -> dict[str, list[Entry]]:
+        chosen = files
+        if background:
+            chosen, added = add_background(files, found, background, seed)
+            notes.append(f"background: {added}")
+        check_classes(source, files, found)
+        entries, told, splits = as_entries(chosen)
+        notes.append(told)
+        for line in notes:
+            logger.info("%s: %s", source.name, line)
+        for line in find_warnings(splits):
+            logger.warning("Warning: %s", line)
+        return entries
+
+    classes = {label for file in files for label in file.labels}
+    several = any(len(file.labels) > 1 for file in files)
+    prepare_manifests(
+        manifest_folder,
+        as_entries(files)[0],
+        Published(source.stem, {}),
+        sorted(classes | ({background} if background and not several else set())),
+        {"seed": seed, **{key: value for key, value in given.items() if value}},
+        max_rejected=max_rejected,
+        cut=cut,
+    )
     return source.stem
 
 
-def _entry(file: LabelledFile, root: Path) -> Entry:
-    return Entry(os.path.relpath(file.path, root), file.path, file.labels)
+def _entry(file: LabelledFile, root: Path, has_groups: bool) -> Entry:
+    name = os.path.relpath(file.path, root)
+    if file.is_stretch:
+        end = "" if file.duration is None else f"{file.start + file.duration:.10g}"
+        name = f"{name}#{file.start:.10g}-{end}"
+    extra = {"group": file.group} if has_groups else {}
+    return Entry(name, file.path, file.labels, file.start, file.duration, extra)

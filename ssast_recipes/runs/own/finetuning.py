@@ -26,6 +26,7 @@ _LEAST_STEPS_TO_HIDE = 1500
 # Fewer files choose the best weights by chance: then the last are kept.
 _LEAST_VALID = 100
 _VALIDATIONS = 10
+_SEED = 1  # of the YAML file, by which splits are drawn
 
 
 def plan_finetuning(
@@ -35,7 +36,13 @@ def plan_finetuning(
     device_name: str | None,
 ) -> tuple[str, dict[str, Any]]:
     """Says what there is; returns the name of the recipe's YAML file and its values."""
-    from ssast_recipes.data.preparation.labelled_files import split_files
+    from ssast_recipes.data.preparation.background import add_background
+    from ssast_recipes.data.preparation.label_report import describe_labels
+    from ssast_recipes.data.preparation.labelled_files import (
+        check_classes,
+        clip_durations,
+        split_files,
+    )
     from ssast_recipes.data.preparation.manifests import HEADER_THREADS
     from ssast_recipes.data.preparation.scanning import check_rejected, scan_audio
     from ssast_recipes.model.builders import size_options
@@ -44,8 +51,17 @@ def plan_finetuning(
 
     labels = request["labels"]
     found, rejected = scan_audio([file.path for file in files], HEADER_THREADS)
-    splits, told = split_files(files)
-    counts = {name: sum(file.path in found for file in part) for name, part in splits.items()}
+    background, folds = request.get("background"), request.get("folds")
+    rejected_file = output / "rejected.csv"
+    tell_rejected(rejected, rejected_file)
+    check_rejected(rejected, len({file.path for file in files}), 0.1, rejected_file)
+    check_classes(labels, files, found)
+    if background:
+        files, added = add_background(files, found, background, _SEED)
+        print(f"Background: {added}")
+    splits, told = split_files(files, _SEED, 1 if folds else None, folds, labels)
+    usable = clip_durations(files, found)
+    counts = {name: sum(file in usable for file in part) for name, part in splits.items()}
     num_classes = len({label for file in files for label in file.labels})
     is_multi = any(len(file.labels) > 1 for file in files)
     print(
@@ -53,15 +69,13 @@ def plan_finetuning(
         f"{'several labels' if is_multi else 'one label'} a file; training {counts['train']:,}, "
         f"validation {counts['valid']:,}, test {counts['test']:,} ({told})"
     )
-    rejected_file = output / "rejected.csv"
-    tell_rejected(rejected, rejected_file)
-    check_rejected(rejected, len(files), max_rejected=0.1, listed_in=rejected_file)
     survey_labelled(found)
+    print(describe_labels(splits))
     if not counts["train"]:
         raise ValueError(f"{labels}: none of the training files can be read")
     device = choose_device(device_name)
     on_gpu = device.type == "cuda"
-    durations = [info.duration for info in found.values()]
+    durations = list(usable.values())
     if request["encoder"] == SCRATCH:
         trained = {file.path for file in splits["train"]}
         heard = {path: info for path, info in found.items() if path in trained}
@@ -94,7 +108,10 @@ def plan_finetuning(
     )
     values = {
         **size_options(vars(geometry)),
+        "seed": _SEED,
         "data_folder": labels,
+        "background": background,
+        "num_folds": folds,
         "num_classes": num_classes,
         "pretrained_encoder": None if folder is None else str(folder),
         "sample_rate": front_end.sample_rate,

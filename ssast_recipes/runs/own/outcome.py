@@ -29,8 +29,8 @@ def tell_outcome(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     Arguments
     ---------
     runs : mapping
-        By what is told of them, `results.json` of one run or, of each seed, one. With `baselines`;
-        without, as runs of earlier versions are, there is nothing to compare.
+        By what is told of them, `results.json` of one run or, of each seed or fold, one. With
+        `baselines`; without, as runs of earlier versions are, there is nothing to compare.
 
     Returns
     -------
@@ -54,7 +54,9 @@ def tell_outcome(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """
     rows = measured_rows(runs)
     first = next(iter(runs.values()))[0]
-    heading = f"{first['metric']} in %, {first['num_clips']['test']:,} test files"
+    tested = sorted({one["num_clips"]["test"] for of_name in runs.values() for one in of_name})
+    counts = " to ".join(f"{count:,}" for count in dict.fromkeys((tested[0], tested[-1])))
+    heading = f"{first['metric']} in %, {counts} test files"
     lines = [[_NAMES.get(name, name), _percent(values)] for name, values in rows.items()]
     told = [heading, format_table([], lines, numbers=True)]
     for name, results in runs.items():

@@ -199,7 +199,7 @@ def test_of_very_many_files_some_are_asked_whether_they_changed(monkeypatch, ent
     assert [Path(path).stem for path in stats] == ["a", "c"]
 
 
-@pytest.mark.parametrize("interrupted", ["write_manifest", "write_text", "mark_prepared"])
+@pytest.mark.parametrize("interrupted", ["write_manifest", "write_classes", "mark_prepared"])
 def test_an_interrupted_preparation_counts_for_nothing(entries, folder, monkeypatch, interrupted):
     def stop(*_):
         raise KeyboardInterrupt

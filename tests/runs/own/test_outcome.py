@@ -46,6 +46,11 @@ def test_several_seeds_are_a_mean_and_a_deviation():
     assert measured_rows(runs)["pretrained"] == [0.7] * 3
 
 
+def test_folds_are_of_several_sizes():
+    folds = [{**results(0.5), "num_clips": {"test": count}} for count in (11, 9, 10)]
+    assert tell_outcome({"this": folds}).startswith("mAP in %, 9 to 11 test files\n")
+
+
 def test_a_run_of_an_earlier_version_has_nothing_to_be_compared_with():
     earlier = {key: value for key, value in results(0.2).items() if key != "baselines"}
     assert list(measured_rows({"this": [earlier]})) == ["this"]
