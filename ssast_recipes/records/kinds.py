@@ -92,7 +92,6 @@ KINDS: Mapping[str, Kind | ListKind] = {
         (
             "batch_size",
             "checkpoints_to_keep",
-            "decoder_depth",
             "eval_batch_size",
             "grad_accumulation_factor",
             "log_interval",
@@ -123,6 +122,7 @@ KINDS: Mapping[str, Kind | ListKind] = {
     **dict.fromkeys(
         (
             "checkpoint_interval",
+            "decoder_depth",
             "head_warmup_steps",
             "hidden_frames",
             "hidden_mel_bins",
@@ -175,7 +175,8 @@ KINDS: Mapping[str, Kind | ListKind] = {
     **dict.fromkeys(("data_folder", "manifest_folder", "output_folder", "classes_file"), _PATH),
     **dict.fromkeys(("list_folder", "librispeech_manifest"), _PATH),
     **dict.fromkeys(("pretrained_encoder", "probe_data", "split_list"), _MAYBE_PATH),
-    "download_sha256": Kind("word", may_be_null=True),
+    **dict.fromkeys(("background", "download_sha256"), Kind("word", may_be_null=True)),
+    "num_folds": Kind("count", 2, may_be_null=True),
     "metric_name": Kind("word"),
     "precision": Kind("word", words=("fp32", "bf16", "fp16")),
     "best_by": Kind("word", words=("loss", "metric")),

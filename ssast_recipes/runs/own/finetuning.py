@@ -122,6 +122,7 @@ def plan_finetuning(
         "std": front_end.std,
         "pad_before_standardising": front_end.pad_before_standardising,
         "target_length": frames,
+        "positions": "sinusoidal" if folder is None else "learned",
         "padding": "masked" if masks_padding else "released",
         "placement": "random" if masks_padding else "start",
         "max_shift": 0 if masks_padding else 10,
