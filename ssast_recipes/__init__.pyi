@@ -1,4 +1,4 @@
-from .inference.models import AudioClassifier as AudioClassifier
-from .inference.models import AudioEncoder as AudioEncoder
+from .inference.classifying import AudioClassifier as AudioClassifier
+from .inference.encoding import AudioEncoder as AudioEncoder
 
 __version__: str

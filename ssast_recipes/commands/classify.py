@@ -12,8 +12,8 @@ from ssast_recipes.system.tables import for_sheet
 from ssast_recipes.system.words import shown
 
 if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wait for torch
+    from ssast_recipes.inference.classifying import AudioClassifier, Classification
     from ssast_recipes.inference.files import Failures
-    from ssast_recipes.inference.models import AudioClassifier, Classification
 
     Found = Iterator[tuple[str, Classification]]
 
@@ -79,8 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None and not is_track:
         raise ValueError("--output is of label tracks: --format audacity, or raven")
 
+    from ssast_recipes.inference.classifying import AudioClassifier
     from ssast_recipes.inference.files import Failures, default_workers, find_files
-    from ssast_recipes.inference.models import AudioClassifier
 
     files = find_files(arguments.files)
     if is_track and arguments.output is None and len(files) > 1:

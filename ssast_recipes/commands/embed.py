@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     import torch
 
+    from ssast_recipes.inference.encoding import AudioEncoder
     from ssast_recipes.inference.files import Failures, default_workers, find_files
-    from ssast_recipes.inference.models import AudioEncoder
 
     files = find_files(arguments.files)
     options = {"device": arguments.device, "batch_size": arguments.batch_size}

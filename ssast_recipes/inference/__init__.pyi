@@ -1,9 +1,9 @@
 from .audio_model import AudioModel as AudioModel
 from .audio_model import Recording as Recording
-from .models import AudioClassifier as AudioClassifier
-from .models import AudioEncoder as AudioEncoder
-from .models import Classification as Classification
-from .models import FrameEmbeddings as FrameEmbeddings
+from .classifying import AudioClassifier as AudioClassifier
+from .classifying import Classification as Classification
+from .encoding import AudioEncoder as AudioEncoder
+from .encoding import FrameEmbeddings as FrameEmbeddings
 from .reading import read_audio as read_audio
 from .windows import cut_window as cut_window
 from .windows import merge_columns as merge_columns

@@ -279,19 +279,6 @@ class AudioModel(nn.Module):
         return resample(waveform.float(), int(sample_rate), self.sample_rate, torch.float32)
 
 
-def is_one(audio: Any) -> bool:
-    """Whether audio is one recording, and not a list of them.
-
-    Example
-    -------
-    >>> is_one("a.wav"), is_one(torch.zeros(8)), is_one(["a.wav"]), is_one([0.0, 0.5])
-    (True, True, False, True)
-    """
-    if not isinstance(audio, list | tuple):
-        return True
-    return bool(audio) and all(isinstance(item, int | float) for item in audio)
-
-
 def _is_rate(value: Any) -> bool:
     try:
         return value >= 1 and int(value) == value

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ssast_recipes.inference.models import AudioEncoder
+from ssast_recipes.inference.encoding import AudioEncoder
 
 
 def load_model(model_file_path: str | Path = "") -> AudioEncoder:

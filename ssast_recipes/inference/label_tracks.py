@@ -9,7 +9,7 @@ from ssast_recipes.system.files import write_text
 from ssast_recipes.system.words import shown
 
 if TYPE_CHECKING:
-    from ssast_recipes.inference.models import Classification
+    from ssast_recipes.inference.classifying import Classification
 
 ENDINGS = {"audacity": ".txt", "raven": ".Table.1.selections.txt"}
 _RAVEN = (

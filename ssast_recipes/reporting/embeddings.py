@@ -13,7 +13,7 @@ from ssast_recipes.data.batches import as_float
 from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.shards import UnreadableAudioError
-from ssast_recipes.inference.models import AudioEncoder
+from ssast_recipes.inference.encoding import AudioEncoder
 from ssast_recipes.reporting.charts import COLOURS, colour, scatter_chart
 from ssast_recipes.reporting.rendering import render
 
