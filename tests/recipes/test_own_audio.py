@@ -561,9 +561,9 @@ def test_splits_are_drawn_from_each_class_and_given_ones_kept(labels):
         ("path,label,group\na.wav,x,1\nb.wav,y,\n", "some rows have a group and some have none"),
         ("path,label,start\na.wav,x,1\n", "of the columns start and end, one is missing"),
         ("path,label,start,end\na.wav,x,1,0.5\n", "line 2: the end, 0.5 s, is not behind the st"),
-        ("path,label,start,end\na.wav,x,one,2\n", "line 2: start is 'one', not a number of sec"),
+        ("path,label,start,end\na.wav,x,one,2\n", "line 2: start is 'one', not a number of"),
         ("path,label,start,end\na.wav,x,-1,2\n", "line 2: start is '-1', not a number of seconds"),
-        ("path,label,start,end\na.wav,x,0,nan\n", "line 2: end is 'nan', not a number of secon"),
+        ("path,label,start,end\na.wav,x,0,nan\n", "line 2: end is 'nan', not a number of"),
         ("path,label,start,end\na,x,0,2\na,x,0,2\n", "line 3: this stretch of a was there before"),
         (
             "path,label,start,end,group\na,x,0,2,1\na,y,2,3,2\n",

@@ -76,10 +76,8 @@ def test_what_nobody_put_there_is_no_class(lay_out):
     hidden = [".ipynb_checkpoints/c.wav", "__MACOSX/dog/d.wav", "dog/.trash/e.wav"]
     rows, notes = told_of(lay_out(*names, *hidden))
     assert rows == {"dog/a.wav": ("dog", ""), "sea/b.wav": ("sea", "")}
-    assert notes[0] == "3 audio file(s) in hidden folders are passed over"
-    assert (
-        notes[1].startswith("1 audio file(s) in no class folder are left out") and notes[2:] == []
-    )
+    (note,) = [note for note in notes if "no class folder" in note]
+    assert note.startswith("1 audio file(s) in no class folder are left out")
 
 
 # ---- tables
