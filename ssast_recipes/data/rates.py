@@ -2,9 +2,11 @@
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # at run time where it is needed: headers are read without
+    import torch
+    from torch import Tensor
 
 LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000  # Hz; earthquakes and ultrasound are within
 _LARGEST_KERNEL = 10_000_000  # bytes
@@ -34,8 +36,8 @@ def check_rate(sample_rate: int) -> None:
 
 
 def resample(
-    waveform: Tensor, from_rate: int, to_rate: int, kernel_dtype: torch.dtype | None = None
-) -> Tensor:
+    waveform: "Tensor", from_rate: int, to_rate: int, kernel_dtype: "torch.dtype | None" = None
+) -> "Tensor":
     """Resamples a waveform: training, packing and use all do it here.
 
     Rates whose ratio is of small numbers, as 44,100 : 16,000 = 441 : 160, take torchaudio's kernel.
@@ -64,6 +66,7 @@ def resample(
 
     Example
     -------
+    >>> import torch
     >>> resample(torch.zeros(11127), 11127, 16000).shape
     torch.Size([16000])
     """
@@ -74,6 +77,7 @@ def resample(
     if kernel_bytes(from_rate, to_rate) < _LARGEST_KERNEL:
         return _kernel(from_rate, to_rate, kernel_dtype)(waveform)
     import soxr  # here, since most never need it
+    import torch
 
     samples = soxr.resample(waveform.numpy(), from_rate, to_rate)
     length = -(-len(waveform) * to_rate // from_rate)  # which soxr rounds to the nearest
@@ -97,7 +101,7 @@ def kernel_bytes(from_rate: int, to_rate: int) -> int:
 
 
 @lru_cache(maxsize=16)
-def _kernel(from_rate: int, to_rate: int, dtype: torch.dtype | None) -> torch.nn.Module:
+def _kernel(from_rate: int, to_rate: int, dtype: "torch.dtype | None") -> "torch.nn.Module":
     from torchaudio.transforms import Resample
 
     return Resample(from_rate, to_rate, dtype=dtype)

@@ -2,6 +2,7 @@ import csv
 import os
 import random
 import struct
+import sys
 import threading
 import time
 
@@ -152,8 +153,10 @@ def test_after_an_error_no_thread_of_a_scan_goes_on():
     assert ended == ["15"]
 
 
-def test_a_scan_shows_its_progress(tmp_path, capsys):
+def test_a_scan_shows_its_progress_in_a_terminal(tmp_path, capsys, monkeypatch):
     path = write_noise(tmp_path / "a.wav")
+    scan_audio([path], 1)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     scan_audio([path], 1, progress=False)
     assert capsys.readouterr().err == ""
     scan_audio([path], 1)
