@@ -142,6 +142,11 @@ def _import(path: Path) -> None:
             raise
 
 
+def _index(path: Path) -> None:
+    _tensors(path.with_name("a.safetensors"))
+    path.write_text(json.dumps({"weight_map": {"a": "a.safetensors", "b": "a.safetensors"}}))
+
+
 def _checkpoint(path: Path) -> None:
     model = torch.nn.ModuleDict({"encoder": _encoder()})
     torch.save(model.state_dict(), path)
@@ -260,6 +265,7 @@ READERS = {
     "weights of a model": Reader("model.safetensors", _model, _read_model),
     "tensors": Reader("a.safetensors", lambda path: _tensors(path), read_tensors),
     "configuration of Hugging Face's": Reader("config.json", _hugging_face, _import),
+    "index of weights": Reader("model.safetensors.index.json", _index, read_tensors),
     "weights": Reader("model.ckpt", _checkpoint, read_pretrained),
     "checkpoint's metadata": Reader("save/CKPT+1/CKPT.yaml", _meta, _recover),
     "checkpoint": Reader("save/CKPT+1/a.ckpt", _meta, _recover),

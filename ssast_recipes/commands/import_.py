@@ -6,7 +6,8 @@ from pathlib import Path
 _MODELS = """known are, by the names of their weights:
   SSAST as released, for pretraining (heads included) or fine-tuned; AST as released
   distilled DeiT of its authors, of timm 1.x or of Hugging Face: an encoder to begin with
-  ASTModel and ASTForAudioClassification of Hugging Face: the folder
+  ASTModel and ASTForAudioClassification of Hugging Face: the folder, its Trainer's, or the name
+  on the Hub (owner/name, owner/name@revision)
 
 nothing in SOURCE is executed. what a file does not tell is to be given: --pooling, --labels, …
 names that are downloaded:
