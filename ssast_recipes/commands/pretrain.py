@@ -26,6 +26,7 @@ from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.machine import check_device, choose_device
 
 _ASKED = ("objective", "geometry", "patch", "clip_seconds", "size", "steps", "minutes")
+_HEARD = ("sample_rate", "num_mel_bins", "low_frequency", "high_frequency")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +62,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clip-seconds", type=positive_number, help="default: 19 of 20 files fit, 10.24 at most"
     )
     parser.add_argument(
+        "--sample-rate", type=positive_integer, help="in Hz, to which audio is resampled; 16000"
+    )
+    parser.add_argument(
+        "--num-mel-bins", type=positive_integer, help="default: 128, or fewer below 8 kHz"
+    )
+    parser.add_argument(
+        "--low-frequency", type=positive_number, help="in Hz, of the lowest mel bin; default: 20"
+    )
+    parser.add_argument(
+        "--high-frequency",
+        type=positive_number,
+        help="in Hz, of the highest mel bin; default: half the sample rate, if audio fills it",
+    )
+    parser.add_argument(
         "--size",
         choices=["tiny", "small", "base"],
         help="as published; default: what there is time for",
@@ -88,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_device(arguments.device)
     folder = arguments.folder.absolute()
     output = (arguments.output or Path("results/pretrain") / name_after(folder)).absolute()
-    request = {"folder": str(folder), **{key: vars(arguments)[key] for key in _ASKED}}
+    request = {"folder": str(folder), **{key: vars(arguments)[key] for key in _ASKED + _HEARD}}
     request["init_from"] = arguments.init_from and find_encoder(arguments.init_from)
     request["probe_data"] = arguments.probe_data and str(Path(arguments.probe_data).absolute())
     hparams_file = output / "pretrain.yaml"

@@ -137,7 +137,7 @@ def plan_finetuning(
         "grad_accumulation_factor": batch.accumulation,
         "lr": choose_learning_rate(geometry.embed_dim, geometry.depth),
         "hidden_mel_bins": geometry.num_mel_bins * 3 // 16,
-        **choose_reading(sum(durations), device),
+        **choose_reading(sum(durations), device, front_end.sample_rate),
         "precision": "bf16" if on_gpu else "fp32",
     }
     if steps < _LEAST_STEPS_TO_HIDE:

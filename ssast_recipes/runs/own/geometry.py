@@ -50,7 +50,9 @@ class Geometry(NamedTuple):
         return f"{name} of {self.patch_size[0]} mel bins × {self.patch_size[1]}"
 
 
-def choose_mel_range(sample_rates: Sequence[int]) -> MelRange:
+def choose_mel_range(
+    sample_rates: Sequence[int], sample_rate: int = SAMPLE_RATE, high_frequency: float | None = None
+) -> MelRange:
     """Chooses the mel bins that nine of ten files can fill.
 
     A recording at 8 kHz has nothing above 4 kHz: bins there would hold silence, and be targets.
@@ -59,6 +61,10 @@ def choose_mel_range(sample_rates: Sequence[int]) -> MelRange:
     ---------
     sample_rates : sequence of int
         Of the files, in Hz.
+    sample_rate : int
+        To which they are resampled, in Hz.
+    high_frequency : float, optional
+        In Hz, where the highest bin ends, if that is given.
 
     Returns
     -------
@@ -72,10 +78,10 @@ def choose_mel_range(sample_rates: Sequence[int]) -> MelRange:
     """
     rates = sorted(sample_rates)
     highest = rates[-1 - int(_FEW * len(rates))] / 2
-    if highest >= SAMPLE_RATE / 2:
-        return MelRange(_MEL_BINS, 0.0)
-    bins = _MEL_BINS * highest / (SAMPLE_RATE / 2)
-    return MelRange(max(32, int(bins) // 16 * 16), highest)
+    top = high_frequency or min(highest, sample_rate / 2)
+    bins = min(_MEL_BINS, _MEL_BINS * top / (SAMPLE_RATE / 2))
+    ends = 0.0 if top == sample_rate / 2 else top
+    return MelRange(max(32, int(bins) // 16 * 16), ends)
 
 
 def choose_target_length(durations: Sequence[float]) -> int:
@@ -162,7 +168,12 @@ def choose_geometry(kind: str, num_mel_bins: int, target_length: int, is_fast: b
         lengths = (2, 1) if is_fast or target_length <= _MANY_FRAMES else (4,)
         sizes: Sequence[tuple[int, int]] = [(num_mel_bins, length) for length in lengths]
     else:
-        sizes = _PATCH_SIZES
+        sizes = [size for size in _PATCH_SIZES if num_mel_bins % size[0] == 0]
+        if not sizes:
+            raise ValueError(
+                f"no patch fills {num_mel_bins} mel bins; give --num-mel-bins that 16 divides, or "
+                "--geometry frame"
+            )
     all_sizes = [
         Geometry(kind, num_mel_bins, target_length // size[1] * size[1], size)
         for size in sizes

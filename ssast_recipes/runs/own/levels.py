@@ -18,6 +18,7 @@ _EMPTY = 1e-6  # of the power: 60 dB less
 _HEARD = 8000.0  # Hz, up to which most front ends hear
 _LEAST_BAND = 0.7  # of it: filters of rates twice as high are not steep
 _WINDOW = 1024  # samples of a spectrum
+_NOTABLE = 0.02  # of the energy, above what is kept
 
 
 class Levels(NamedTuple):
@@ -90,22 +91,62 @@ def _root_mean_square(samples: np.ndarray) -> float:
 
 def _highest(mono: np.ndarray, sample_rate: int) -> float:
     """The frequency above which there is nothing but what rounding to 16 bits leaves."""
-    frames = mono[: len(mono) // _WINDOW * _WINDOW].reshape(-1, _WINDOW)
-    frames = (frames - frames.mean(axis=1, keepdims=True)) * np.hanning(_WINDOW)
-    power = np.square(np.abs(np.fft.rfft(frames, axis=1))).mean(axis=0)
-    power *= 2 / _WINDOW / np.square(np.hanning(_WINDOW)).sum()  # so that it adds up to the square
+    power = _spectrum(mono)
     above = power[::-1].cumsum()[::-1]
     heard = above > _EMPTY * above[0] + 2 * SMALLEST_STEP**2 / 12
     return float(heard.sum() * sample_rate / _WINDOW)
 
 
-def survey_levels(sample: Sequence[Clip]) -> None:
+def _spectrum(mono: np.ndarray) -> np.ndarray:
+    """The power at each frequency; it adds up to the mean square."""
+    frames = mono[: len(mono) // _WINDOW * _WINDOW].reshape(-1, _WINDOW)
+    frames = (frames - frames.mean(axis=1, keepdims=True)) * np.hanning(_WINDOW)
+    power = np.square(np.abs(np.fft.rfft(frames, axis=1))).mean(axis=0)
+    return power * (2 / _WINDOW / np.square(np.hanning(_WINDOW)).sum())
+
+
+def measure_energy(samples: np.ndarray, sample_rate: int, kept: float) -> tuple[float, float]:
+    """Measures how much of a clip's energy lies above a frequency.
+
+    Arguments
+    ---------
+    samples : numpy.ndarray
+        [samples, channels], as they are in the file.
+    sample_rate : int
+        In Hz.
+    kept : float
+        The frequency, in Hz.
+
+    Returns
+    -------
+    tuple[float, float]
+        The energy above it, and all of it; both 0 of a clip shorter than a spectrum.
+
+    Example
+    -------
+    >>> tone = np.sin(2 * np.pi * 30000 * np.arange(96000) / 96000)[:, None]
+    >>> above, all_of_it = measure_energy(tone, 96000, kept=8000)
+    >>> round(above / all_of_it, 3)
+    1.0
+    """
+    mono = samples.mean(axis=1, dtype=np.float64)
+    if len(mono) < _WINDOW:
+        return 0.0, 0.0
+    power = _spectrum(mono) * len(mono) / sample_rate
+    first = int(kept * _WINDOW / sample_rate) + 1
+    return float(power[first:].sum()), float(power.sum())
+
+
+def survey_levels(sample: Sequence[Clip], kept: float | None = None) -> None:
     """Reads clips as they are in their files, and prints what is odd about their levels.
 
     Arguments
     ---------
     sample : sequence of Clip
         A draw from all audio.
+    kept : float, optional
+        The frequency in Hz up to which a front end hears: if notably much of the energy lies above
+        it, that is printed.
 
     Raises
     ------
@@ -113,6 +154,7 @@ def survey_levels(sample: Sequence[Clip]) -> None:
         If all are silent, or cancelled by their channels.
     """
     found: dict[Clip, Levels] = {}
+    above = energy = 0.0
     for clip in sample:
         try:
             samples, rate = read_channels(clip.path, clip.start, clip.duration)
@@ -120,6 +162,15 @@ def survey_levels(sample: Sequence[Clip]) -> None:
             continue  # which is told where spectrograms are measured, and in training
         if np.isfinite(samples).all():
             found[clip] = measure_levels(samples, rate)
+            if kept is not None:
+                parts = measure_energy(samples, rate, kept)
+                above, energy = above + parts[0], energy + parts[1]
+    if kept is not None and above > _NOTABLE * energy:
+        print(
+            f"  {above / energy:.0%} of the energy lies above {kept / 1000:g} kHz, which is not "
+            "heard; a higher --sample-rate or --high-frequency keeps more",
+            flush=True,
+        )
     for name, told in _TOLD.items():
         such = [clip for clip, levels in found.items() if getattr(levels, name)]
         if such:

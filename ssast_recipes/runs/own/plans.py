@@ -135,7 +135,9 @@ def kept_bytes(depth: int, num_tokens: int, width: int) -> float:
 _MOST_KEPT = 2e9  # bytes of audio that are kept in memory
 
 
-def choose_reading(seconds: float, device: "torch.device") -> dict[str, Any]:
+def choose_reading(
+    seconds: float, device: "torch.device", sample_rate: int = 16000
+) -> dict[str, Any]:
     """Chooses how audio is read: little of it once, where the processor has better things to do.
 
     Arguments
@@ -144,6 +146,8 @@ def choose_reading(seconds: float, device: "torch.device") -> dict[str, Any]:
         Of all clips.
     device : torch.device
         Where the model is trained: beside a GPU, the processor's time is free for reading.
+    sample_rate : int
+        At which clips are kept, in Hz.
 
     Returns
     -------
@@ -157,7 +161,7 @@ def choose_reading(seconds: float, device: "torch.device") -> dict[str, Any]:
     {'keep_in_memory': True, 'num_workers': 0}
     """
     most = min(_MOST_KEPT, free_memory(device) / 4)
-    keeps = device.type == "cpu" and 4 * 16000 * seconds <= most
+    keeps = device.type == "cpu" and 4 * sample_rate * seconds <= most
     return {"keep_in_memory": keeps, "num_workers": 0 if keeps else min(4, num_cores())}
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wa
 
 _MINUTES = {"cpu": 30, "cuda": 240}  # that may be used unasked
 OBJECTIVES = {"autoencoder": "pretrain.yaml", "ssast": "pretrain_ssast.yaml"}
+_FRONT_END = ("sample_rate", "num_mel_bins", "low_frequency", "high_frequency")
+_MOST_EMPTY = 1  # mel bins without a frequency: 128 up to 8 kHz have one, as published
 _FEW = 0.01  # of the clips: if fewer have padding, it costs more to mask it than it is worth
 
 
@@ -168,7 +170,7 @@ def plan_pretraining(
     spent = time.monotonic() - began
     left = 60 * (minutes or _default_minutes(device)) - spent
     chosen = choose_model(values, geometry, corpus, request, device, left)
-    top = values["high_frequency"] or SAMPLE_RATE / 2
+    top = values["high_frequency"] or values["sample_rate"] / 2
     print(
         f"Plan: {geometry}: {geometry.num_tokens} of a clip of {length / 100:g} s, "
         f"{chosen.values['num_masked_patches']} masked, padding {values['padding']}; "
@@ -183,17 +185,17 @@ def _choose_geometries(
     request: Mapping[str, Any], infos: Sequence["AudioInfo"], device: "torch.device"
 ) -> tuple[dict[str, Any], list[Geometry], str]:
     """The filterbank's numbers; the geometries to choose from, the preferred first; and why."""
-    mels = choose_mel_range([info.sample_rate for info in infos])
-    front_end = {"num_mel_bins": mels.num_mel_bins, "high_frequency": mels.high_frequency}
     patch = request["patch"] and tuple(request["patch"])
     if request["init_from"]:
-        front_end, own = _inherited(request["init_from"])
+        front_end, own = _inherited(request)
         if request["geometry"] or (patch and patch != own):
             raise ValueError(
                 f"{request['init_from']} has patches of {own[0]} mel bins x {own[1]} frames, which "
                 "stay as they are: leave out --geometry and --patch, or --init-from"
             )
         patch = own
+    else:
+        front_end = _choose_front_end(request, [info.sample_rate for info in infos])
     bins = front_end["num_mel_bins"]
     length = choose_target_length([info.duration for info in infos])
     if request["clip_seconds"]:
@@ -214,14 +216,59 @@ def _choose_geometries(
     return front_end, choices[:1], f"{why}; labels (--probe-data) or --geometry patch decide else"
 
 
-def _inherited(source: str) -> tuple[dict[str, Any], tuple[int, int]]:
+def _choose_front_end(request: Mapping[str, Any], rates: Sequence[int]) -> dict[str, Any]:
+    """The filterbank's numbers, from what is asked for and the files' sample rates."""
+    rate = request["sample_rate"] or SAMPLE_RATE
+    if request["sample_rate"] and rate > max(SAMPLE_RATE, *rates):
+        raise ValueError(
+            f"--sample-rate {rate}: the audio has {max(rates)} Hz at most; give that or less"
+        )
+    low, high = request["low_frequency"], request["high_frequency"]
+    if high and high > rate / 2:
+        raise ValueError(
+            f"--high-frequency {high:g} is above {rate / 2:g} Hz, half of the sample rate; give "
+            "less, or a higher --sample-rate"
+        )
+    mels = choose_mel_range(rates, rate, high)
+    top = mels.high_frequency or rate / 2
+    if low and low >= top:
+        raise ValueError(f"--low-frequency {low:g} is not below {top:g} Hz, where mel bins end")
+    front_end = {
+        "sample_rate": rate,
+        "num_mel_bins": request["num_mel_bins"] or mels.num_mel_bins,
+        "high_frequency": mels.high_frequency,
+        **({"low_frequency": low} if low else {}),
+    }
+    if any(request[key] for key in _FRONT_END):
+        _check_filters(front_end)
+    return front_end
+
+
+def _check_filters(front_end: Mapping[str, Any]) -> None:
+    from ssast_recipes.model.filterbank import LogMelFilterbank
+
+    empty = int((LogMelFilterbank(**front_end).filters.sum(dim=0) == 0).sum())
+    if empty > _MOST_EMPTY:
+        raise ValueError(
+            f"{empty} of {front_end['num_mel_bins']} mel bins are too narrow to hold any frequency "
+            f"at {front_end['sample_rate']} Hz; give fewer --num-mel-bins, or a wider range"
+        )
+
+
+def _inherited(request: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[int, int]]:
     """The filterbank's numbers and the patch size of pretrained weights."""
     from ssast_recipes.weights.encoders import describe_encoder
 
-    encoder = describe_encoder(source)
-    check_frames(encoder, SAMPLE_RATE)
-    keys = ("num_mel_bins", "low_frequency", "high_frequency")
-    front_end = {key: getattr(encoder.front_end, key) for key in keys}
+    encoder = describe_encoder(request["init_from"])
+    check_frames(encoder, request["sample_rate"])
+    front_end = {key: getattr(encoder.front_end, key) for key in _FRONT_END}
+    top = front_end["high_frequency"] or encoder.front_end.sample_rate / 2
+    for key, own in {**front_end, "high_frequency": top}.items():
+        if request[key] and request[key] != own:
+            raise ValueError(
+                f"{request['init_from']} has {key} {own:g}, which stays as it is: leave out "
+                f"--{key.replace('_', '-')}, or --init-from"
+            )
     return front_end, encoder.architecture.patch_size
 
 

@@ -86,7 +86,7 @@ def choose_model(
         "target_length": geometry.target_length,
         "patch_size": list(geometry.patch_size),
         "num_masked_patches": max(1, round(MASKED_SHARE[objective] * geometry.num_tokens)),
-        **choose_reading(corpus.seconds, device),
+        **choose_reading(corpus.seconds, device, values.get("sample_rate", 16000)),
     }
     if objective == "ssast":
         fixed["cluster_factors"] = _choose_clusters(geometry, fixed["num_masked_patches"])

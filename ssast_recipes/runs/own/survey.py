@@ -175,7 +175,7 @@ def measure_sample(sample: Sequence[Clip], log_mel: LogMelFilterbank) -> Measure
     ValueError
         If all of it is silent, or shorter than a frame.
     """
-    read = WaveformReader()
+    read = WaveformReader(log_mel.sample_rate)
     waveforms = {}
     began = time.perf_counter()
     for clip in sample:
@@ -203,5 +203,5 @@ def measure_sample(sample: Sequence[Clip], log_mel: LogMelFilterbank) -> Measure
         f"mean {mean:.2f}, deviation {std:.2f}",
         flush=True,
     )
-    survey_levels(sample)
+    survey_levels(sample, kept=log_mel.frequency_range[1])
     return Measured(mean, std, seconds)

@@ -84,7 +84,9 @@ def _time_steps(
     model: MaskedPatchModel, values: Mapping[str, Any], device: torch.device
 ) -> list[float]:
     encoder, batch = model.encoder, values["batch_size"]
-    filterbank = LogMelFilterbank(num_mel_bins=encoder.num_mel_bins)
+    keys = ("sample_rate", "low_frequency", "high_frequency")
+    numbers = {key: values[key] for key in keys if key in values}
+    filterbank = LogMelFilterbank(num_mel_bins=encoder.num_mel_bins, **numbers)
     front_end = SpectrogramFrontEnd(filterbank, encoder.target_length, -4.0, 4.0).to(device)
     waveforms = torch.randn(batch, filterbank.num_samples(encoder.target_length), device=device)
     visible = None
