@@ -57,9 +57,9 @@ def beside(path: str | os.PathLike) -> Iterator[Path]:
         part.chmod(_MODE)
         os.replace(part, path)
     except OSError as error:
-        if (
-            error.filename is None or Path(error.filename) == part
-        ):  # of which the user knows nothing
+        # Of the part, the user knows nothing; without a number, an error has no text but its own.
+        is_ours = error.filename is None or Path(error.filename) == part
+        if is_ours and error.errno is not None:
             error.filename = str(path)
         raise
     except Exception as error:

@@ -45,7 +45,7 @@ def test_a_classifier_is_left_that_scores_as_evaluated(tmp_path):
 @pytest.mark.parametrize("target", [None, one_hot])
 def test_thresholds_are_chosen_on_the_validation_set(tmp_path, target):
     bce = torch.nn.functional.binary_cross_entropy_with_logits
-    options = {"loss": partial(bce)} if target else {}
+    options = {"loss": partial(bce), "label_kind": "multi"} if target else {}
     kind = {"target": target} if target else {}
     brain = classification_brain(tmp_path, choose_thresholds=True, **options)
     valid_set = Clips(6, **kind)

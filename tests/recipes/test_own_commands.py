@@ -252,7 +252,8 @@ def test_files_that_cannot_be_read_are_told_of_labels(labelled, tmp_path, capsys
     assert plan("finetune", *labelled) == 0
     said = capsys.readouterr().out
     assert f"cannot be used: {tmp_path}/dog/0.wav is not there" in said
-    counts = [int(word.strip(",")) for word in said.splitlines()[0].split() if word[0].isdigit()]
+    line = next(line for line in said.splitlines() if " files of " in line)
+    counts = [int(word.strip(",")) for word in line.split() if word[0].isdigit()]
     assert counts[0] == 20 and sum(counts[2:]) == 18  # training, validation, test
     assert len((tmp_path / "run" / "rejected.csv").read_text().splitlines()) == 3
     for number in range(2, 6):

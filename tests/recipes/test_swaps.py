@@ -197,11 +197,12 @@ def test_the_papers_info_nce_axis(block, run, pretrained):
 def test_the_command_line_changes_a_plain_value_and_an_argument_of_a_part(run):
     by_block = run(BLOCKS["One objective alone"])
     options = {"reconstruction_head": "null", "schedule": "{stairs: 1}", "warmup_steps": 4}
+    options |= {"num_steps": 5}
     by_command_line = run("pretrain_patch.yaml", **options)
     first, second = (done.log("train")[0] for done in (by_block, by_command_line))
     assert first.keys() == second.keys() and first["loss"] == second["loss"]
     rates = [record["learning_rate"] for record in by_command_line.log("train")]
-    assert rates == pytest.approx([0, 0.25e-4])
+    assert rates == pytest.approx([0, 0.25e-4, 0.5e-4, 0.75e-4, 1e-4])
 
 
 def test_the_command_line_refuses_to_name_another_object(run):
@@ -497,7 +498,8 @@ def test_what_helps_with_few_labels(block, run, pretrained):
     done = run(block, pretrained_encoder=pretrained.folder, **values)
     rates = [record["learning_rate"] for record in done.log("train")]
     lowest = 0.15 * 0.75**2  # of the patch embedding, below one block
-    assert rates == pytest.approx([lowest * step / 150 for step in (1, 2, 3)])
+    # The warm-up of 150 steps is shortened to none of three.
+    assert rates == pytest.approx([lowest * share for share in (1, 0.75, 0.25)])
     outputs = done.batches(Stage.TRAIN)[0]
     expected = torch.nn.functional.cross_entropy(
         outputs.outputs.float(), outputs.batch.targets, label_smoothing=0.1

@@ -96,7 +96,11 @@ def test_a_file_arrives_whole_and_alone(server, tmp_path):
     assert server.ranges == [None]
 
 
-def test_progress_is_shown_unless_told_otherwise(server, tmp_path, capsys):
+def test_progress_is_shown_in_a_terminal_unless_told_otherwise(
+    server, tmp_path, capsys, monkeypatch
+):
+    download(server.url, tmp_path / "c")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     download(server.url, tmp_path / "a", progress=False)
     assert capsys.readouterr().err == ""
     download(server.url, tmp_path / "b")
