@@ -43,7 +43,7 @@ COMMON = {
     "depth": 3,
     "num_heads": 4,
     "patch_size": "[16, 16]",
-    "positions": "sinusoidal",
+    "positions": "learned",
     "target_length": 96,
     "max_duration": 0.98,  # seconds, of which 96 frames can be made
     "mean": -5.4,  # of these sounds
@@ -53,7 +53,7 @@ COMMON = {
 }
 PRETRAINING = {
     "seed": 1,
-    "num_steps": 3000,
+    "num_steps": 2000,
     "batch_size": 64,
     "lr": 1e-3,
     "num_masked_patches": 36,  # of 48
