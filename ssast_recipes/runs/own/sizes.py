@@ -31,6 +31,7 @@ _GPU_SIZES = ((20, "base"), (2, "small"), (0, "tiny"))  # from so many hours of 
 _CLUSTERS = ([3, 4, 5], [2, 3], [1])  # as published, or smaller on grids where these vary little
 _LEAST_BATCH = 16
 _VALIDATIONS = 20
+_TOO_FEW_STEPS = 300
 _PROBES = 6
 _EVALUATED = 1 / 3  # of a clip's training, without its backward pass
 _PROBED = 1.0  # of a clip's training: no patch is dropped
@@ -157,12 +158,15 @@ def describe(
         3 * 12 * chosen.num_weights + 4 * chosen.num_weights
     )  # newest, best, being written; model
     limit = "" if minutes is None else f" of {minutes:g} min"
+    few = ""
+    if minutes is not None and steps < _TOO_FEW_STEPS:
+        few = "; so few steps teach little: give more --minutes"
     kind = "masked autoencoder" if "decoder_dim" in values else "SSAST"
     return (
         f"{kind}, {_name(chosen)} ({chosen.num_weights / 1e6:.1f} million weights; {chosen.why})",
         f"{steps:,} steps of {clips} clips ({steps * clips / corpus.num_clips:.1f} passes over "
         f"{corpus.num_clips:,}), {1000 * chosen.step_seconds:.0f} ms each: about "
-        f"{format_seconds(chosen.seconds + spent)}{limit}, {disk / 1e9:.2g} GB of disk",
+        f"{format_seconds(chosen.seconds + spent)}{limit}, {disk / 1e9:.2g} GB of disk{few}",
     )
 
 
@@ -248,7 +252,7 @@ def _lengths(steps: int) -> dict[str, int]:
     interval = min(steps, max(50, steps // _VALIDATIONS))
     return {
         "num_steps": steps,
-        "warmup_steps": min(100, max(1, steps // 10)),
+        "warmup_steps": min(100, max(1, steps // 10)) if steps > 1 else 0,
         "valid_interval": interval,
         "checkpoint_interval": interval,
         "probe_interval": max(1, steps // 5),

@@ -128,3 +128,10 @@ def test_what_is_timed_is_a_step(objective, precision):
     assert 0 < measure_step(model, values, CPU) < 5
     assert set(seen) == {((3, 32, 64), (3, 12), precision == "bf16")} and len(seen) >= 2
     assert (type(model).__name__ == "MaskedAutoencoder") == (objective == "autoencoder")
+
+
+def test_a_plan_of_few_steps_says_that_they_teach_little(choose):
+    few, enough = choose(2e-7, minutes=1.0), choose(1.3e-9)
+    (_, told), (_, fine) = (sizes.describe(one, SPEECH, 10.0, 0.0) for one in (few, enough))
+    assert few.values["num_steps"] < 300 and told.endswith("teach little: give more --minutes")
+    assert enough.values["num_steps"] > 1000 and "teach little" not in fine
