@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssast_recipes.brains.brain import BaseBrain
 from ssast_recipes.brains.evaluation import gather_in_order
+from ssast_recipes.brains.leaving import kept_thresholds
 from ssast_recipes.brains.optimising import layer_groups
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.class_weights import balanced_class_weights
@@ -182,9 +183,14 @@ class ClassificationBrain(BaseBrain):
         self._kept[selection] = {**self._outputs, "ids": ids}
 
     def choose_thresholds(self) -> list[float] | None:
-        """Those of the highest F1 on the validation set, if the YAML file asks for them."""
-        if not self.hparams.choose_thresholds or self.valid_loader is None:
+        """Those of the highest F1 on the validation set, if the YAML file asks for them.
+
+        Where nothing is trained, those that the model folder has.
+        """
+        if not self.hparams.choose_thresholds:
             return None
+        if self.valid_loader is None:
+            return kept_thresholds(self.hparams.output_folder)
         self.evaluate_set(self.valid_loader, Stage.VALID, enable=False)
         logits, targets = self._outputs["logits"], self._outputs["targets"]
         scores = logits.softmax(dim=1) if targets.ndim == 1 else logits.sigmoid()

@@ -14,6 +14,7 @@ from ssast_recipes import __version__
 from ssast_recipes.brains.evaluation import Selection
 from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.records.results import write_results
+from ssast_recipes.weights.formats.config import read_config
 from ssast_recipes.weights.formats.description import describe_front_end
 from ssast_recipes.weights.formats.folder import save_model
 
@@ -62,6 +63,21 @@ def leave_results(
     path = write_results(hparams, metric_name, values, details, device)
     told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     logger.info("%s of the weights: %s; written to %s", metric_name, told, path)
+
+
+def kept_thresholds(output_folder: str | Path) -> list[float] | None:
+    """The thresholds of the model that a run left before; None if it has none.
+
+    Example
+    -------
+    >>> kept_thresholds(getfixture("tmp_path")) is None
+    True
+    """
+    try:
+        thresholds = read_config(Path(output_folder) / "model").thresholds
+    except (OSError, ValueError):
+        return None
+    return None if thresholds is None else list(thresholds)
 
 
 def leave_model(

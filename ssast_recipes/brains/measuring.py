@@ -65,7 +65,9 @@ class MeasuringBrain(MendedBrain):
         outputs = evaluate_batches(measure, loader, most, name if enable else None)
         # Listed now: after the last validation nothing is logged that would.
         trained = self.train_sampler
-        self.rejected.check(len(loader.dataset) if trained is None else trained.num_clips)
+        is_training = trained is not None
+        num_clips = trained.num_clips if is_training else len(loader.dataset)
+        self.rejected.check(num_clips, is_training)
         metrics = self.summarise(outputs, stage)
         check_loss(metrics, name, self.optimizer_step)
         return metrics

@@ -38,6 +38,7 @@ class RejectedClips:
         self.path, self.most = Path(folder) / "rejected_in_training.csv", most
         self._reasons: dict[str, str] = {}  # by ID: a clip is bad once, in however many epochs
         self._written = 0
+        self._earlier = 0  # that a checkpoint kept
 
     def add(self, rejected: Iterable[tuple[str, str]]) -> None:
         """Notes IDs and reasons, and tells of the first ten."""
@@ -47,13 +48,15 @@ class RejectedClips:
                 if len(self._reasons) <= _MOST_TOLD:
                     logger.warning("Another clip stands in for %s: %s", clip_id, reason)
 
-    def check(self, num_clips: int) -> None:
+    def check(self, num_clips: int, is_training: bool = True) -> None:
         """Joins the lists of all processes, which all have to call it, and writes them down.
 
         Arguments
         ---------
         num_clips : int
             Size of the training set; where nothing is trained, of the one that is measured.
+        is_training : bool
+            Whether clips count that a checkpoint kept: they are those of the training set.
 
         Raises
         ------
@@ -68,6 +71,7 @@ class RejectedClips:
                 write_csv(self.path, ["ID", "reason"], sorted(self._reasons.items()))
             self._written = count
             logger.warning("%d clip(s) cannot be read; see %s", count, self.path)
+        count -= 0 if is_training else self._earlier
         if count > self.most * num_clips:
             raise ValueError(
                 f"{count} clip(s) cannot be read, of {num_clips} at most {self.most:g} "
@@ -81,4 +85,4 @@ class RejectedClips:
 
     def load_state_dict(self, state: dict[str, str]) -> None:
         """Goes on from what a checkpoint kept."""
-        self._reasons, self._written = dict(state), len(state)
+        self._reasons, self._written, self._earlier = dict(state), len(state), len(state)

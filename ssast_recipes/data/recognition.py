@@ -18,7 +18,7 @@ _FOREIGN_NAMES = frozenset(
     | {"mka", "mp4", "mpc", "qcp", "ra", "tta", "weba", "webm", "wma", "wv"}
 )
 _STARTS = (
-    *(b"RIFX", b"RF64", b"riff.\x91\xcf\x11", b"caff", b"fLaC", b".snd", b"dns.", b"NIST_1A"),
+    *(b"RIFX", b"RF64", b"riff.\x91\xcf\x11", b"caff\0", b"fLaC", b".snd", b"dns.", b"NIST_1A"),
     *(b"Creative Voice File", b" paf", b"fap ", b"PVF1\n", b"2BIT", b"ID3", b"ALawSoundFile**"),
     *(b"Extended Instrument",),
 )
@@ -27,6 +27,12 @@ _FOREIGN_STARTS = (
     *(b"MP+", b"DSD ", b"\xff\xf1", b"\xff\xf9", b".ra\xfd"),
 )
 _PICTURES = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"crx ", b"jp2 ")
+# What lies beside audio in great numbers, and is not opened to see.
+_NO_AUDIO_NAMES = frozenset(
+    {"csv", "gif", "h5", "hdf5", "html", "jpeg", "jpg", "json", "jsonl", "lab", "log", "md", "npy"}
+    | {"npz", "parquet", "pdf", "pkl", "png", "pt", "py", "svg", "textgrid", "tiff", "tsv", "txt"}
+    | {"xml", "yaml", "yml"}
+)
 CODECS = "install ssast-recipes[codecs], which reads more formats"
 START = 64  # bytes of a file that tell what it is
 
@@ -128,7 +134,7 @@ def is_audio(path: str | os.PathLike) -> bool:
     if is_audio_name(name) or is_foreign_name(name):
         return True
     # Hidden files are other programs' own; of anything but a file, reading might never end.
-    if name.startswith(".") or not os.path.isfile(path):
+    if name.startswith(".") or _has_extension(name, _NO_AUDIO_NAMES) or not os.path.isfile(path):
         return False
     try:
         with open(path, "rb") as file:

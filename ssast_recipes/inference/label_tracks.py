@@ -141,7 +141,8 @@ class TrackFolder:
         Raises
         ------
         ValueError
-            If it would be written over that of another.
+            If it would be written over that of another, or over a file beside the recording, which
+            may be the labels that somebody gave it.
         """
         top = next((one for one in self._tops if path.startswith(os.path.join(one, ""))), None)
         name = Path(os.path.relpath(path, top) if top else os.path.basename(path))
@@ -153,6 +154,8 @@ class TrackFolder:
                 f"{path}: the track of another file is {target}; give its folder, or another "
                 "--output"
             )
+        if target.exists() and os.path.samefile(target.parent, os.path.dirname(path) or "."):
+            raise ValueError(f"{path}: {target} is there, beside it; give another --output")
         write_text(target, text)
         self._written.add(target)
         return target

@@ -49,9 +49,15 @@ def check_shared_memory(
     sizes = {split: _batch_bytes(hparams, split, datasets[split]) for split in ("train", "valid")}
     workers = max(sizes[split][1] for split in sizes)
 
+    def in_number(split: str, ahead: int) -> int:
+        if split == "train":  # which has no end, and one batch in use
+            return ahead + 1
+        options = hparams.get("valid_dataloader_opts") or {}
+        return min(ahead, -(-len(datasets[split]) // int(options.get("batch_size") or 1)))
+
     def needed(most_workers: int) -> float:
         in_flight = {
-            split: size * (_PREFETCHED * min(most_workers, count) + (split == "train"))
+            split: size * in_number(split, _PREFETCHED * min(most_workers, count))
             for split, (size, count) in sizes.items()
             if min(most_workers, count)
         }

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from ssast_recipes import AudioClassifier
+from ssast_recipes.brains.leaving import kept_thresholds
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.objectives.thresholds import best_thresholds
 from ssast_recipes.records.run import Run
@@ -61,6 +62,10 @@ def test_thresholds_are_chosen_on_the_validation_set(tmp_path, target):
     targets = torch.stack([torch.as_tensor(valid_set[key]["target"]) for key in keys])
     expected = best_thresholds(torch.tensor(scores), targets)
     assert list(classifier.thresholds.values()) == pytest.approx(expected.tolist(), abs=1e-3)
+    assert kept_thresholds(tmp_path) == list(classifier.thresholds.values())
+    only_tested = classification_brain(tmp_path, choose_thresholds=True, **options)
+    only_tested.evaluate(Clips(4, **kind), test_loader_kwargs={"batch_size": 4})
+    assert kept_thresholds(tmp_path) == list(classifier.thresholds.values())
 
 
 def test_without_validation_the_last_weights_are_left_not_the_averaged(tmp_path):

@@ -235,3 +235,14 @@ def test_what_a_checkpoint_holds_of_the_place_is_read_and_written_as_ever(tmp_pa
     assert after.pop("seconds") > before.pop("seconds")
     assert after["units"].pop("shuffle") is True  # earlier ones do not tell
     assert after == before
+
+
+def test_rejected_training_clips_do_not_count_where_nothing_is_trained(tmp_path):
+    before, after = (RejectedClips(tmp_path, most=0.01) for _ in range(2))
+    before.add((f"clip{number}", "no audio") for number in range(50))
+    before.check(num_clips=10_000)
+    after.load_state_dict(before.state_dict())
+    after.check(num_clips=1000, is_training=False)
+    after.add((f"test{number}", "no audio") for number in range(11))
+    with pytest.raises(ValueError, match="11 clip.s. cannot be read, of 1000"):
+        after.check(num_clips=1000, is_training=False)

@@ -160,6 +160,13 @@ def test_selection_tables_of_several_files(files, tmp_path, capsys):
     assert names == ["short.flac.txt", "short.txt"]
 
 
+def test_no_track_is_written_over_labels_beside_the_audio(files, tmp_path, capsys):
+    (tmp_path / "short.txt").write_text("0.0\t0.1\tby hand\n")
+    assert run("short.wav", "--format", "audacity", "--output", ".") == 1
+    assert "short.txt is there, beside it; give another --output" in capsys.readouterr().err
+    assert (tmp_path / "short.txt").read_text() == "0.0\t0.1\tby hand\n"
+
+
 def test_thresholds_of_the_model_folder_decide(files, capsys):
     assert run("short.wav", "--threshold", "chosen") == 1
     assert "the model folder has no thresholds; give a number" in capsys.readouterr().err

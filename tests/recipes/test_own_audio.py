@@ -627,3 +627,12 @@ def test_plans_fit_memory_and_time():
     assert choose_steps(10, 10, 0.01, 60) == 1000
     assert choose_steps(10**9, 64, 0.001, 1e6) == 800_000
     assert choose_steps(100, 50, 1.0, 0.0) == 1
+
+
+def test_a_fold_needs_the_number_of_folds(tmp_path):
+    for name in ("dog", "rain"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            soundfile.write(tmp_path / name / f"{number}.wav", np.ones(800), 16000)
+    with pytest.raises(ValueError, match="test_fold is 1: give --num_folds, too"):
+        prepare_labelled(tmp_path, tmp_path / "manifests", test_fold=1)

@@ -33,7 +33,7 @@ def hparams(workers: int, **reader):
 
 
 BATCH = 50 * 10 * 16000 * 2  # bytes: 16 MB
-SETS = {"train": dataset(1000), "valid": dataset(50)}
+SETS = {"train": dataset(1000), "valid": dataset(200)}
 
 
 def test_what_does_not_fit_is_refused_with_what_would():
@@ -56,6 +56,14 @@ def test_short_clips_and_small_sets_take_less():
     check_shared_memory(hparams(2), few, free=need)
     with pytest.raises(RunError, match="--num_workers 1"):
         check_shared_memory(hparams(2), few, free=need - 1)
+
+
+def test_of_validation_no_more_is_shared_than_there_is():
+    sets = {"train": dataset(0), "valid": dataset(5, seconds=1.0)}
+    need = 5 * 16000 * 2  # one batch, however many workers
+    check_shared_memory(hparams(8), sets, free=need)
+    with pytest.raises(RunError):
+        check_shared_memory(hparams(8), sets, free=need - 1)
 
 
 def test_without_workers_nothing_is_shared():

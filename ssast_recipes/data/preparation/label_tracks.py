@@ -56,10 +56,11 @@ def find_tracks(paths: Sequence[str]) -> dict[str, str]:
         )
         if not texts:
             continue
-        named = {name: _stem(name) for name in texts}
+        by_stem: dict[str, list[str]] = {}
+        for name in texts:
+            by_stem.setdefault(_stem(name), []).append(name)
         for path in members:
-            stem = os.path.splitext(os.path.basename(path))[0]
-            own = [name for name in texts if named[name] == stem]
+            own = by_stem.get(os.path.splitext(os.path.basename(path))[0], [])
             if len(own) > 1:
                 raise ValueError(f"{path} has several label tracks: {', '.join(own)}; keep one")
             if own:

@@ -215,6 +215,8 @@ def prepare_labelled(
     check_there(source, files)
     if num_folds and not test_fold:
         raise ValueError(f"num_folds is {num_folds}: give --test_fold, 1 to {num_folds}")
+    if test_fold and not num_folds:
+        raise ValueError(f"test_fold is {test_fold}: give --num_folds, too")
     given = {"background": background, "test_fold": test_fold, "num_folds": num_folds}
     folds = (test_fold, num_folds if test_fold else None)
     root = source if source.is_dir() else source.parent

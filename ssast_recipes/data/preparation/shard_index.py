@@ -130,10 +130,12 @@ def _scan(named: tuple[Path, str]) -> tuple[list[Clip], dict[str, str]]:
                 elif _is_audio(tar, info):
                     takes[key].add(stem)
                     first, _ = audio.get(key, (info.name, None))
-                    if first == info.name:  # the later one of two takes the place of the first
-                        member = Member(str(shard), info.offset_data, info.size)
+                    member = Member(str(shard), info.offset_data, info.size)
+                    # Of one name, the later takes the place of the first; a video that lies beside
+                    # its sound is no second clip.
+                    if first == info.name or (is_foreign_name(first) and is_audio_name(name)):
                         audio[key] = (info.name, member)
-                    else:
+                    elif not (is_foreign_name(name) and is_audio_name(first)):
                         rejected[f"{shard_name}/{info.name}"] = (
                             f"{shard}: {info.name} is another audio file of the clip {key}, after "
                             f"{first}: names are told apart up to their first dot; rename it"

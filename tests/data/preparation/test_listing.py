@@ -102,3 +102,10 @@ def test_hidden_folders_are_left_out(tmp_path):
         (tmp_path / ".data" / name).mkdir(parents=True)
         (tmp_path / ".data" / name / "a.wav").touch()
     assert audio_files(tmp_path / ".data") == [str(tmp_path / ".data" / "a" / "a.wav")]
+
+
+def test_what_lies_beside_audio_in_great_numbers_is_not_opened(tmp_path, monkeypatch):
+    for name in ("a.txt", "a.JSON", "a.npy"):
+        (tmp_path / name).write_bytes(b"fLaC")  # as audio begins
+    monkeypatch.setattr("builtins.open", None)
+    assert audio_files(tmp_path) == []

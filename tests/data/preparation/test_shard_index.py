@@ -238,3 +238,12 @@ def test_audio_is_told_by_what_it_is_and_what_is_not_read_is_told(tmp_path, monk
         "its format is not read here; convert it before it is packed" in rejected(tmp_path)["s/e"]
     )
     assert "s/f" in rejected(tmp_path)
+
+
+@pytest.mark.parametrize("order", [("a.mp4", "a.wav"), ("a.wav", "a.mp4")])
+def test_a_video_beside_its_sound_takes_nothing_from_it(tmp_path, order):
+    content = {"a.mp4": b"\0\0\0\x20ftypisom" + bytes(40), "a.wav": audio(0.5, "WAV")}
+    shard = write_tar(tmp_path / "0.tar", {name: content[name] for name in order})
+    assert index_shards([shard], tmp_path / "train.csv") == (1, 0)
+    (clip,) = read_manifest(tmp_path / "train.csv")
+    assert WaveformReader()(clip.path, 0.0, 0.1, 0, clip.id)[0] == 2**14
