@@ -107,5 +107,9 @@ def test_hidden_folders_are_left_out(tmp_path):
 def test_what_lies_beside_audio_in_great_numbers_is_not_opened(tmp_path, monkeypatch):
     for name in ("a.txt", "a.JSON", "a.npy"):
         (tmp_path / name).write_bytes(b"fLaC")  # as audio begins
-    monkeypatch.setattr("builtins.open", None)
+
+    def refuse(path, *_):
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr("builtins.open", refuse)
     assert audio_files(tmp_path) == []
