@@ -64,6 +64,7 @@ def test_it_pretrains_validates_and_evaluates(run, corpus, name):
     assert changed == list(finished.initial)
 
 
+@pytest.mark.slow
 def test_a_stretch_is_drawn_or_the_first_one_taken(run, corpus):
     for crop in ("random", "start"):
         starts = []

@@ -208,6 +208,7 @@ def test_from_scratch_and_compared(pretrained, labels, tmp_path, monkeypatch, ca
     assert "--compare needs an encoder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folds_keep_groups_and_are_averaged(labels, tmp_path, in_process, monkeypatch, capsys):
     """No group is heard in training and test; what is printed is the mean over the folds."""
 
