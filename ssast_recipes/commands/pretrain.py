@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from ssast_recipes.records.hparams_text import write_hparams
+from ssast_recipes.runs.own import front_ends
 from ssast_recipes.runs.own.earlier_names import renew_names
 from ssast_recipes.runs.own.geometry import KINDS
 from ssast_recipes.runs.own.plans import name_after, positive_integer, positive_number
@@ -26,7 +27,6 @@ from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.machine import check_device, choose_device
 
 _ASKED = ("objective", "geometry", "patch", "clip_seconds", "size", "steps", "minutes")
-_HEARD = ("sample_rate", "num_mel_bins", "low_frequency", "high_frequency")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +103,10 @@ def run(arguments: argparse.Namespace) -> None:
     check_device(arguments.device)
     folder = arguments.folder.absolute()
     output = (arguments.output or Path("results/pretrain") / name_after(folder)).absolute()
-    request = {"folder": str(folder), **{key: vars(arguments)[key] for key in _ASKED + _HEARD}}
+    request = {
+        "folder": str(folder),
+        **{key: vars(arguments)[key] for key in _ASKED + front_ends.ASKED},
+    }
     request["init_from"] = arguments.init_from and find_encoder(arguments.init_from)
     request["probe_data"] = arguments.probe_data and str(Path(arguments.probe_data).absolute())
     hparams_file = output / "pretrain.yaml"

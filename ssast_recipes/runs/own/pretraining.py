@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 from ssast_recipes.records.hparams import read_hparams, read_value
 from ssast_recipes.records.hparams_text import write_hparams
 from ssast_recipes.records.run import Run
+from ssast_recipes.runs.own.front_ends import choose_front_end, inherit_front_end
 from ssast_recipes.runs.own.geometry import (
-    SAMPLE_RATE,
     Geometry,
     choose_geometry,
-    choose_mel_range,
     choose_target_length,
     count_frames,
     given_geometry,
 )
 from ssast_recipes.runs.own.plans import Corpus
-from ssast_recipes.runs.own.request import check_frames, keep_request, read_request
+from ssast_recipes.runs.own.request import keep_request, read_request
 from ssast_recipes.runs.own.sizes import choose_model, describe
 from ssast_recipes.runs.own.trials import trial_seconds, try_out
 from ssast_recipes.system.errors import RunError
@@ -31,8 +30,6 @@ if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wa
 
 _MINUTES = {"cpu": 30, "cuda": 240}  # that may be used unasked
 OBJECTIVES = {"autoencoder": "pretrain.yaml", "ssast": "pretrain_ssast.yaml"}
-_FRONT_END = ("sample_rate", "num_mel_bins", "low_frequency", "high_frequency")
-_MOST_EMPTY = 1  # mel bins without a frequency: 128 up to 8 kHz have one, as published
 _FEW = 0.01  # of the clips: if fewer have padding, it costs more to mask it than it is worth
 
 
@@ -187,7 +184,7 @@ def _choose_geometries(
     """The filterbank's numbers; the geometries to choose from, the preferred first; and why."""
     patch = request["patch"] and tuple(request["patch"])
     if request["init_from"]:
-        front_end, own = _inherited(request)
+        front_end, own = inherit_front_end(request)
         if request["geometry"] or (patch and patch != own):
             raise ValueError(
                 f"{request['init_from']} has patches of {own[0]} mel bins x {own[1]} frames, which "
@@ -195,7 +192,7 @@ def _choose_geometries(
             )
         patch = own
     else:
-        front_end = _choose_front_end(request, [info.sample_rate for info in infos])
+        front_end = choose_front_end(request, [info.sample_rate for info in infos])
     bins = front_end["num_mel_bins"]
     length = choose_target_length([info.duration for info in infos])
     if request["clip_seconds"]:
@@ -214,62 +211,6 @@ def _choose_geometries(
     # measure different tasks. docs/your-own-audio.md has the measurements behind the rule.
     why = "the rule: frames gain much on speech and lose little on other sounds"
     return front_end, choices[:1], f"{why}; labels (--probe-data) or --geometry patch decide else"
-
-
-def _choose_front_end(request: Mapping[str, Any], rates: Sequence[int]) -> dict[str, Any]:
-    """The filterbank's numbers, from what is asked for and the files' sample rates."""
-    rate = request["sample_rate"] or SAMPLE_RATE
-    if request["sample_rate"] and rate > max(SAMPLE_RATE, *rates):
-        raise ValueError(
-            f"--sample-rate {rate}: the audio has {max(rates)} Hz at most; give that or less"
-        )
-    low, high = request["low_frequency"], request["high_frequency"]
-    if high and high > rate / 2:
-        raise ValueError(
-            f"--high-frequency {high:g} is above {rate / 2:g} Hz, half of the sample rate; give "
-            "less, or a higher --sample-rate"
-        )
-    mels = choose_mel_range(rates, rate, high)
-    top = mels.high_frequency or rate / 2
-    if low and low >= top:
-        raise ValueError(f"--low-frequency {low:g} is not below {top:g} Hz, where mel bins end")
-    front_end = {
-        "sample_rate": rate,
-        "num_mel_bins": request["num_mel_bins"] or mels.num_mel_bins,
-        "high_frequency": mels.high_frequency,
-        **({"low_frequency": low} if low else {}),
-    }
-    if any(request[key] for key in _FRONT_END):
-        _check_filters(front_end)
-    return front_end
-
-
-def _check_filters(front_end: Mapping[str, Any]) -> None:
-    from ssast_recipes.model.filterbank import LogMelFilterbank
-
-    empty = int((LogMelFilterbank(**front_end).filters.sum(dim=0) == 0).sum())
-    if empty > _MOST_EMPTY:
-        raise ValueError(
-            f"{empty} of {front_end['num_mel_bins']} mel bins are too narrow to hold any frequency "
-            f"at {front_end['sample_rate']} Hz; give fewer --num-mel-bins, or a wider range"
-        )
-
-
-def _inherited(request: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[int, int]]:
-    """The filterbank's numbers and the patch size of pretrained weights."""
-    from ssast_recipes.weights.encoders import describe_encoder
-
-    encoder = describe_encoder(request["init_from"])
-    check_frames(encoder, request["sample_rate"])
-    front_end = {key: getattr(encoder.front_end, key) for key in _FRONT_END}
-    top = front_end["high_frequency"] or encoder.front_end.sample_rate / 2
-    for key, own in {**front_end, "high_frequency": top}.items():
-        if request[key] and request[key] != own:
-            raise ValueError(
-                f"{request['init_from']} has {key} {own:g}, which stays as it is: leave out "
-                f"--{key.replace('_', '-')}, or --init-from"
-            )
-    return front_end, encoder.architecture.patch_size
 
 
 def _count_probed(request: Mapping[str, Any]) -> int:

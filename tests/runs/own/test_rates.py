@@ -5,9 +5,9 @@ import pytest
 import soundfile
 
 from ssast_recipes.data.manifest import Clip
+from ssast_recipes.runs.own.front_ends import choose_front_end
 from ssast_recipes.runs.own.geometry import choose_mel_range
 from ssast_recipes.runs.own.levels import survey_levels
-from ssast_recipes.runs.own.pretraining import _choose_front_end
 
 NOTHING = dict.fromkeys(("sample_rate", "num_mel_bins", "low_frequency", "high_frequency"))
 
@@ -44,4 +44,4 @@ def test_mel_bins_end_where_the_audio_does():
 )
 def test_what_cannot_be_is_refused(asked, error):
     with pytest.raises(ValueError, match=error):
-        _choose_front_end({**NOTHING, **asked}, [96000, 96000])
+        choose_front_end({**NOTHING, **asked}, [96000, 96000])
