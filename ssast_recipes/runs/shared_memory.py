@@ -1,7 +1,8 @@
 """Whether batches fit where loading workers hand them over, looked at before training."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssast_recipes.data.dataset import ClipDataset
 from ssast_recipes.system.errors import RunError
@@ -10,6 +11,22 @@ from ssast_recipes.system.machine import free_shared_memory
 _CLIPS = 200  # whose lengths are looked at
 _PREFETCHED = 2  # batches a worker is ahead, torch's default
 _BYTES = 2  # of a sample, the least that one takes
+
+
+class _Batches(NamedTuple):
+    """Batches of a split that workers hand over."""
+
+    size: float  # bytes that one takes at least
+    workers: int
+    number: float  # that there are; training has no end
+
+    def bytes_ahead(self, most_workers: int) -> float:
+        """What lies in shared memory at a time, with so many workers at most."""
+        workers = min(most_workers, self.workers)
+        if not workers:
+            return 0.0
+        in_use = 1 if self.number == math.inf else 0
+        return self.size * min(self.number, _PREFETCHED * workers + in_use)
 
 
 def check_shared_memory(
@@ -46,22 +63,11 @@ def check_shared_memory(
     ... )
     """
     free = free_shared_memory() if free is None else free
-    sizes = {split: _batch_bytes(hparams, split, datasets[split]) for split in ("train", "valid")}
-    workers = max(sizes[split][1] for split in sizes)
-
-    def in_number(split: str, ahead: int) -> int:
-        if split == "train":  # which has no end, and one batch in use
-            return ahead + 1
-        options = hparams.get("valid_dataloader_opts") or {}
-        return min(ahead, -(-len(datasets[split]) // int(options.get("batch_size") or 1)))
+    splits = [_batches(hparams, split, datasets[split]) for split in ("train", "valid")]
+    workers = max(batches.workers for batches in splits)
 
     def needed(most_workers: int) -> float:
-        in_flight = {
-            split: size * in_number(split, _PREFETCHED * min(most_workers, count))
-            for split, (size, count) in sizes.items()
-            if min(most_workers, count)
-        }
-        return processes * sum(in_flight.values())
+        return processes * sum(batches.bytes_ahead(most_workers) for batches in splits)
 
     if workers and needed(workers) > free:
         fitting = next(count for count in range(workers, -1, -1) if needed(count) <= free)
@@ -73,16 +79,16 @@ def check_shared_memory(
         )
 
 
-def _batch_bytes(hparams: Mapping[str, Any], split: str, dataset: Any) -> tuple[float, int]:
-    """The least that a batch of a split takes, and how many workers make such."""
+def _batches(hparams: Mapping[str, Any], split: str, dataset: Any) -> _Batches:
     options = hparams.get(f"{split}_dataloader_opts") or {}
     workers = int(options.get("num_workers") or 0)
     read = hparams.get(f"{split}_read_waveform", hparams.get("read_waveform"))
     rate = getattr(read, "sample_rate", None)
     if not workers or not len(dataset) or rate is None:  # or a reader of the user's own
-        return 0.0, workers
+        return _Batches(0.0, workers, 0)
     longest = getattr(read, "max_duration", None) or float("inf")
     step = max(1, len(dataset) // _CLIPS)
     lengths = [min(longest, dataset.table[i].duration) for i in range(0, len(dataset), step)]
     clips = min(len(dataset), int(options.get("batch_size") or 1))
-    return clips * sum(lengths) / len(lengths) * rate * _BYTES, workers
+    number = math.inf if split == "train" else math.ceil(len(dataset) / clips)
+    return _Batches(clips * sum(lengths) / len(lengths) * rate * _BYTES, workers, number)
