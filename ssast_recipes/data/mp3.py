@@ -22,6 +22,24 @@ class FirstFrame(NamedTuple):
     tag: bytes  # the tag and what follows; empty if there is none
 
 
+def is_frame(start: bytes) -> bool:
+    """Whether a frame of MPEG layer III begins so.
+
+    Example
+    -------
+    >>> is_frame(bytes([0xFF, 0xFB, 0x90])), is_frame(bytes([0xFF, 0xFB, 0xF0])), is_frame(b"")
+    (True, False, False)
+    """
+    # Eleven bits of sync, layer III, and neither bit rate nor sample rate of those forbidden.
+    return (
+        len(start) > 2
+        and start[0] == 0xFF
+        and start[1] & 0xE6 == 0xE2
+        and start[2] & 0xF0 < 0xF0
+        and start[2] & 0x0C < 0x0C
+    )
+
+
 def first_frame(file: BinaryIO) -> FirstFrame | None:
     """Finds the first frame of an MP3 file, behind its ID3 tag.
 
@@ -51,13 +69,11 @@ def first_frame(file: BinaryIO) -> FirstFrame | None:
     place = content.find(b"\xff")
     while place >= 0:
         header = content[place : place + 4]
-        # Eleven bits of sync, layer III, and neither bit rate nor sample rate of those forbidden.
-        if len(header) == 4 and header[1] & 0xE6 == 0xE2 and header[2] & 0xF0 < 0xF0:
-            if header[2] & 0x0C < 0x0C:
-                found = [content.find(tag, place, place + 64) for tag in _TAGS]
-                tagged = [one for one in found if one >= 0]
-                tag = content[tagged[0] : tagged[0] + 16] if tagged else b""
-                return FirstFrame(begin + place, header, tag)
+        if len(header) == 4 and is_frame(header):
+            found = [content.find(tag, place, place + 64) for tag in _TAGS]
+            tagged = [one for one in found if one >= 0]
+            tag = content[tagged[0] : tagged[0] + 16] if tagged else b""
+            return FirstFrame(begin + place, header, tag)
         place = content.find(b"\xff", place + 1)
     return None
 

@@ -5,6 +5,8 @@ import shlex
 
 import soundfile
 
+from ssast_recipes.data.mp3 import is_frame
+
 # libsndfile's names of its formats, but RAW, which has no header, and two whose names mostly are
 # those of other data: MATLAB's, and Musepack's music. Then, further extensions of these formats.
 _NAMES = frozenset(
@@ -91,9 +93,7 @@ def is_audio_start(start: bytes) -> bool:
         return start[8:12] in (b"AIFF", b"AIFC", b"8SVX", b"16SV", b"SVVH")
     if start[:4] == b"OggS":
         return b"theora" not in start
-    if start[:1] == b"\xff" and len(start) > 2 and start[1] & 0xE6 == 0xE2:  # a frame of MP3
-        return start[2] & 0xF0 < 0xF0 and start[2] & 0x0C < 0x0C
-    return start.startswith(_STARTS) or is_foreign_start(start)
+    return is_frame(start) or start.startswith(_STARTS) or is_foreign_start(start)
 
 
 def is_foreign_start(start: bytes) -> bool:
