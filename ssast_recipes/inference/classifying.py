@@ -1,6 +1,7 @@
 """Classes of recordings of any rate, length and format."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -129,11 +130,8 @@ class AudioClassifier(AudioModel):
     ) -> list[Classification]:
         """Classifies several recordings of any lengths, as `classify` each."""
         check_several(recordings, "classify_batch", "classify")
-        _check_top_k(top_k)
-        least = self._least(threshold)
-        _check_whole(whole)
-        found = self.apply_to_windows(recordings, sample_rate, self._score)
-        return [self._tell(recording, top_k, least, whole) for recording in found]
+        tell = self._teller(top_k, threshold, whole)
+        return [*map(tell, self.apply_to_windows(recordings, sample_rate, self._score))]
 
     def classify_file(
         self, path: str | Path, top_k: int | None = 5, threshold: float | str | None = None
@@ -165,11 +163,9 @@ class AudioClassifier(AudioModel):
         Classification, ValueError or OSError
             As `classify`, in the order of the recordings; or why one cannot be classified.
         """
-        _check_top_k(top_k)
-        least = self._least(threshold)
-        _check_whole(whole)
+        tell = self._teller(top_k, threshold, whole)
         for found in self.stream(recordings, sample_rate, self._score, workers):
-            yield found if isinstance(found, Exception) else self._tell(found, top_k, least, whole)
+            yield found if isinstance(found, Exception) else tell(found)
 
     def encode(self, *_: Any, **__: Any) -> NoReturn:
         """A classifier tells classes."""
@@ -181,6 +177,17 @@ class AudioClassifier(AudioModel):
     def _score(self, spectrograms: Tensor, num_frames: Tensor) -> Tensor:
         logits = self.model(spectrograms, num_frames).float()
         return logits.softmax(dim=1) if self.config.label_kind == "single" else logits.sigmoid()
+
+    def _teller(
+        self, top_k: int | None, threshold: float | str | None, whole: str
+    ) -> Callable[[Recording], Classification]:
+        """What tells of a recording as it is asked for; refuses what cannot be asked for."""
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {top_k}")
+        least = self._least(threshold)
+        if whole not in ("mean", "start"):
+            raise ValueError(f"whole is mean or start, not {whole!r}")
+        return partial(self._tell, top_k=top_k, least=least, whole=whole)
 
     def _least(self, threshold: float | str | None) -> list[float]:
         """The least score of each class that is told."""
@@ -217,13 +224,3 @@ class AudioClassifier(AudioModel):
         return found._replace(
             windows=[choose(one, start, min(start + length, end)) for one, start in windows]
         )
-
-
-def _check_top_k(top_k: int | None) -> None:
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, not {top_k}")
-
-
-def _check_whole(whole: str) -> None:
-    if whole not in ("mean", "start"):
-        raise ValueError(f"whole is mean or start, not {whole!r}")
