@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssast_recipes.commands.options import add_use
 from ssast_recipes.system.tables import for_sheet
 from ssast_recipes.system.words import shown
 
@@ -23,10 +24,7 @@ _TRACKS = ("audacity", "raven")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.commands.main`."""
-    parser.add_argument("model", metavar="MODEL", help="model folder, run folder, or Hub name")
-    parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="audio files of any format, or folders of such"
-    )
+    add_use(parser)
     parser.add_argument("--top-k", type=int, help="classes a file; default: 5, in label tracks all")
     parser.add_argument(
         "--threshold",
@@ -56,9 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="of label tracks; one may be printed instead"
     )
-    parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
-    parser.add_argument("--batch-size", type=int, default=8, help="windows at a time; default: 8")
-    parser.add_argument("--workers", type=int, help="threads that read files; default: one a core")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -80,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--output is of label tracks: --format audacity, or raven")
 
     from ssast_recipes.inference.classifying import AudioClassifier
-    from ssast_recipes.inference.files import Failures, default_workers, find_files
+    from ssast_recipes.inference.files import Failures, choose_workers, find_files
 
     files = find_files(arguments.files)
     if is_track and arguments.output is None and len(files) > 1:
@@ -92,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         threshold = 0.5 if classifier.thresholds is None else "chosen"
     if not is_track and top_k is None:
         top_k = 5
-    workers = default_workers() if arguments.workers is None else max(0, arguments.workers)
+    workers = choose_workers(arguments.workers)
     failures = Failures(len(files))
     stream = classifier.stream_classes(files, None, top_k, threshold, arguments.whole, workers)
     found = failures.leave_out(files, stream)

@@ -4,22 +4,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ssast_recipes.commands.options import add_use
+
 _SUFFIXES = (".npz", ".parquet")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.commands.main`."""
-    parser.add_argument("model", metavar="MODEL", help="model folder, run folder, or Hub name")
-    parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="audio files of any format, or folders of such"
-    )
+    add_use(parser)
     parser.add_argument("--output", type=Path, required=True, help="NumPy's .npz, or .parquet")
     parser.add_argument(
         "--frames", action="store_true", help="a row every patch column, not every file"
     )
-    parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
-    parser.add_argument("--batch-size", type=int, default=8, help="windows at a time; default: 8")
-    parser.add_argument("--workers", type=int, help="threads that read files; default: one a core")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,13 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from ssast_recipes.inference.encoding import AudioEncoder
-    from ssast_recipes.inference.files import Failures, default_workers, find_files
+    from ssast_recipes.inference.files import Failures, choose_workers, find_files
 
     files = find_files(arguments.files)
     options = {"device": arguments.device, "batch_size": arguments.batch_size}
     encoder = AudioEncoder.from_pretrained(arguments.model, **options)
     stream = encoder.stream_frame_embeddings if arguments.frames else encoder.stream_embeddings
-    workers = default_workers() if arguments.workers is None else max(0, arguments.workers)
+    workers = choose_workers(arguments.workers)
     failures = Failures(len(files))
     names, embeddings, times = [], [], []
     for path, found in failures.leave_out(files, stream(files, workers=workers)):

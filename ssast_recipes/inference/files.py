@@ -54,9 +54,15 @@ def find_files(given: Sequence[str]) -> list[str]:
     return found
 
 
-def default_workers() -> int:
-    """How many threads read files, unless a command line says it: one a core, at most eight."""
-    return min(8, num_cores())
+def choose_workers(asked: int | None) -> int:
+    """How many threads read files: as a command line says it, or one a core, at most eight.
+
+    Example
+    -------
+    >>> choose_workers(3), choose_workers(-1), 1 <= choose_workers(None) <= 8
+    (3, 0, True)
+    """
+    return min(8, num_cores()) if asked is None else max(0, asked)
 
 
 class Failures:
