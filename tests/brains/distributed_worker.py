@@ -1,6 +1,6 @@
 """One of the processes of test_distributed.py: fine-tunes a tiny Brain and stops on a bad loss.
 
-torchrun … tests/brains/distributed_worker.py FOLDER [buffers]
+torchrun … tests/brains/distributed_worker.py FOLDER [buffers|compiled]
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from speechbrain.utils.distributed import ddp_barrier, ddp_init_group
 from speechbrain.utils.run_opts import RunOptions
+from torch._dynamo.backends.debugging import aot_eager
 from torch.nn.parallel import DistributedDataParallel
 
 from ssast_recipes.brains.checkpointer import AtomicCheckpointer
@@ -20,7 +21,7 @@ from ssast_recipes.model.augment import NoiseAndRoll
 from ssast_recipes.objectives.metrics import d_prime, mean_average_precision
 from ssast_recipes.objectives.schedules import EpochDecay
 from ssast_recipes.runs.command_line import leave_together
-from tests.brains.tiny import Clips, classification_brain, fit, pretraining_brain, weights
+from tests.brains.tiny import Clips, classification_brain, fit, losses, pretraining_brain, weights
 
 GLOBAL_BATCH_SIZE = 4
 
@@ -151,6 +152,36 @@ def evaluate_with_buffers(folder: Path, world_size: int = 1) -> tuple[dict, list
     return values, valid, passes
 
 
+def compile_with_checkpointing(folder: Path, world_size: int = 1, **run_opts: bool) -> list:
+    """Pretrains a model that computes its blocks again in the backward pass.
+
+    Returns the losses of training and of validation (on the main process), and how many graphs
+    were compiled: as always, but for making kernels, which takes a minute.
+    """
+    compiled, compile_one = [], torch.compile
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return aot_eager(graph, inputs)
+
+    def compile_quickly(module, mode=None, **options):
+        return compile_one(module, backend=backend, **options)
+
+    torch.compile = compile_quickly
+    try:
+        brain = pretraining_brain(
+            folder,
+            run_opts={"distributed_backend": "gloo", **run_opts},
+            encoder={"depth": 2, "activation_checkpointing": True},
+            opt_class=partial(torch.optim.SGD, lr=0.05),
+            valid_interval=3,
+        )
+        fit(brain, Clips(8), Clips(8), batch_size=GLOBAL_BATCH_SIZE // world_size)
+    finally:
+        torch.compile = compile_one
+    return [losses(brain), losses(brain, "valid"), len(compiled)]
+
+
 def main(folder: Path, rank: int) -> None:
     """Tells what this process has seen of all the above."""
     brain, asked, tested, values = fine_tune(folder / "two", world_size=2)
@@ -172,6 +203,9 @@ if __name__ == "__main__":
     folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
     if sys.argv[2:] == ["buffers"]:
         torch.save(evaluate_with_buffers(folder / "two", world_size=2), folder / f"rank{rank}.pt")
+    elif sys.argv[2:] == ["compiled"]:
+        told = compile_with_checkpointing(folder / "two", world_size=2, compile=True)
+        torch.save(told, folder / f"rank{rank}.pt")
     else:
         main(folder, rank)
     leave_together()

@@ -12,7 +12,7 @@ import torch
 
 from ssast_recipes.data.synthetic import make_esc50
 
-from .distributed_worker import evaluate_with_buffers, fine_tune, tag
+from .distributed_worker import compile_with_checkpointing, evaluate_with_buffers, fine_tune, tag
 from .tiny import losses, weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -227,6 +227,18 @@ def test_a_model_with_buffers_is_evaluated_on_unequally_many_batches(tmp_path):
         assert found_values == values
         assert found_losses == pytest.approx(losses, rel=1e-4)
         assert passes == [True] * 4  # two epochs of two steps
+
+
+@pytest.mark.slow
+def test_two_processes_compile_what_computes_its_blocks_again(tmp_path):
+    worker = REPOSITORY / "tests" / "brains" / "distributed_worker.py"
+    torchrun(worker, str(tmp_path), "compiled", timeout=300)
+    train, valid, none = compile_with_checkpointing(tmp_path / "one")
+    assert list(train) == [1, 2, 3, 4, 5, 6] and list(valid) == [3, 6] and none == 0
+    main, other = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    assert main[0] == pytest.approx(train, rel=1e-4)
+    assert main[1] == pytest.approx(valid, rel=1e-4)
+    assert main[2] == other[2] == 4  # front end and model, in training and in validation
 
 
 # ---- two machines
