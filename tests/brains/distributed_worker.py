@@ -1,13 +1,17 @@
 """One of the processes of test_distributed.py: fine-tunes a tiny Brain and stops on a bad loss.
 
-torchrun … tests/brains/distributed_worker.py FOLDER [buffers|compiled]
+torchrun … tests/brains/distributed_worker.py FOLDER [buffers|compiled|stopped]
 """
 
 import os
+import signal
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import speechbrain.utils.distributed
 import torch
 from speechbrain.utils.distributed import ddp_barrier, ddp_init_group
 from speechbrain.utils.run_opts import RunOptions
@@ -20,7 +24,7 @@ from ssast_recipes.data.class_weights import class_balanced_weights
 from ssast_recipes.model.augment import NoiseAndRoll
 from ssast_recipes.objectives.metrics import d_prime, mean_average_precision
 from ssast_recipes.objectives.schedules import EpochDecay
-from ssast_recipes.runs.command_line import leave_together
+from ssast_recipes.runs.command_line import leave_together, run_experiment
 from tests.brains.tiny import Clips, classification_brain, fit, losses, pretraining_brain, weights
 
 GLOBAL_BATCH_SIZE = 4
@@ -182,6 +186,25 @@ def compile_with_checkpointing(folder: Path, world_size: int = 1, **run_opts: bo
     return [losses(brain), losses(brain, "valid"), len(compiled)]
 
 
+def stop_at_step_three(folder: Path, rank: int, seconds: int) -> None:
+    """Pretrains as a recipe does, with so many seconds for a collective; one process stops."""
+    between = SimpleNamespace(
+        timedelta=lambda **given: timedelta(seconds=min(seconds, *given.values()))
+    )
+    speechbrain.utils.distributed.datetime = between
+    ddp_init_group(RunOptions(distributed_backend="gloo"))
+    brain = pretraining_brain(folder, run_opts={"distributed_backend": "gloo"}, num_steps=1000)
+    begin = brain.on_fit_batch_start
+
+    def watched(*arguments):
+        if rank == 1 and brain.optimizer_step == 2:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        begin(*arguments)
+
+    brain.on_fit_batch_start = watched
+    fit(brain, Clips(8), batch_size=2)
+
+
 def main(folder: Path, rank: int) -> None:
     """Tells what this process has seen of all the above."""
     brain, asked, tested, values = fine_tune(folder / "two", world_size=2)
@@ -199,8 +222,10 @@ def main(folder: Path, rank: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    ddp_init_group(RunOptions(distributed_backend="gloo"))
     folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    if sys.argv[2:] == ["stopped"]:
+        run_experiment(lambda arguments: stop_at_step_three(folder, rank, seconds=20))
+    ddp_init_group(RunOptions(distributed_backend="gloo"))
     if sys.argv[2:] == ["buffers"]:
         torch.save(evaluate_with_buffers(folder / "two", world_size=2), folder / f"rank{rank}.pt")
     elif sys.argv[2:] == ["compiled"]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ssast_recipes.data.synthetic import make_esc50
+from tests.processes import has_members, running, wait_until
 
 from .distributed_worker import compile_with_checkpointing, evaluate_with_buffers, fine_tune, tag
 from .tiny import losses, weights
@@ -239,6 +240,23 @@ def test_two_processes_compile_what_computes_its_blocks_again(tmp_path):
     assert main[0] == pytest.approx(train, rel=1e-4)
     assert main[1] == pytest.approx(valid, rel=1e-4)
     assert main[2] == other[2] == 4  # front end and model, in training and in validation
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_others_after_the_time_that_was_told(tmp_path):
+    """Of two hours, as docs/scaling.md tells, the test makes 20 seconds."""
+    worker = REPOSITORY / "tests" / "brains" / "distributed_worker.py"
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", worker]
+    command = [sys.executable, *launch, tmp_path, "stopped"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    with open(tmp_path / "printed", "w") as printed:
+        with running(command, stdout=printed, stderr=printed, env=environment) as process:
+            assert process.wait(timeout=300) == 1
+            # The stopped one heeds no SIGTERM: torchrun kills it, half a minute later.
+            wait_until(lambda: not has_members(process.pid), seconds=60)
+    told = [line for line in (tmp_path / "printed").read_text().splitlines() if "error: " in line]
+    assert told[0].startswith("distributed_worker.py: error: another process of this run ended or")
+    assert "Timed out waiting 20000ms" in told[0] and "goes on from the last" in told[0]
 
 
 # ---- two machines
