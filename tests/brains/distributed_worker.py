@@ -1,6 +1,6 @@
 """One of the processes of test_distributed.py: fine-tunes a tiny Brain and stops on a bad loss.
 
-torchrun … tests/brains/distributed_worker.py FOLDER [buffers|compiled|stopped]
+torchrun … tests/brains/distributed_worker.py FOLDER [compiled|stopped]
 """
 
 import os
@@ -214,6 +214,7 @@ def main(folder: Path, rank: int) -> None:
         "values": values,
         "weights": weights(brain),
         "tagged": tag(folder / "tagged", world_size=2),
+        "with_buffers": evaluate_with_buffers(folder / "buffers", world_size=2),
         "recovered": recovered_step(folder / "broken", rank),
         "error": stops_together(folder / "poisoned", rank),
     }
@@ -226,9 +227,7 @@ if __name__ == "__main__":
     if sys.argv[2:] == ["stopped"]:
         run_experiment(lambda arguments: stop_at_step_three(folder, rank, seconds=20))
     ddp_init_group(RunOptions(distributed_backend="gloo"))
-    if sys.argv[2:] == ["buffers"]:
-        torch.save(evaluate_with_buffers(folder / "two", world_size=2), folder / f"rank{rank}.pt")
-    elif sys.argv[2:] == ["compiled"]:
+    if sys.argv[2:] == ["compiled"]:
         told = compile_with_checkpointing(folder / "two", world_size=2, compile=True)
         torch.save(told, folder / f"rank{rank}.pt")
     else:

@@ -602,6 +602,14 @@ def test_a_kill_at_start_up_leaves_the_values(tmp_path, monkeypatch):
     assert (tmp_path / "hyperparams.yaml").read_text() == "lr: 0.1 # before"
 
 
+def test_a_run_sweeps_what_killed_ones_left_of_models_and_pictures(tmp_path):
+    for name in ("results.json", "model/model.safetensors", "pictures/found_1.png"):
+        kill_while_writing(tmp_path / name)
+    assert len(list(tmp_path.rglob("*.part"))) == 3
+    with run_folder(tmp_path):
+        assert not list(tmp_path.rglob("*.part"))
+
+
 @pytest.mark.parametrize(
     ("error", "left"),
     [
