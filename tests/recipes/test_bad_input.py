@@ -25,6 +25,7 @@ from ssast_recipes.data.synthetic import make_esc50
 from ssast_recipes.runs.command_line import read_experiment, run_experiment
 from ssast_recipes.runs.folder import run_folder
 from ssast_recipes.system.errors import RunError, explain
+from tests.processes import kill_while_writing
 from tests.recipes.conftest import RECIPES
 
 HPARAMS = RECIPES / "ESC50" / "hparams"
