@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -55,6 +56,13 @@ def test_csv_tells_windows_if_asked(files, capsys):
         assert float(row["score"]) == pytest.approx(window.scores[0], abs=1e-6)
     run(*files, "--csv", "--top-k", "1")
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_name_is_no_formula_of_a_spreadsheet(files, capsys):
+    Path("short.wav").rename("=1+1.wav")
+    run("=1+1.wav", "--csv", "--top-k", "1")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("'=1+1.wav,")
 
 
 def test_json_holds_everything(files, capsys):
