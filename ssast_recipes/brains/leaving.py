@@ -148,4 +148,6 @@ def leave_model(
     except (ValueError, AttributeError) as error:
         logger.warning("Warning: no model folder is left beside the checkpoints: %s", error)
     else:
-        logger.info("The model to use, with its %s weights: %s", chosen.name, folder)
+        # The best of a single validation, after the last step, were chosen by nothing.
+        name = found[0].name if chosen.step == found[0].step else chosen.name
+        logger.info("The model to use, with its %s weights: %s", name, folder)
