@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 from ssast_recipes.system.words import shown
 
 

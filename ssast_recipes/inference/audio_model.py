@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.rates import resample
-from ssast_recipes.inference.reading import read_ahead, read_pieces
+from ssast_recipes.inference.reading import read_ahead, read_clip, read_pieces
 from ssast_recipes.inference.windows import Window, WindowShape, cut_windows
 from ssast_recipes.weights.formats.config import ModelConfig
 from ssast_recipes.weights.formats.folder import load_model
@@ -99,7 +100,7 @@ class AudioModel(nn.Module):
         ValueError
             If it is damaged, or not of the kind asked for, or the device cannot be used.
         """
-        place = _default_device() if device is None else _checked_device(device)
+        place = place_of(device)
         model, config = load_model(fetch_model(source))
         try:
             loaded = cls(model, config, batch_size)
@@ -133,7 +134,8 @@ class AudioModel(nn.Module):
         Arguments
         ---------
         recordings : sequence
-            Audio files' paths, or waveforms, [samples] or [channels, samples] each.
+            Audio files' paths, clips of a manifest, or waveforms, [samples] or [channels, samples]
+            each.
         sample_rate : int, optional
             The waveforms', in Hz.
         compute : callable
@@ -244,6 +246,8 @@ class AudioModel(nn.Module):
         """The samples of whatever the user has, [samples] float32 each, at the model's rate."""
         if isinstance(recording, str | os.PathLike):
             yield from read_pieces(recording, self.sample_rate)
+        elif isinstance(recording, Clip):
+            yield read_clip(recording, self.sample_rate)
         else:
             yield self._prepare(recording, sample_rate)
 
@@ -286,13 +290,32 @@ def _is_rate(value: Any) -> bool:
         return False
 
 
-def _default_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def place_of(device: str | torch.device | None) -> torch.device:
+    """Finds where to compute.
 
+    Arguments
+    ---------
+    device : str or torch.device, optional
+        By default a GPU if there is one (CUDA or MPS), else the CPU.
 
-def _checked_device(device: str | torch.device) -> torch.device:
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If the device cannot be used.
+
+    Example
+    -------
+    >>> place_of("cpu")
+    device(type='cpu')
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         found = torch.zeros(1, device=device)
         found.cpu()  # "meta" is a device, of tensors without values
