@@ -1,19 +1,16 @@
-"""Tasks as a command line names them: one's own labels, and corpora by their recipes."""
+"""Tasks as a command line names them: own labels, corpora by their recipes, HEAR's folders."""
 
-import importlib
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
-from ssast_recipes.data.manifest import read_classes, read_manifest
-from ssast_recipes.data.preparation.counts import Published
+from ssast_recipes.data.manifest import read_classes
 from ssast_recipes.data.preparation.labelled_files import read_labelled_files
-from ssast_recipes.data.preparation.manifests import prepare_manifests
 from ssast_recipes.data.preparation.own_audio import prepare_labelled
+from ssast_recipes.evaluation.corpora import CORPORA
+from ssast_recipes.evaluation.hear_tasks import read_hear_task
 from ssast_recipes.evaluation.tasks import Task, make_task, read_splits
-from ssast_recipes.system.recipes import recipe_folder
 
+HEAR = "hear:"
 _NAME = re.compile(r"[\w.-]+")
 
 
@@ -23,8 +20,8 @@ def read_task(text: str, folder: Path, num_folds: int | None = None) -> Task:
     Arguments
     ---------
     text : str
-        `esc50=DIR` for a corpus of a recipe, `NAME=LABELS` for labels of one's own, as
-        `read_labelled_files` takes them.
+        A corpus of a recipe, as `esc50=DIR`: see `CORPORA`; `hear:DIR`, a folder of
+        `read_hear_task`; `NAME=LABELS` for labels of one's own, of `read_labelled_files`.
     folder : Path
         In which each task gets a folder of manifests; what is prepared there is used again.
     num_folds : int, optional
@@ -39,12 +36,14 @@ def read_task(text: str, folder: Path, num_folds: int | None = None) -> Task:
     ValueError, OSError
         If the text names no task, or what it names is not there or not as it should be.
     """
+    if text.startswith(HEAR):
+        return read_hear_task(text.removeprefix(HEAR), folder)
     name, equals, source = text.partition("=")
     if not equals or not source or not _NAME.fullmatch(name):
-        known = ", ".join(f"{one}=DIR" for one in _CORPORA)
-        raise ValueError(f"--tasks {text}: write NAME=LABELS or one of {known}")
-    if name in _CORPORA:
-        return _CORPORA[name](name, source, folder / name)
+        known = ", ".join(f"{one}=DIR" for one in CORPORA)
+        raise ValueError(f"--tasks {text}: write NAME=LABELS, {HEAR}DIR or one of {known}")
+    if name in CORPORA:
+        return CORPORA[name](name, source, folder / name)
     return _read_own(name, Path(source).absolute(), folder / name, num_folds)
 
 
@@ -64,42 +63,3 @@ def _read_own(name: str, source: Path, folder: Path, num_folds: int | None) -> T
     prepare_labelled(source, folder)
     classes = read_classes(folder / "classes.txt")
     return make_task(name, {"": read_splits(folder)}, classes, notes=notes)
-
-
-def _read_esc50(name: str, source: str, folder: Path) -> Task:
-    """By the corpus' folds; its files are used where they are, at their own rate."""
-    module = load_preparation("ESC50", "esc50_prepare")
-    _, recordings, classes = module.read_esc50(source)
-    entries = {
-        f"fold{number}": [module.as_entry(one) for one in recordings if one.fold == number]
-        for number in module.FOLDS
-    }
-    prepare_manifests(folder, entries, Published("ESC-50", {}), classes)
-    clips = {fold: read_manifest(folder / f"{fold}.csv") for fold in entries}
-    folds = {
-        f"fold {number}": {
-            "train": [clip for fold in clips if fold != f"fold{number}" for clip in clips[fold]],
-            "test": clips[f"fold{number}"],
-        }
-        for number in module.FOLDS
-    }
-    return make_task(name, folds, classes)
-
-
-def load_preparation(recipe: str, module: str) -> ModuleType:
-    """Imports a recipe's preparation, from where the recipes are.
-
-    Example
-    -------
-    >>> load_preparation("ESC50", "esc50_prepare").FOLDS
-    (1, 2, 3, 4, 5)
-    """
-    folder = str(recipe_folder(recipe))
-    sys.path.insert(0, folder)  # it may import what lies beside it
-    try:
-        return importlib.import_module(module)
-    finally:
-        sys.path.remove(folder)
-
-
-_CORPORA = {"esc50": _read_esc50}

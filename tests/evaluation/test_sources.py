@@ -86,7 +86,9 @@ def test_one_class_is_refused(sounds, tmp_path):
 
 @pytest.mark.parametrize("text", ["labels.csv", "mine=", "a b=labels.csv", "../a=labels.csv"])
 def test_what_names_no_task_is_told(text, tmp_path):
-    with pytest.raises(ValueError, match="--tasks .*: write NAME=LABELS or one of esc50=DIR"):
+    with pytest.raises(
+        ValueError, match="--tasks .*: write NAME=LABELS, hear:DIR or one of esc50=DIR"
+    ):
         read_task(text, tmp_path)
 
 
