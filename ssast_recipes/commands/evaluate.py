@@ -1,9 +1,12 @@
 """`ssast evaluate`: what frozen encoders know, against baselines that learn nothing."""
 
 import argparse
+import importlib.util
+import sys
 from pathlib import Path
 
-PROBES = ("knn", "linear")
+DEFAULT = ("knn", "linear")
+PROBES = (*DEFAULT, "logistic", "attentive")
 AGAINST = "log-mel"
 
 
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, default=Path("results/evaluate"), help="default: results/evaluate"
     )
     parser.add_argument(
-        "--probes", nargs="+", choices=PROBES, default=list(PROBES), help="default: knn linear"
+        "--probes", nargs="+", choices=PROBES, default=list(DEFAULT), help="default: knn linear"
     )
     parser.add_argument(
         "--folds", type=int, help="cross-validate labels without splits by so many folds"
@@ -133,13 +136,15 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, option)
         if value is not None and value < least:
             raise ValueError(f"--{option.replace('_', '-')} is {least} at least, not {value}")
+    if "logistic" in arguments.probes and importlib.util.find_spec("sklearn") is None:
+        raise ValueError(
+            "--probes logistic: install scikit-learn: pip install 'ssast-recipes[evaluate]'"
+        )
     if any(shots < 1 for shots in arguments.few_shot):
         raise ValueError(f"--few-shot takes numbers of clips, 1 at least: {arguments.few_shot}")
 
 
 def _finish(failures: list[str]) -> int:
-    import sys
-
     for line in failures:
         print(f"ssast: error: {line}", file=sys.stderr)
     return 1 if failures else 0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.shards import split_location
-from ssast_recipes.evaluation.encoders import FrozenEncoder
+from ssast_recipes.evaluation.encoders import CLIP, STEPS, FrozenEncoder
 from ssast_recipes.system.errors import explain
 from ssast_recipes.system.files import beside, file_digest, sweep_parts, write_text
 from ssast_recipes.system.reading import read_json
@@ -28,7 +28,7 @@ _DIGESTS = "digests.json"
 
 
 class Embeddings(NamedTuple):
-    """Vectors of clips, [clips, layers, width]; of clips that cannot be read, zeros.
+    """Vectors of clips, [clips, layers, width] or [clips, layers, moments, width]; else zeros.
 
     `present` [clips] bool tells which can be; `reasons` why others cannot.
     """
@@ -42,7 +42,7 @@ def embed_clips(
     encoder: FrozenEncoder,
     clips: Sequence[Clip],
     folder: Path,
-    layers: bool = False,
+    detail: str = CLIP,
     workers: int = 2,
     advance: Callable[[int], Any] = lambda count: None,
     tell: Callable[[str], Any] = lambda line: None,
@@ -58,8 +58,8 @@ def embed_clips(
         files that were moved are known again, and changed ones are not.
     folder : Path
         The cache.
-    layers : bool
-        Whether to embed by every layer.
+    detail : str
+        How finely: see `FrozenEncoder.embed`. Moments are kept in 16 bits.
     workers : int
         How many threads read files ahead.
     advance : callable
@@ -83,7 +83,7 @@ def embed_clips(
     for first in range(0, len(clips), CHUNK):
         chunk = clips[first : first + CHUNK]
         told = [(digests[clip.path], clip.start, clip.duration) for clip in chunk]
-        text = json.dumps([VERSION, encoder.key, layers, told], sort_keys=True)
+        text = json.dumps([VERSION, encoder.key, detail, told], sort_keys=True)
         path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
         part = None
         if path.exists():
@@ -92,7 +92,7 @@ def embed_clips(
             except ValueError as error:
                 tell(f"{path} is damaged ({error}): computed again")
         if part is None:
-            part = _compute(encoder, chunk, layers, workers, advance)
+            part = _compute(encoder, chunk, detail, workers, advance)
             _save(path, part)
         else:
             advance(len(chunk))
@@ -102,7 +102,9 @@ def embed_clips(
         raise ValueError(f"{encoder.name}: embeddings of several sizes: {sorted(sizes)}")
     shape = sizes.pop() if sizes else torch.Size([1, 1])
     values = [
-        part.values if part.present.any() else torch.zeros(len(part.values), *shape)
+        part.values
+        if part.present.any()
+        else torch.zeros(len(part.values), *shape, dtype=part.values.dtype)
         for part in parts
     ]
     found = Embeddings(
@@ -121,13 +123,13 @@ def embed_clips(
 def _compute(
     encoder: FrozenEncoder,
     clips: Sequence[Clip],
-    layers: bool,
+    detail: str,
     workers: int,
     advance: Callable[[int], Any],
 ) -> Embeddings:
     rows: list[Tensor | None] = []
     reasons = []
-    for clip, row in zip(clips, encoder.embed(clips, layers, workers), strict=True):
+    for clip, row in zip(clips, encoder.embed(clips, detail, workers), strict=True):
         if isinstance(row, Exception):
             reasons.append(explain(row) or repr(row))
             row = None
@@ -141,8 +143,9 @@ def _compute(
     shapes = {row.shape for row in rows if row is not None}
     if len(shapes) > 1:
         raise ValueError(f"{encoder.name}: embeddings of several sizes: {sorted(shapes)}")
-    blank = torch.zeros(*(shapes.pop() if shapes else (1, 1)))
-    values = torch.stack([blank if row is None else row.float() for row in rows])
+    blank = torch.zeros(shapes.pop() if shapes else (1, 1))
+    kind = torch.float16 if detail == STEPS else torch.float32
+    values = torch.stack([blank if row is None else row for row in rows]).to(kind)
     return Embeddings(values, torch.tensor([row is not None for row in rows]), reasons)
 
 

@@ -18,6 +18,7 @@ from ssast_recipes.inference.encoding import AudioEncoder
 from ssast_recipes.inference.reading import read_ahead, read_clip
 from ssast_recipes.model.builders import SIZES
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
+from ssast_recipes.objectives.baselines import NUM_STEPS, log_mel_features
 from ssast_recipes.system.files import file_digest
 from ssast_recipes.weights.encoders import KnownEncoder, describe_encoder
 from ssast_recipes.weights.formats.config import Architecture, FrontEndConfig, ModelConfig
@@ -25,6 +26,7 @@ from ssast_recipes.weights.loading import load_pretrained_encoder
 from ssast_recipes.weights.source import fetch_weights
 
 RANDOM, MODULE, FOLD = "random:", "module:", "{fold}"
+CLIP, LAYERS, STEPS = "clip", "layers", "steps"  # how finely clips are embedded
 SAMPLE_RATE = 16000  # of baselines and untrained encoders, in Hz
 SEED = 0  # of untrained encoders
 
@@ -48,7 +50,7 @@ class FrozenEncoder(ABC):
 
     @abstractmethod
     def embed(
-        self, clips: Sequence[Clip], layers: bool = False, workers: int = 2
+        self, clips: Sequence[Clip], detail: str = CLIP, workers: int = 2
     ) -> Iterator[Embedded]:
         """Embeds clips.
 
@@ -56,16 +58,17 @@ class FrozenEncoder(ABC):
         ---------
         clips : sequence of Clip
             Of any lengths.
-        layers : bool
-            Whether to embed by every layer, if it has several.
+        detail : str
+            `CLIP`: one vector a clip. `LAYERS`: one by every layer, if it has several. `STEPS`: of
+            every layer, 12 moments evenly over the clip, if it knows moments.
         workers : int
             How many threads read files ahead.
 
         Yields
         ------
         Tensor, ValueError or OSError
-            [layers, width], the embedding itself last, in the order of the clips; or why a clip
-            cannot be read.
+            [layers, width], the embedding itself last, or [layers, moments, width], in the order
+            of the clips; or why a clip cannot be read.
         """
 
 
@@ -84,14 +87,21 @@ class Baseline(FrozenEncoder):
         return Baseline(self.name, [clip.sample_rate for clip in task.clips])
 
     def embed(
-        self, clips: Sequence[Clip], layers: bool = False, workers: int = 2
+        self, clips: Sequence[Clip], detail: str = CLIP, workers: int = 2
     ) -> Iterator[Embedded]:
         """See `FrozenEncoder.embed`; there is one layer."""
         for waveform in _read(clips, SAMPLE_RATE, workers):
             if isinstance(waveform, Exception):
                 yield waveform
             else:
-                yield self._compute(log_mel_frames(waveform, self._filterbank)).unsqueeze(0)
+                frames = log_mel_frames(waveform, self._filterbank)
+                vector = self._compute(frames)
+                if detail != STEPS:
+                    yield vector.unsqueeze(0)
+                elif self._compute is log_mel_features:  # moments side by side
+                    yield vector.view(1, NUM_STEPS, -1)
+                else:
+                    yield vector.view(1, 1, -1)
 
 
 class Model(FrozenEncoder):
@@ -108,11 +118,15 @@ class Model(FrozenEncoder):
         }
 
     def embed(
-        self, clips: Sequence[Clip], layers: bool = False, workers: int = 2
+        self, clips: Sequence[Clip], detail: str = CLIP, workers: int = 2
     ) -> Iterator[Embedded]:
         """See `FrozenEncoder.embed`; windows of several clips make a batch."""
-        if layers:
+        if detail == LAYERS:
             yield from self._encoder.stream_layer_embeddings(clips, workers=workers)
+            return
+        if detail == STEPS:
+            for columns in self._encoder.stream_layer_columns(clips, workers=workers):
+                yield columns if isinstance(columns, Exception) else _as_steps(columns)
             return
         for found in self._encoder.stream_embeddings(clips, workers=workers):
             yield found if isinstance(found, Exception) else found.unsqueeze(0)
@@ -147,7 +161,7 @@ class HearModule(FrozenEncoder):
 
     @torch.no_grad()
     def embed(
-        self, clips: Sequence[Clip], layers: bool = False, workers: int = 2
+        self, clips: Sequence[Clip], detail: str = CLIP, workers: int = 2
     ) -> Iterator[Embedded]:
         """See `FrozenEncoder.embed`; clips of one length make a batch, as HEAR knows no padding."""
         found: list[Embedded | None] = [None] * len(clips)
@@ -159,16 +173,19 @@ class HearModule(FrozenEncoder):
             alike = waiting.setdefault(len(waveform), [])
             alike.append((place, waveform))
             if len(alike) == self._batch_size:
-                self._compute(waiting.pop(len(waveform)), found)
+                self._compute(waiting.pop(len(waveform)), found, detail)
         for alike in waiting.values():
-            self._compute(alike, found)
+            self._compute(alike, found, detail)
         yield from found
 
-    def _compute(self, alike: list[tuple[int, Tensor]], found: list[Embedded | None]) -> None:
+    def _compute(
+        self, alike: list[tuple[int, Tensor]], found: list[Embedded | None], detail: str
+    ) -> None:
         audio = torch.stack([waveform for _, waveform in alike]).to(self._place)
         vectors = self._module.get_scene_embeddings(audio, self._model)
         for (place, _), vector in zip(alike, vectors, strict=True):
-            found[place] = vector.detach().float().cpu().unsqueeze(0)
+            row = vector.detach().float().cpu().unsqueeze(0)
+            found[place] = row.unsqueeze(0) if detail == STEPS else row
 
 
 def check_encoder(name: str) -> None:
@@ -261,6 +278,12 @@ def _find(source: str, is_random: bool) -> KnownEncoder:
         *(SAMPLE_RATE, 128, 25.0, 10.0, 20.0, 0.0, 256, -4.2677393, 4.5689974, True)
     )
     return KnownEncoder(Path(source), architecture, front_end, masks_padding=True)
+
+
+def _as_steps(columns: Tensor) -> Tensor:
+    """Brings a clip's columns [columns, layers, width] to moments: [layers, moments, width]."""
+    steps = log_mel_features(columns.flatten(1))  # of any features, not of bands alone
+    return steps.view(NUM_STEPS, *columns.shape[1:]).transpose(0, 1).contiguous()
 
 
 def _read(

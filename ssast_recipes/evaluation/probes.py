@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ssast_recipes.evaluation.attentive import attentive_scores
+from ssast_recipes.evaluation.logistic import logistic_scores
 from ssast_recipes.objectives.metrics import accuracy, mean_average_precision, mean_roc_auc
 from ssast_recipes.objectives.probing import linear_scores, nearest_neighbour_scores
 from ssast_recipes.objectives.ranking import roc_aucs
@@ -14,7 +16,7 @@ LEAST_VALID = 100  # fewer clips choose a penalty by chance
 
 
 class Labelled(NamedTuple):
-    """Embeddings [clips, width] and which classes the clips have, [clips, classes], 0 or 1."""
+    """Embeddings [clips, width], and which classes the clips have, [clips, classes], 0 or 1."""
 
     embeddings: Tensor
     targets: Tensor
@@ -37,16 +39,32 @@ def linear(known: Labelled, asked: Tensor, valid: Labelled | None = None) -> Ten
     >>> linear(known, torch.eye(4)).argmax(dim=1)
     tensor([0, 0, 1, 1])
     """
-    judges = valid if valid is not None and len(valid.targets) >= LEAST_VALID else None
-    return linear_scores(*known, asked, judges)
+    return linear_scores(*known, asked, _judges(valid))
+
+
+def logistic(known: Labelled, asked: Tensor, valid: Labelled | None = None) -> Tensor:
+    """Scores by logistic regression; see `logistic_scores`."""
+    return logistic_scores(*known, asked, _judges(valid))
+
+
+def attentive(known: Labelled, asked: Tensor, valid: Labelled | None = None) -> Tensor:
+    """Scores by attention over layers and moments; see `attentive_scores`."""
+    return attentive_scores(*known, asked, _judges(valid))
+
+
+def _judges(valid: Labelled | None) -> Labelled | None:
+    return valid if valid is not None and len(valid.targets) >= LEAST_VALID else None
 
 
 # By name: (labelled clips, embeddings of others [asked, width], validation clips) to scores
-# [asked, classes].
+# [asked, classes]. The attentive probe takes [clips, layers, steps, width].
 PROBES: dict[str, Callable[[Labelled, Tensor, Labelled | None], Tensor]] = {
     "knn": knn,
     "linear": linear,
+    "logistic": logistic,
+    "attentive": attentive,
 }
+OF_STEPS = ("attentive",)  # probes of embeddings layer by layer and moment by moment
 
 
 def chroma_accuracy(scores: Tensor, targets: Tensor) -> Tensor:

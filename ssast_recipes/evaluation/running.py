@@ -10,9 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssast_recipes.evaluation.cache import Embeddings, embed_clips, iterate_present
-from ssast_recipes.evaluation.encoders import FOLD, FrozenEncoder, load_encoder
+from ssast_recipes.evaluation.encoders import CLIP, FOLD, LAYERS, STEPS, FrozenEncoder, load_encoder
 from ssast_recipes.evaluation.few_shot import DRAWS, draw_shots, possible_shots
-from ssast_recipes.evaluation.probes import LEAST_VALID, METRICS, PROBES, Labelled
+from ssast_recipes.evaluation.probes import LEAST_VALID, METRICS, OF_STEPS, PROBES, Labelled
 from ssast_recipes.evaluation.records import (
     CHANCE,
     Record,
@@ -109,17 +109,22 @@ class Evaluation:
 
     def _evaluate(self, name: str, task: Task, place: str) -> Record:
         # With {fold}, every fold has an encoder of its own, which never heard its test clips.
-        found = {
-            fold.name: self._embed(_fill_in(name, fold), task, _told(place, name, fold))
-            for fold in (task.folds if FOLD in name else task.folds[:1])
-        }
-
-        def embeddings(fold: Fold) -> Embeddings:
-            return found[fold.name] if FOLD in name else next(iter(found.values()))
-
+        own_folds = task.folds if FOLD in name else task.folds[:1]
+        detail = LAYERS if self.options.layers else CLIP
+        found: dict[str, Embeddings] = {}
+        for fold in own_folds:
+            found[fold.name] = self._embed(_fill_in(name, fold), task, detail, place, fold)
         identity = ""
         for one in found.values():
-            identity = identity_of(one.values, one.present, identity + task.digest, VERSION)
+            itself = one.values[:, -1]
+            identity = identity_of(itself, one.present, identity + task.digest, VERSION)
+
+        def embeddings(fold: Fold, finely: bool = False) -> Embeddings:
+            own = fold if FOLD in name else task.folds[0]
+            if finely:  # as far as a probe wants them: they are large
+                return self._embed(_fill_in(name, own), task, STEPS, place, own)
+            return found[own.name]
+
         record = Record(task.name, name, identity, self._is_baseline(name))
         path = record_path(self.output, task.name, name)
         try:
@@ -135,15 +140,17 @@ class Evaluation:
         if record.left_out:
             first = next(one.reasons[0] for one in found.values() if one.reasons)
             _tell(f"{place}: {record.left_out} clip(s) cannot be read and are left out: {first}")
-        self._probe(record, task, embeddings, place)
+        self._probe(record, task, embeddings)
         return record
 
-    def _embed(self, name: str, task: Task, place: str) -> Embeddings:
+    def _embed(self, name: str, task: Task, detail: str, place: str, fold: Fold) -> Embeddings:
         encoder = self._load(name).for_task(task)
-        print(f"{place}: {len(task.clips):,} clips", file=sys.stderr, flush=True)
+        place += f", {fold.name}" if name not in place else ""  # an encoder of that fold alone
+        finely = ", moment by moment" if detail == STEPS else ""
+        print(f"{place}: {len(task.clips):,} clips{finely}", file=sys.stderr, flush=True)
         with tqdm(total=len(task.clips), desc=place, unit="clip", disable=None) as bar:
             return embed_clips(
-                *(encoder, task.clips, self.cache, self.options.layers, self.options.workers),
+                *(encoder, task.clips, self.cache, detail, self.options.workers),
                 advance=bar.update,
                 tell=_tell,
             )
@@ -157,15 +164,14 @@ class Evaluation:
     def _is_baseline(self, name: str) -> bool:
         return FOLD not in name and self._load(name).is_baseline
 
-    def _probe(
-        self, record: Record, task: Task, embeddings: Callable[[Fold], Embeddings], place: str
-    ) -> None:
+    def _probe(self, record: Record, task: Task, embeddings: Callable[..., Embeddings]) -> None:
         """Adds to a record the rows that it lacks."""
         options, num_layers = self.options, embeddings(task.folds[0]).values.shape[1]
         for fold in task.folds:
             for probe in options.probes:
                 if not record.has(probe=probe, fold=fold.name):
-                    found = _try(task, fold, embeddings(fold), probe, record)
+                    vectors = embeddings(fold, probe in OF_STEPS)
+                    found = _try(task, fold, vectors, probe, record)
                     record.scores[probe, fold.name], record.places[fold.name] = found
             layers = range(num_layers - 1) if options.layers else ()
             for layer in layers:
@@ -190,7 +196,9 @@ def _try(
     layer: int | None = None,
 ) -> tuple:
     """Fits a probe on a fold, adds rows to the record, and returns scores and tested places."""
-    vectors = found.values[:, -1 if layer is None else layer]  # [clips, width]
+    vectors = found.values  # [clips, layers, width], or [clips, layers, moments, width]
+    if probe not in OF_STEPS:
+        vectors = vectors[:, -1 if layer is None else layer]
     chosen = fold.train if shots is None else draw_shots(task, fold, shots, draw)
     train, test = (list(iterate_present(found.present, part)) for part in (chosen, fold.test))
     if not train or not test:
@@ -207,7 +215,7 @@ def _try(
         *(record, task, fold, probe, scores, test),
         Row(
             *(task.name, record.encoder, probe, fold.name, "", 0.0),
-            *(len(train), choosing, len(test), vectors.shape[1]),
+            *(len(train), choosing, len(test), vectors.shape[-1]),
             shots,
             draw,
             None if layer is None else layer + 1,
@@ -245,10 +253,6 @@ def _fill_in(name: str, fold: Fold) -> str:
     if FOLD in name and number == fold.name:
         raise ValueError(f"{name} is an encoder for each fold, and this task has none")
     return name.replace(FOLD, number)
-
-
-def _told(place: str, name: str, fold: Fold) -> str:
-    return f"{place}, {fold.name}" if FOLD in name else place
 
 
 def _tell(line: str) -> None:

@@ -88,6 +88,19 @@ def test_layers_are_probed_alone(here):
     assert [row["layer"] for row in rows(encoder="mfcc", probe="linear")] == [None]
 
 
+def test_all_probes_are_in_the_table_and_in_the_records(here, capsys):
+    assert run("m", "--tasks", "hums=hums", "--probes", "attentive", "logistic") == 0
+    told = capsys.readouterr()
+    assert "m on hums: 30 clips, moment by moment" in told.err
+    assert "hums attentive" in told.out and len(rows(encoder="m")) == 2
+
+
+def test_logistic_regression_asks_for_scikit_learn(here, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run("m", "--tasks", "hums=hums", "--probes", "logistic") == 1
+    assert "pip install 'ssast-recipes[evaluate]'" in capsys.readouterr().err
+
+
 def test_an_encoder_for_each_fold_embeds_its_own(here, capsys):
     for number in (1, 2):
         torch.manual_seed(number)

@@ -21,7 +21,7 @@ class Loudness(FrozenEncoder):
     def __init__(self, version=1, factor=1.0):
         self.key, self.factor, self.asked = {"version": version}, factor, []
 
-    def embed(self, clips, layers=False, workers=2):
+    def embed(self, clips, detail="clip", workers=2):
         for clip in clips:
             self.asked.append(clip.id)
             try:
@@ -59,7 +59,7 @@ def test_other_weights_other_layers_and_changed_files_are_computed_anew(clips, t
     embed_clips(other, clips, folder)
     assert len(other.asked) == 5
     layers = Loudness()
-    embed_clips(layers, clips, folder, layers=True)
+    embed_clips(layers, clips, folder, detail="layers")
     assert len(layers.asked) == 5
     soundfile.write(clips[2].path, [0.9] * 800, 8000)
     os.utime(clips[2].path, ns=(1, 1))  # however coarse the file system's clock
@@ -85,7 +85,7 @@ def test_an_interruption_costs_a_chunk(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "CHUNK", 2)
 
     class Stops(Loudness):
-        def embed(self, clips, layers=False, workers=2):
+        def embed(self, clips, detail="clip", workers=2):
             for row in super().embed(clips):
                 if "3" in self.asked:
                     raise KeyboardInterrupt

@@ -42,7 +42,7 @@ def test_a_model_folder_embeds_as_an_audio_encoder_does(kind, clips, tmp_path):
 
 def test_every_layer_is_embedded_and_the_last_is_the_embedding(clips, tmp_path):
     save(tmp_path / "m", "encoder")
-    layers = embed(str(tmp_path / "m"), clips, layers=True)
+    layers = embed(str(tmp_path / "m"), clips, detail="layers")
     assert layers.shape == (len(clips), 3, 16)
     torch.testing.assert_close(layers[:, -1:], embed(str(tmp_path / "m"), clips))
     # The final norm is all that is between the last block and the embedding, clip by clip linear
@@ -154,3 +154,20 @@ def test_encoders_that_are_not_there_are_told_before_anything_else():
         check_encoder("./nothing/here")
     with pytest.raises(FileNotFoundError, match="after random: comes tiny, small, base or an enc"):
         check_encoder("random:./huge")
+
+
+def test_moments_of_every_layer_are_columns_brought_to_twelve(clips, tmp_path):
+    save(tmp_path / "m", "classifier")
+    steps = embed(str(tmp_path / "m"), clips, detail="steps")
+    assert steps.shape == (len(clips), 3, 12, 16)
+    encoder = AudioEncoder.from_pretrained(tmp_path / "m", "cpu")
+    columns = encoder.encode_frames(read_clip(clips[0], 16000), 16000).embeddings
+    expected = log_mel_features(columns).view(12, 16)
+    torch.testing.assert_close(steps[0, -1], expected)
+
+
+@pytest.mark.parametrize(("name", "moments"), [("log-mel", 12), ("mfcc", 1)])
+def test_baselines_know_moments_if_they_have_some(name, moments, clips):
+    steps, whole = embed(name, clips, detail="steps"), embed(name, clips)
+    assert steps.shape[:3] == (len(clips), 1, moments)
+    assert torch.equal(steps.flatten(2), whole)
