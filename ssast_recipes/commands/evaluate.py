@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluates, prints the table and writes `evaluation.json` and `evaluation.parquet`.
+    """Evaluates, prints the table and writes page and rows.
 
     Returns
     -------
@@ -80,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ssast_recipes.evaluation.table import format_differences, format_results, ordered_encoders
     from ssast_recipes.inference.audio_model import place_of
     from ssast_recipes.inference.files import choose_workers
+    from ssast_recipes.reporting.evaluation import make_evaluation_page
+    from ssast_recipes.system.files import write_text
     from ssast_recipes.system.locking import one_at_a_time
 
     place_of(arguments.device)
@@ -124,10 +126,12 @@ def run(arguments: argparse.Namespace) -> int:
             "failures": evaluation.failures,
         }
         write_rows(output, records, head)
+        page = make_evaluation_page(evaluation, tasks, told, output)
+        write_text(output / "evaluation.html", page)
     print(f"\n{format_results(records, tasks, options.probes)}")
     if told:
         print(f"\n{format_differences(told)}")
-    print(f"\nwritten to {output / 'evaluation.json'} and {output / 'evaluation.parquet'}")
+    print(f"\n{output / 'evaluation.html'} shows more; a row a number: evaluation.json, .parquet")
     return _finish(evaluation.failures)
 
 

@@ -28,6 +28,7 @@ from ssast_recipes.system.errors import RunError, explain
 from ssast_recipes.system.words import shown
 
 VERSION = 1  # to be raised when probes give other numbers
+MOST_SAMPLES = 400  # clips of a map
 _OF_SHOTS = ("knn", "linear")  # probes that are done in a moment
 
 
@@ -76,6 +77,8 @@ class Evaluation:
         self.output, self.cache, self.options = output, cache, options
         self.records: list[Record] = []
         self.failures: list[str] = []
+        # Of each task and encoder, some test clips' embeddings [clips, width], and their places.
+        self.samples: dict[tuple[str, str], tuple[Tensor, list[int]]] = {}
         self._loaded: tuple[str, FrozenEncoder] | None = None
 
     def run(self, encoders: Sequence[str], tasks: Sequence[Task]) -> None:
@@ -141,6 +144,11 @@ class Evaluation:
             first = next(one.reasons[0] for one in found.values() if one.reasons)
             _tell(f"{place}: {record.left_out} clip(s) cannot be read and are left out: {first}")
         self._probe(record, task, embeddings)
+        first = task.folds[0]
+        shown_ones = embeddings(first)
+        tested = list(iterate_present(shown_ones.present, first.test))
+        some = tested[:: -(-len(tested) // MOST_SAMPLES) or 1]
+        self.samples[task.name, name] = shown_ones.values[some, -1].clone(), some
         return record
 
     def _embed(self, name: str, task: Task, detail: str, place: str, fold: Fold) -> Embeddings:

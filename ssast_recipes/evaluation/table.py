@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ssast_recipes.evaluation.comparing import Difference
-from ssast_recipes.evaluation.probes import LEAST_VALID, METRICS
+from ssast_recipes.evaluation.probes import LEAST_VALID
 from ssast_recipes.evaluation.records import CHANCE, Average, Record, average
 from ssast_recipes.evaluation.tasks import Task
 from ssast_recipes.system.words import format_table
@@ -104,8 +104,10 @@ def describe_task(task: Task) -> str:
     return "; ".join([told, *task.notes])
 
 
-def format_results(records: Sequence[Record], tasks: Sequence[Task], probes: Sequence[str]) -> str:
-    """Makes the table: encoders by tasks and probes, the baselines first.
+def result_rows(
+    records: Sequence[Record], tasks: Sequence[Task], probes: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table: encoders by tasks and probes, the baselines first.
 
     Arguments
     ---------
@@ -118,8 +120,8 @@ def format_results(records: Sequence[Record], tasks: Sequence[Task], probes: Seq
 
     Returns
     -------
-    str
-        Several lines; shares are in percent.
+    tuple
+        Names of the columns, and the cells of each row; shares are in percent.
     """
     averages = {probe: find_averages(records, tasks, probe) for probe in probes}
     means = {probe: common_mean(records, tasks, probe) for probe in probes}
@@ -134,14 +136,35 @@ def format_results(records: Sequence[Record], tasks: Sequence[Task], probes: Seq
         ]
         cells += [f"{100 * means[probe][name]:.1f}" for probe in probes if means[probe] is not None]
         rows.append([name, *cells])
-    lines = [describe_task(task) for task in tasks]
+    return head, rows
+
+
+def format_results(records: Sequence[Record], tasks: Sequence[Task], probes: Sequence[str]) -> str:
+    """Tells the tasks and sets the table of `result_rows`, in several lines."""
+    head, rows = result_rows(records, tasks, probes)
     several = any(len(task.folds) > 1 for task in tasks)
-    metrics = ", ".join(sorted({task.metric for task in tasks} & METRICS.keys()))
+    metrics = ", ".join(sorted({task.metric for task in tasks}))
+    lines = [describe_task(task) for task in tasks]
     lines += ["", f"{metrics} in %{', mean ± standard deviation over folds' if several else ''}"]
     lines.append(format_table(head, rows, numbers=True))
-    if any(means.values()):
+    if any(name.startswith("mean ") for name in head):
         lines.append("mean: of the tasks that all encoders have")
     return "\n".join(lines)
+
+
+def difference_rows(differences: Sequence[Difference]) -> list[list[str]]:
+    """Rows of paired comparisons: task, probe, encoders, difference and interval, clips."""
+    return [
+        [
+            one.task,
+            one.probe,
+            f"{one.first} - {one.second}",
+            f"{100 * one.difference:+.1f}",
+            f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
+            f"{one.num_clips:,}",
+        ]
+        for one in differences
+    ]
 
 
 def format_differences(differences: Sequence[Difference]) -> str:
@@ -165,17 +188,7 @@ def format_differences(differences: Sequence[Difference]) -> str:
     ------  -------  ----------  ------------  -------------  -------
     mine        knn    a - mfcc         +10.0  +2.0 to +18.0       50
     """
-    rows = [
-        [
-            one.task,
-            one.probe,
-            f"{one.first} - {one.second}",
-            f"{100 * one.difference:+.1f}",
-            f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
-            f"{one.num_clips:,}",
-        ]
-        for one in differences
-    ]
+    rows = difference_rows(differences)
     head = ["task", "probe", "encoders", "difference", "95 %", "clips"]
     told = "paired difference, in points, with its 95 % interval (bootstrap over test clips)"
     return f"{told}\n{format_table(head, rows, numbers=True)}"

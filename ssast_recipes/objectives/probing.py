@@ -161,8 +161,8 @@ def embedding_spread(embeddings: Tensor) -> Tensor:
 def _principal_axes(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of squares along the principal axes, [rank], and the axes, [width, rank].
 
-    Of many vectors by their products' matrix: ten times as fast as their decomposition, and exact
-    enough, since penalties hide what is small.
+    Of many vectors by their products' matrix: faster than their decomposition, and exact enough,
+    since penalties hide what is small.
     """
     if len(vectors) >= vectors.shape[1]:
         squares, axes = torch.linalg.eigh(vectors.T @ vectors)
