@@ -21,8 +21,8 @@ from ssast_recipes.runs.own.request import (
     read_request,
     run_own,
 )
-from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.machine import check_device
+from ssast_recipes.system.recipes import recipe_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,7 @@ COMMANDS = {  # with help in one line
     "index": "make a manifest of shards that are there already",
     "classify": "what is heard in audio files",
     "embed": "embeddings of audio files, as .npz or .parquet",
+    "evaluate": "what frozen encoders know, against baselines",
     "show": "a picture of what a model makes of masked patches",
     "report": "what a run did, on one page to look at",
     "import": "make a model folder of released or foreign weights",

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ssast_recipes.data.headers import audio_info
+from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.rates import resample
-from ssast_recipes.inference.reading import read_ahead, read_pieces
+from ssast_recipes.inference.reading import read_ahead, read_clip, read_pieces
 from ssast_recipes.inference.windows import Window, WindowShape, cut_windows
 from ssast_recipes.system.machine import try_device
 from ssast_recipes.weights.formats.config import ModelConfig
@@ -103,10 +104,7 @@ class AudioModel(nn.Module):
         ValueError
             If it is damaged, or not of the kind asked for, or the device cannot be used.
         """
-        try:
-            place = _default_device() if device is None else try_device(device)
-        except ValueError as error:
-            raise ValueError(f"device {str(device)!r} cannot be used here: {error}") from None
+        place = place_of(device)
         model, config = load_model(fetch_model(source))
         try:
             loaded = cls(model, config, batch_size)
@@ -144,7 +142,8 @@ class AudioModel(nn.Module):
         Arguments
         ---------
         recordings : sequence
-            Audio files' paths, or waveforms, [samples] or [channels, samples] each.
+            Audio files' paths, clips of a manifest, or waveforms, [samples] or [channels, samples]
+            each.
         sample_rate : int, optional
             The waveforms', in Hz.
         compute : callable
@@ -267,6 +266,8 @@ class AudioModel(nn.Module):
             info = audio_info(recording)
             told.whole_duration = info.duration
             yield from read_pieces(recording, self.sample_rate, seconds, info)
+        elif isinstance(recording, Clip):
+            yield read_clip(recording, self.sample_rate)
         else:
             waveform, rate = self._check_waveform(recording, sample_rate)
             told.whole_duration = len(waveform) / rate
@@ -314,7 +315,33 @@ def _is_rate(value: Any) -> bool:
         return False
 
 
-def _default_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def place_of(device: str | torch.device | None) -> torch.device:
+    """Finds where to compute.
+
+    Arguments
+    ---------
+    device : str or torch.device, optional
+        By default a GPU if there is one (CUDA or MPS), else the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If the device cannot be used.
+
+    Example
+    -------
+    >>> place_of("cpu")
+    device(type='cpu')
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        return try_device(device)
+    except ValueError as error:
+        raise ValueError(f"device {str(device)!r} cannot be used here: {error}") from None

@@ -11,7 +11,10 @@ import soundfile
 import torch
 from torch import Tensor
 
+from ssast_recipes.data.batches import as_float
 from ssast_recipes.data.headers import AudioInfo, audio_info
+from ssast_recipes.data.manifest import Clip
+from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.rates import check_rate, resample
 from ssast_recipes.data.shards import open_audio, read_samples
 
@@ -42,6 +45,37 @@ def read_audio(path: str | Path) -> tuple[Tensor, int]:
     """
     info = audio_info(path)
     return torch.cat([*_read_blocks(path, info)]), info.sample_rate
+
+
+def read_clip(clip: Clip, sample_rate: int) -> Tensor:
+    """Reads a clip of a manifest, only the seconds needed, at another sample rate.
+
+    Arguments
+    ---------
+    clip : Clip
+        Which stretch of which file.
+    sample_rate : int
+        The rate wanted, in Hz.
+
+    Returns
+    -------
+    Tensor
+        [samples] float32, the mean of the channels.
+
+    Raises
+    ------
+    ValueError
+        As a `WaveformReader`, if the clip cannot be read.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> soundfile.write(path, torch.zeros(8000).numpy(), 8000)
+    >>> read_clip(Clip("a", str(path), 0.25, 0.5, 8000), sample_rate=16000).shape
+    torch.Size([8000])
+    """
+    reader = WaveformReader(sample_rate)
+    return as_float(reader(clip.path, clip.start, clip.duration, epoch=0, clip_id=clip.id))
 
 
 def read_pieces(

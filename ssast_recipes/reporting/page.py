@@ -68,6 +68,7 @@ def make_page(
         folder=run.path,
         sections={name: made for name, made in sections.items() if made is not None},
         notes=run.notes,
+        made_by="ssast report",
         version=__version__,
     )
 

@@ -7,7 +7,7 @@ import pytest
 from ssast_recipes.records.hparams import List, Map, compose, read_hparams
 from ssast_recipes.records.kinds import KINDS, check_values
 from ssast_recipes.records.overrides import check_overrides
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 
 FILES = sorted(recipe_folder().glob("*/hparams/*.yaml"))
 # Of one recipe, whose preparation says what they may be; and what only code of ours is named by.

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ssast_recipes.records.hparams_text import included_files
 from ssast_recipes.records.run import Run
 from ssast_recipes.runs.jobs import train_command
-from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.children import start, wait
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.system.interruption import Interrupted
 from ssast_recipes.system.reading import read_json
+from ssast_recipes.system.recipes import recipe_folder
 
 if TYPE_CHECKING:  # at run time, only what reads weights waits for torch
     from ssast_recipes.weights.encoders import KnownEncoder
