@@ -20,7 +20,7 @@ from ssast_recipes.weights.formats.folder import save_model
 
 logger = logging.getLogger(__name__)
 
-_RECORD = ("dataset", "protocol", "fold", "pretrained_from")
+_RECORD = ("dataset", "protocol", "fold", "pretrained_from", "tokenizer")
 
 
 def leave_results(
@@ -97,7 +97,7 @@ def leave_model(
     ---------
     hparams : SimpleNamespace
         The run's hyperparameters: `output_folder`, `seed`, `record`; `sample_rate`, if not 16000;
-        of a classifier, `classes` and `label_kind`, if not "single".
+        of a classifier, `classes` and `label_kind`, if not "single"; of a recogniser, `tokenizer`.
     model : nn.Module
         With the weights to keep.
     front_end : SpectrogramFrontEnd
@@ -129,6 +129,7 @@ def leave_model(
             label_kind=getattr(hparams, "label_kind", "single"),
             provenance=provenance,
             thresholds=thresholds,
+            tokenizer=getattr(hparams, "tokenizer", None),
         )
     except (ValueError, AttributeError) as error:
         logger.warning("Warning: no model folder is left beside the checkpoints: %s", error)
