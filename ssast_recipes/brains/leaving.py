@@ -20,7 +20,7 @@ from ssast_recipes.weights.formats.folder import save_model
 
 logger = logging.getLogger(__name__)
 
-_RECORD = ("dataset", "protocol", "fold", "pretrained_from")
+_RECORD = ("dataset", "protocol", "fold", "pretrained_from", "tokenizer")
 
 
 def leave_results(
@@ -111,7 +111,8 @@ def leave_model(
     hparams : SimpleNamespace
         The run's hyperparameters: `output_folder`, `seed`, `record`; `sample_rate`, if not 16000;
         of a classifier, `classes`, `label_kind`, if not "single", and `read_waveform` or
-        `test_read_waveform`, which tells how much of a clip was heard.
+        `test_read_waveform`, which tells how much of a clip was heard; of a recogniser,
+        `tokenizer`.
     model : nn.Module
         With the weights to keep.
     front_end : SpectrogramFrontEnd
@@ -144,6 +145,7 @@ def leave_model(
             provenance=provenance,
             thresholds=thresholds,
             heard_seconds=_heard_seconds(hparams, front_end),
+            tokenizer=getattr(hparams, "tokenizer", None),
         )
     except (ValueError, AttributeError) as error:
         logger.warning("Warning: no model folder is left beside the checkpoints: %s", error)

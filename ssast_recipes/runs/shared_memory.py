@@ -89,6 +89,8 @@ def _batches(hparams: Mapping[str, Any], split: str, dataset: Any) -> _Batches:
     longest = getattr(read, "max_duration", None) or float("inf")
     step = max(1, len(dataset) // _CLIPS)
     lengths = [min(longest, dataset.table[i].duration) for i in range(0, len(dataset), step)]
-    clips = min(len(dataset), int(options.get("batch_size") or 1))
+    mean = sum(lengths) / len(lengths)
+    clips = options.get("batch_size") or options.get("max_batch_seconds", 0) / mean
+    clips = min(len(dataset), max(1, int(clips)))
     number = math.inf if split == "train" else math.ceil(len(dataset) / clips)
-    return _Batches(clips * sum(lengths) / len(lengths) * rate * _BYTES, workers, number)
+    return _Batches(clips * mean * rate * _BYTES, workers, number)
