@@ -63,7 +63,7 @@ def pretrain(folder):
 
 
 def finetune(folder):
-    words = ["--steps", 5000, "--output", folder / "classifier"]
+    words = ["--epochs", 5000, "--output", folder / "classifier"]
     return ["finetune", "none", sounds(folder / "sounds"), *words]
 
 
