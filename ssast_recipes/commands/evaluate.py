@@ -5,6 +5,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from ssast_recipes import __version__
+
 DEFAULT = ("knn", "linear")
 PROBES = (*DEFAULT, "logistic", "attentive")
 AGAINST = "log-mel"
@@ -74,10 +76,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ssast_recipes.evaluation.comparing import compare
     from ssast_recipes.evaluation.encoders import check_encoder
-    from ssast_recipes.evaluation.records import CHANCE, write_rows
+    from ssast_recipes.evaluation.records import CHANCE, write_evaluation
     from ssast_recipes.evaluation.running import Evaluation, Options
     from ssast_recipes.evaluation.sources import read_task
-    from ssast_recipes.evaluation.table import format_differences, format_results, ordered_encoders
+    from ssast_recipes.evaluation.table import (
+        describe_task,
+        format_differences,
+        format_results,
+        ordered_encoders,
+    )
     from ssast_recipes.inference.audio_model import place_of
     from ssast_recipes.inference.files import choose_workers
     from ssast_recipes.reporting.evaluation import make_evaluation_page
@@ -118,20 +125,22 @@ def run(arguments: argparse.Namespace) -> int:
         told = [one for one in differences if one is not None]
         head = {
             "tasks": [
-                {"name": task.name, "metric": task.metric, "classes": len(task.classes)}
+                {"name": task.name, "metric": task.metric, "told": describe_task(task)}
                 for task in tasks
             ],
+            "baselines": [record.encoder for record in records if record.is_baseline],
             "probes": options.probes,
+            "package_version": __version__,
             "differences": [one._asdict() for one in told],
             "failures": evaluation.failures,
         }
-        write_rows(output, records, head)
+        write_evaluation(output, records, head)
         page = make_evaluation_page(evaluation, tasks, told, output)
         write_text(output / "evaluation.html", page)
     print(f"\n{format_results(records, tasks, options.probes)}")
     if told:
         print(f"\n{format_differences(told)}")
-    print(f"\n{output / 'evaluation.html'} shows more; a row a number: evaluation.json, .parquet")
+    print(f"\n{output / 'evaluation.html'} shows more; evaluation.parquet: a row a number")
     return _finish(evaluation.failures)
 
 

@@ -175,8 +175,8 @@ def identity_of(values: Tensor, present: Tensor, task_digest: str, version: int)
     return digest.hexdigest()
 
 
-def write_rows(folder: Path, records: Iterable[Record], head: Mapping[str, Any]) -> None:
-    """Writes all rows of an evaluation: `evaluation.json`, with a head, and `evaluation.parquet`.
+def write_evaluation(folder: Path, records: Iterable[Record], head: Mapping[str, Any]) -> None:
+    """Writes `evaluation.parquet`, a row a number, and `evaluation.json`, what else is told.
 
     Arguments
     ---------
@@ -185,13 +185,12 @@ def write_rows(folder: Path, records: Iterable[Record], head: Mapping[str, Any])
     records : iterable of Record
         Of which the rows are.
     head : mapping
-        What else JSON is to hold, in plain values.
+        What JSON is to hold, in plain values.
     """
     import pyarrow
     from pyarrow import parquet
 
     rows = [row._asdict() for record in records for row in record.rows]
-    write_text(folder / "evaluation.json", json.dumps({**head, "rows": rows}, indent=1) + "\n")
     whole, text = pyarrow.int32(), pyarrow.string()
     kinds = {"value": pyarrow.float64(), **dict.fromkeys(("shots", "draw", "layer"), whole)}
     for name in ("num_train", "num_valid", "num_test", "width"):
@@ -199,3 +198,48 @@ def write_rows(folder: Path, records: Iterable[Record], head: Mapping[str, Any])
     schema = pyarrow.schema([(name, kinds.get(name, text)) for name in Row._fields])
     with beside(folder / "evaluation.parquet") as part:
         parquet.write_table(pyarrow.Table.from_pylist(rows, schema), part)
+    write_text(folder / "evaluation.json", json.dumps(head, indent=1) + "\n")
+
+
+def read_evaluation(folder: Path) -> tuple[list[Record], dict[str, Any]]:
+    """Reads what `write_evaluation` wrote.
+
+    Arguments
+    ---------
+    folder : Path
+        Of an evaluation, or a ledger's.
+
+    Returns
+    -------
+    tuple
+        A record of each task and encoder, without scores; and what JSON holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is not there.
+    ValueError
+        If one is damaged.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    advice = "evaluate again"
+    head = read_json(folder / "evaluation.json", advice)
+    path = folder / "evaluation.parquet"
+    try:
+        rows = [Row(**row) for row in parquet.read_table(path).to_pylist()]
+        baselines = set(head["baselines"])
+        named = [(task["name"], task["metric"], task["told"]) for task in head["tasks"]]
+        if not all(isinstance(text, str) for task in named for text in task):
+            raise TypeError("a task's name is no text")
+    except (pyarrow.ArrowException, TypeError, KeyError, ValueError) as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"{path} is damaged ({error}): {advice}") from None
+    records: dict[tuple[str, str], Record] = {}
+    for row in rows:
+        is_baseline = row.encoder in baselines
+        record = Record(row.task, row.encoder, "", is_baseline)
+        records.setdefault((row.task, row.encoder), record).rows.append(row)
+    return list(records.values()), head

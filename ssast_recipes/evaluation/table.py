@@ -8,6 +8,7 @@ from ssast_recipes.evaluation.records import CHANCE, Average, Record, average
 from ssast_recipes.evaluation.tasks import Task
 from ssast_recipes.system.words import format_table
 
+DIFFERENCES_HEAD = ["task", "probe", "encoders", "difference", "95 %", "clips"]
 _NO_SHARES = ("d_prime",)  # metrics that are no shares, and not told in percent
 
 
@@ -189,6 +190,5 @@ def format_differences(differences: Sequence[Difference]) -> str:
     mine        knn    a - mfcc         +10.0  +2.0 to +18.0       50
     """
     rows = difference_rows(differences)
-    head = ["task", "probe", "encoders", "difference", "95 %", "clips"]
     told = "paired difference, in points, with its 95 % interval (bootstrap over test clips)"
-    return f"{told}\n{format_table(head, rows, numbers=True)}"
+    return f"{told}\n{format_table(DIFFERENCES_HEAD, rows, numbers=True)}"

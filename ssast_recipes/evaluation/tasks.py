@@ -134,7 +134,7 @@ def make_task(
     several = any(len(clip.labels) != 1 for clip in clips)
     told = list(notes)
     if any(fold.test == fold.valid for fold in made):
-        told.append("no test clips: tested on the validation clips, which choose nothing")
+        told.append("validation has no clips but the test's, which choose nothing")
     return Task(
         name, clips, list(classes), made, metrics or ("mAP" if several else "accuracy",), told
     )

@@ -11,6 +11,7 @@ from ssast_recipes.evaluation.comparing import Difference
 from ssast_recipes.evaluation.records import CHANCE, Record, average
 from ssast_recipes.evaluation.running import Evaluation
 from ssast_recipes.evaluation.table import (
+    DIFFERENCES_HEAD,
     describe_task,
     difference_rows,
     find_averages,
@@ -90,6 +91,7 @@ def _results(
         told=[describe_task(task) for task in tasks],
         head=head,
         rows=rows,
+        differences_head=DIFFERENCES_HEAD,
         differences=difference_rows(differences),
     )
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from pyarrow import parquet
 
 from ssast_recipes.commands.main import main
 from tests.evaluation.hums import make_hums
@@ -23,10 +24,8 @@ def run(*words):
 
 
 def rows(**wanted):
-    content = json.loads(open("out/evaluation.json").read())
-    return [
-        row for row in content["rows"] if all(row[key] == value for key, value in wanted.items())
-    ]
+    found = parquet.read_table("out/evaluation.parquet").to_pylist()
+    return [row for row in found if all(row[key] == value for key, value in wanted.items())]
 
 
 def test_a_table_with_chance_and_baselines_first(here, capsys):
@@ -88,7 +87,8 @@ def test_layers_are_probed_alone(here):
     assert [row["layer"] for row in rows(encoder="mfcc", probe="linear")] == [None]
 
 
-def test_all_probes_are_in_the_table_and_in_the_records(here, capsys):
+def test_all_probes_are_in_the_table_and_in_the_records(here, capsys, monkeypatch):
+    monkeypatch.setattr("ssast_recipes.evaluation.attentive.STEPS", 10)
     assert run("m", "--tasks", "hums=hums", "--probes", "attentive", "logistic") == 0
     told = capsys.readouterr()
     assert "m on hums: 30 clips, moment by moment" in told.err

@@ -1,7 +1,5 @@
 """Records: what is written is read, what is damaged is told; averages, and paired differences."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -12,10 +10,11 @@ from ssast_recipes.evaluation.comparing import compare
 from ssast_recipes.evaluation.records import (
     Record,
     Row,
+    read_evaluation,
     read_record,
     record_path,
+    write_evaluation,
     write_record,
-    write_rows,
 )
 from ssast_recipes.evaluation.table import common_mean, format_results
 from ssast_recipes.evaluation.tasks import make_task
@@ -69,13 +68,16 @@ def test_a_damaged_record_is_told(tmp_path, spoil):
         read_record(path)
 
 
-def test_all_rows_are_in_json_and_in_parquet(tmp_path):
-    record = make_record()
+def test_all_rows_are_in_parquet_and_are_read_again(tmp_path):
+    record, other = make_record(), make_record("mfcc")
     record.rows.append(ROW._replace(shots=5, draw=2, value=0.25))
-    write_rows(tmp_path, [record], {"failures": []})
-    content = json.loads((tmp_path / "evaluation.json").read_text())
+    told = {"name": "mine", "metric": "accuracy", "told": "mine: accuracy"}
+    write_evaluation(tmp_path, [record, other], {"tasks": [told], "baselines": ["mfcc"]})
     table = parquet.read_table(tmp_path / "evaluation.parquet").to_pylist()
-    assert content["rows"] == table == [row._asdict() for row in record.rows]
+    assert table == [row._asdict() for row in [*record.rows, *other.rows]]
+    found, head = read_evaluation(tmp_path)
+    assert [one.rows for one in found] == [record.rows, other.rows]
+    assert [one.is_baseline for one in found] == [False, True] and head["tasks"] == [told]
 
 
 def test_the_mean_is_of_tasks_that_all_encoders_have():

@@ -37,9 +37,7 @@ def test_a_task_without_test_split_says_so_and_chooses_nothing_on_it(sounds, tmp
     task = read_task(f"mine={write_labels(sounds, rows)}", tmp_path)
     (fold,) = task.folds
     assert fold.test == fold.valid and not fold.has_valid
-    assert list(task.notes) == [
-        "no test clips: tested on the validation clips, which choose nothing"
-    ]
+    assert list(task.notes) == ["validation has no clips but the test's, which choose nothing"]
 
 
 def test_folds_keep_groups_together(sounds, tmp_path):
