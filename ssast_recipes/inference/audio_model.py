@@ -89,7 +89,7 @@ class AudioModel(nn.Module):
 
         Returns
         -------
-        AudioEncoder or AudioClassifier
+        AudioEncoder, AudioClassifier or AudioTranscriber
             The model, in evaluation mode.
 
         Raises
