@@ -27,6 +27,7 @@ COMMANDS = {  # with help in one line
     "pack": "put the clips of a manifest into shards: fewer, larger files",
     "index": "make a manifest of shards that are there already",
     "classify": "what is heard in audio files",
+    "transcribe": "what is said in audio files",
     "embed": "embeddings of audio files, as .npz or .parquet",
     "evaluate": "what frozen encoders know, against baselines",
     "show": "a picture of what a model makes of masked patches",

@@ -94,7 +94,7 @@ class AudioModel(nn.Module):
 
         Returns
         -------
-        AudioEncoder or AudioClassifier
+        AudioEncoder, AudioClassifier or AudioTranscriber
             The model, in evaluation mode.
 
         Raises
