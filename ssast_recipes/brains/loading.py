@@ -69,14 +69,16 @@ def fork_workers(loader: DataLoader) -> None:
     Arguments
     ---------
     loader : DataLoader
-        Of `make_loader`.
+        Of `make_loader`. Those of another one are forked, and read ahead.
     """
     batches = loader.batch_sampler
-    batches.is_held = True
+    if isinstance(batches, _Held):
+        batches.is_held = True
     try:
         begin(loader)
     finally:
-        batches.is_held = False
+        if isinstance(batches, _Held):
+            batches.is_held = False
 
 
 def begin(loader: DataLoader) -> Iterator[ClipBatch]:

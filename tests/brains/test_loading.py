@@ -44,6 +44,13 @@ def test_forked_workers_read_nothing_before_the_first_pass(tmp_path):
             path.unlink()
 
 
+def test_a_loader_of_ones_own_is_forked_too(tmp_path):
+    options = {"batch_size": None, "num_workers": 1, "persistent_workers": True}
+    loader = torch.utils.data.DataLoader(range(3), **options)
+    fork_workers(loader)
+    assert loader._iterator is not None and list(begin(loader)) == [0, 1, 2]
+
+
 def test_validation_reads_its_clips_when_it_is_time(tmp_path):
     """Read before, batches would lie in shared memory for the whole of an epoch."""
     (tmp_path / "read").mkdir()
