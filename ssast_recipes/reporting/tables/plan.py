@@ -87,7 +87,7 @@ def make_plan(
     ---------
     tables : sequence of Table
         The tables, as `scale_table` left them. At the smoke scale, what differs in weights alone is
-        tuned once.
+        tuned once, with the first of the table's choices.
     places : Places
         Where data are and runs go.
     rows, tasks : sequence of str, optional
@@ -126,7 +126,7 @@ def make_plan(
     for table in tables:
         planner.seeds, planner.is_smoke = seeds or table.seeds, table.scale == SMOKE
         planner.pretraining_seed = table.seeds[0]
-        planner.choices = table.choices
+        planner.choices = table.choices[:1] if planner.is_smoke else table.choices
         for row in table.rows:
             for key, task in table.tasks.items():
                 if (
