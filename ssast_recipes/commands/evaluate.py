@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="TASK",
         help="NAME=LABELS, labels as ssast finetune takes them; esc50=DIR, esc10=DIR, "
-        "speechcommands=DIR, speechcommands-v1=DIR, voxceleb=DIR, iemocap=DIR, by their own splits; "
-        "hear:DIR, a scene task as HEAR's preprocessing leaves it",
+        "speechcommands=DIR, speechcommands-v1=DIR, voxceleb=DIR, iemocap=DIR, by their own "
+        "splits; hear:DIR, a scene task as HEAR's preprocessing leaves it",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("results/evaluate"), help="default: results/evaluate"
