@@ -4,6 +4,7 @@ import pytest
 
 from ssast_recipes.commands.main import main
 from ssast_recipes.evaluation.records import CHANCE, Record, Row, write_evaluation
+from tests.conftest import REPOSITORY
 
 ROW = Row("mine", "mfcc", "linear", "", "accuracy", 0.5, 8, 0, 4, 80)
 
@@ -52,3 +53,9 @@ def test_what_is_no_evaluation_is_told(recorded, tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-9])
     assert run(recorded) == 1
     assert "evaluation.parquet is damaged" in capsys.readouterr().err
+
+
+def test_the_page_of_the_documents_is_made_of_the_ledger(capsys):
+    assert run(REPOSITORY / "ledger" / "evaluation", "--format", "markdown") == 0
+    page = (REPOSITORY / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == page
