@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="TASK",
-        help="NAME=LABELS, labels as ssast finetune takes them; esc50=DIR, speechcommands=DIR, "
-        "speechcommands-v1=DIR, voxceleb=DIR, iemocap=DIR, by their own splits; hear:DIR, a scene "
-        "task as HEAR's preprocessing leaves it",
+        help="NAME=LABELS, labels as ssast finetune takes them; esc50=DIR, esc10=DIR, "
+        "speechcommands=DIR, speechcommands-v1=DIR, voxceleb=DIR, iemocap=DIR, by their own "
+        "splits; hear:DIR, a scene task as HEAR's preprocessing leaves it",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("results/evaluate"), help="default: results/evaluate"
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=AGAINST,
         help="with which the others are compared, clip by clip; default: log-mel",
     )
+    parser.add_argument("--note", metavar="TEXT", help="what else the record is to tell")
     parser.add_argument("--cache", type=Path, help="of embeddings; default: OUTPUT/embeddings")
     parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
     parser.add_argument("--batch-size", type=int, default=8, help="windows at a time; default: 8")
@@ -133,6 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
             "package_version": __version__,
             "differences": [one._asdict() for one in told],
             "failures": evaluation.failures,
+            "note": arguments.note,
         }
         write_evaluation(output, records, head)
         page = make_evaluation_page(evaluation, tasks, told, output)

@@ -30,7 +30,7 @@ COMMANDS = {  # with help in one line
     "transcribe": "what is said in audio files",
     "embed": "embeddings of audio files, as .npz or .parquet",
     "evaluate": "what frozen encoders know, against baselines",
-    "show": "a picture of what a model makes of masked patches",
+    "show": "what a model makes of masked patches, or why a classifier decided so",
     "report": "what a run did, on one page to look at",
     "import": "make a model folder of released or foreign weights",
     "export": "a model for transformers, or as a torch program",

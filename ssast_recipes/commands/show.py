@@ -1,4 +1,4 @@
-"""`ssast show`: a picture of what a pretrained model makes of the masked patches of a file."""
+"""`ssast show`: what a pretrained model makes of masked patches, or why a classifier decided so."""
 
 import argparse
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _MASKERS = ("RandomMasker", "ClusterMasker", "OfficialClusterMasker")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.commands.main`."""
-    parser.add_argument("model", metavar="MODEL", help="model folder or run folder of pretraining")
+    parser.add_argument("model", metavar="MODEL", help="model folder or run folder")
     parser.add_argument("file", metavar="FILE", help="an audio file; its beginning is shown")
     parser.add_argument("--output", type=Path, help="the PNG; default: FILE's name with .png, here")
     parser.add_argument(
@@ -28,15 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the patches; default: as many as in the run, or 0.78 without its folder",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the mask; default: 0")
+    parser.add_argument(
+        "--label", metavar="CLASS", help="of a classifier: which to explain; default: the likeliest"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Draws the picture.
+    """Draws the picture: of a classifier, which patches spoke for a class.
 
     Raises
     ------
     ValueError
-        If the model has no prediction heads, the ratio is none of masking, or the output no PNG.
+        If the model has neither prediction heads nor classes, there is no such class, the ratio is
+        none of masking, or the output no PNG.
     """
     ratio = arguments.mask_ratio
     if ratio is not None and not 0 < ratio < 1:
@@ -57,10 +61,15 @@ def run(arguments: argparse.Namespace) -> None:
     waveform, sample_rate = read_audio(arguments.file)
     reader = AudioModel.from_pretrained(arguments.model, device="cpu")
     model, config = reader.model, reader.config
+    if config.kind == "classifier":
+        _explain(arguments, output)
+        return
+    if arguments.label is not None:
+        raise ValueError(f"--label: {arguments.model} has no classes")
     if config.kind != "pretraining":
         raise ValueError(
             f"{arguments.model} holds a model of kind {config.kind}, without the heads that "
-            "predict masked patches; give a pretraining run's"
+            "predict masked patches, and without classes; give a pretraining run's or a classifier"
         )
     encoder = model.encoder
     masker, count = _choose_masker(Path(arguments.model), ratio, encoder)
@@ -99,6 +108,32 @@ def _choose_masker(
         if ratio is None and type(number) is int and 0 < number < encoder.num_patches:
             count = number
     return getattr(masking, name)(count), count
+
+
+def _explain(arguments: argparse.Namespace, output: Path) -> None:
+    from ssast_recipes.inference.classifying import AudioClassifier
+    from ssast_recipes.inference.explaining import explain_class
+    from ssast_recipes.reporting.explanations import draw_explanation
+    from ssast_recipes.system.files import beside
+    from ssast_recipes.system.words import shown
+
+    classifier = AudioClassifier.from_pretrained(arguments.model, device="cpu")
+    found = explain_class(classifier, arguments.file, label=arguments.label, seed=arguments.seed)
+    figure = draw_explanation(found, classifier)
+    with beside(output) as part:
+        figure.savefig(part, format="png", dpi=120)
+    tenth = len(found.deleted) // 10
+    print(
+        f"{shown(found.label)}: {found.score:.2f}; without the tenth of patches that spoke most "
+        f"for it {found.deleted[tenth]:.2f}, without a random tenth "
+        f"{found.deleted_at_random[tenth]:.2f}"
+    )
+    if not found.is_confirmed:
+        print(
+            "Warning: taking them away lowers the score no faster than taking random ones away: do "
+            "not trust the picture"
+        )
+    print(output)
 
 
 def draw_predictions(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssast_recipes.evaluation.probes import METRICS
+from ssast_recipes.evaluation.probes import METRICS, NO_SHARES
 from ssast_recipes.evaluation.records import Record
 from ssast_recipes.evaluation.tasks import Task
 
@@ -51,8 +51,10 @@ def compare(task: Task, probe: str, first: Record, second: Record) -> Difference
     Returns
     -------
     Difference or None
-        Of the task's first metric; None if one lacks scores.
+        Of the task's first metric; None if one lacks scores, or the metric is no share.
     """
+    if task.metric in NO_SHARES:
+        return None
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []  # of each fold: scores of both, and targets
     for fold in task.folds:
         key = probe, fold.name

@@ -80,6 +80,7 @@ def load_preparation(recipe: str, module: str) -> ModuleType:
 # By what the command line calls them: (name, where the corpus is, folder for manifests) to a task.
 CORPORA: dict[str, Callable[[str, str, Path], Task]] = {
     "esc50": read_esc50,
+    "esc10": read_esc50,
     "speechcommands": read_speech_commands,
     "speechcommands-v1": read_speech_commands,
     "voxceleb": read_voxceleb,

@@ -100,3 +100,4 @@ METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "d_prime": mean_d_prime,
     "aucroc": mean_roc_auc,
 }
+NO_SHARES = ("d_prime",)  # metrics that are not told in percent

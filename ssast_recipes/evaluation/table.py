@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from ssast_recipes.evaluation.comparing import Difference
-from ssast_recipes.evaluation.probes import LEAST_VALID
+from ssast_recipes.evaluation.probes import LEAST_VALID, NO_SHARES
 from ssast_recipes.evaluation.records import CHANCE, Average, Record, average
 from ssast_recipes.evaluation.tasks import Task
 from ssast_recipes.system.words import format_table
 
 DIFFERENCES_HEAD = ["task", "probe", "encoders", "difference", "95 %", "clips"]
-_NO_SHARES = ("d_prime",)  # metrics that are no shares, and not told in percent
 
 
 def ordered_encoders(records: Sequence[Record]) -> list[str]:
@@ -42,7 +41,7 @@ def common_mean(
     common = [
         task.name
         for task in tasks
-        if task.metric not in _NO_SHARES and all((name, task.name) in found for name in names)
+        if task.metric not in NO_SHARES and all((name, task.name) in found for name in names)
     ]
     if len(common) < 2:
         return None
@@ -76,7 +75,7 @@ def format_value(value: Average | None, metric: str) -> str:
     """
     if value is None:
         return "–"
-    digits, scale = (2, 1) if metric in _NO_SHARES else (1, 100)
+    digits, scale = (2, 1) if metric in NO_SHARES else (1, 100)
     told = f"{scale * value.mean:.{digits}f}"
     return told if value.std is None else f"{told} ± {scale * value.std:.{digits}f}"
 

@@ -80,8 +80,8 @@ def format_evaluations(folder: Path, layout: str) -> str:
                 f"`{task['name']}`{task['told'].removeprefix(task['name'])}."
                 for task in head["tasks"]
             ]
-            if isinstance(head.get("told"), str):
-                parts.append(head["told"])
+            if isinstance(head.get("note"), str):
+                parts.append(head["note"])
         probes = [probe for probe in head["probes"] if any(one.has(probe=probe) for one in records)]
         parts.append(_told("In %, mean ± standard deviation over folds", layout))
         parts.append(format_lines(*result_rows(records, tasks, probes), layout))
