@@ -20,7 +20,7 @@ from ssast_recipes.system.words import ShownRecord
 
 COMMANDS = {  # with help in one line
     "pretrain": "an encoder of a folder of your own audio",
-    "finetune": "a classifier of an encoder and your own labels",
+    "finetune": "a classifier, or a recogniser, of an encoder and your own labels",
     "demo": "see what pretraining gains, in minutes, without any data",
     "recipes": "list the recipes, or copy them to a folder",
     "statistics": "mean and deviation of your own spectrograms",

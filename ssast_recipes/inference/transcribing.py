@@ -65,8 +65,8 @@ class AudioTranscriber(AudioModel):
     ):
         if config is not None and config.kind != "recognition":
             raise ValueError(
-                f"holds a model of kind {config.kind}, which recognises no speech; train one with "
-                "recipes/Librispeech/hparams/asr_ctc_frame.yaml"
+                f"holds a model of kind {config.kind}, which recognises no speech; train one with: "
+                "ssast finetune ENCODER TABLE.csv --task transcribe"
             )
         super().__init__(model, config, batch_size)
         self.tokenizer = tokenizer

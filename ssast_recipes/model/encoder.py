@@ -159,9 +159,9 @@ class AudioSpectrogramTransformer(nn.Module):
         ValueError
             If the spectrograms are not of the size that the encoder was built for.
         """
-        length, is_shorter = spectrograms.shape[1], spectrograms.shape[1] < self.target_length
-        length = self.target_length if is_shorter and visible_patches is not None else length
-        if (length, spectrograms.shape[2]) != (self.target_length, self.num_mel_bins):
+        most = self.target_length
+        length = most if visible_patches is None else min(most, spectrograms.shape[1])
+        if spectrograms.shape[1:] != (length, self.num_mel_bins):
             raise ValueError(
                 f"spectrograms of shape {tuple(spectrograms.shape)} given to an encoder for "
                 f"[batch, {self.target_length} frames, {self.num_mel_bins} mel bins]"

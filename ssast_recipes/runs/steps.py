@@ -167,7 +167,9 @@ def make_tokenizer(hparams: Mapping[str, Any]) -> Tokenizer:
     ValueError
         If a manifest has no transcripts, they do not give such a tokenizer, or the file is damaged.
     """
-    path = Path(hparams["output_folder"]) / TOKENIZER_FILE
+    path, train = Path(hparams["output_folder"]) / TOKENIZER_FILE, hparams.get("train_tokenizer")
+    if train is None:
+        raise ValueError("output_keys asks for text; give train_tokenizer, too")
 
     def learn() -> None:
         if not path.exists():
@@ -175,7 +177,7 @@ def make_tokenizer(hparams: Mapping[str, Any]) -> Tokenizer:
             if texts is None:
                 manifests = ", ".join(map(str, hparams["train_manifests"]))
                 raise ValueError(f"{manifests}: without a column text, the transcripts")
-            hparams["train_tokenizer"](texts).write(path)
+            train(texts).write(path)
 
     run_on_main(learn)
     tokenizer = Tokenizer.read(path)

@@ -9,13 +9,17 @@ import torch
 from speechbrain import Stage
 
 from ssast_recipes.brains import RecognitionBrain
+from ssast_recipes.brains.transcripts import score_transcripts
+from ssast_recipes.commands.main import main
 from ssast_recipes.data.manifest import read_manifest
 from ssast_recipes.data.synthetic import make_librispeech
 from ssast_recipes.data.synthetic.tone_words import WORDS
 from ssast_recipes.data.tokenizer import Tokenizer
 from ssast_recipes.records.transcripts import read_transcripts
+from ssast_recipes.reporting.transcripts import align_words
 from tests.brains.tiny import Killed
 from tests.recipes.conftest import RECIPES
+from tests.report_page import check_page
 
 HPARAMS = RECIPES / "Librispeech" / "hparams"
 SMALL = {"embed_dim": 64, "depth": 1, "num_heads": 1, "target_length": 128, "num_workers": 0}
@@ -88,6 +92,38 @@ def test_every_test_set_has_its_rates_and_every_utterance_its_transcript(finishe
     assert results["metrics"]["best"]["WER"] == pytest.approx(
         sum(row["word_errors"] for row in rows) / sum(row["words"] for row in rows), abs=1e-6
     )
+
+
+def test_the_report_sets_what_was_said_beside_what_was_heard(finished, tmp_path):
+    output = tmp_path / "page.html"
+    words = ["report", str(finished.folder), "--clips", "3", "--output", str(output)]
+    assert main([*words, "--device", "cpu"]) == 0
+    page = check_page(output.read_text(encoding="utf-8"))
+    assert page.sections == [
+        "Results",
+        "Configuration",
+        "Curves",
+        "Error rates",
+        "Worst transcripts",
+    ]
+    assert "Character error rate" in page.section("Curves")
+    rates = page.section("Error rates")
+    for split, told in finished.results["by_split"]["best"].items():
+        assert f"{split}{100 * told['WER']:.2f}{100 * told['CER']:.2f}" in rates
+    rows = read_transcripts(finished.folder / "transcripts.csv", "best")
+    worst = max(rows, key=lambda row: row["word_errors"] / row["words"])
+    assert worst["id"] in page.section("Worst transcripts")
+    assert len(page.values("audio", "src")) == 3
+
+
+def test_words_are_aligned_with_as_few_edits_as_errors_were_counted():
+    pairs = [("ONE TWO THREE", "ONE TO TO THREE"), ("A B C D", "B C E"), ("", "A"), ("A B", "")]
+    for reference, hypothesis in pairs:
+        aligned = align_words(reference, hypothesis)
+        assert " ".join(filter(None, (word.said for word in aligned))) == reference
+        assert " ".join(filter(None, (word.heard for word in aligned))) == hypothesis
+        (scored,) = score_transcripts(["a"], [reference], [hypothesis])
+        assert sum(word.kind != "right" for word in aligned) == scored.word_errors
 
 
 def test_it_begins_with_a_pretrained_encoder_of_pieces_and_goes_on_where_it_was_killed(

@@ -453,6 +453,13 @@ model: !new:ssast_recipes.model.RecognitionModel
         num_tokens: !ref <num_tokens>
     freeze_encoder: !ref <freeze_encoder>
 """
+OWN_TRANSCRIBE = """
+size: base
+tokens: characters
+loss: !name:speechbrain.nnet.losses.ctc_loss
+    blank_index: 0
+    reduction: none
+"""
 # Ours, as ESC-50's: the share that is masked is the paper's.
 SPEECHCOMMANDS_PRETRAIN = with_values(ESC50_PRETRAIN, "-6.845978", "5.5654526", "96", "37", "128")
 PATCH, FRAME = "patch_size: [16, 16]\n", "patch_size: [128, 2]\n"
@@ -478,6 +485,7 @@ PUBLISHED = {
     "OwnAudio/pretrain_ssast": f"{OWN_PRETRAIN_SSAST}{PATCH}",
     "OwnAudio/finetune": f"{OWN_FINETUNE}{PATCH}",
     "OwnAudio/finetune_multi": f"{OWN_FINETUNE_MULTI}{PATCH}",
+    "OwnAudio/transcribe": f"{OWN_TRANSCRIBE}{FRAME}",
     "SpeechCommands/pretrain_patch": f"{SPEECHCOMMANDS_PRETRAIN}{PATCH}{OFFICIAL_MASKER}",
     "SpeechCommands/pretrain_frame": f"{SPEECHCOMMANDS_PRETRAIN}{FRAME}{RANDOM_MASKER}",
     "SpeechCommands/finetune_v1_patch": (
