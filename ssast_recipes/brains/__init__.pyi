@@ -26,3 +26,6 @@ from .rejection import RejectedClips as RejectedClips
 from .resuming import TrainingPosition as TrainingPosition
 from .selection import EarlyStopping as EarlyStopping
 from .selection import WeightAverage as WeightAverage
+from .trackers import MLflowTracker as MLflowTracker
+from .trackers import Tracker as Tracker
+from .trackers import WandBTracker as WandBTracker

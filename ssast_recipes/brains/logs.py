@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # nobody waits for them who does not use them
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
+    from ssast_recipes.brains.trackers import Tracker
+
 logger = logging.getLogger(__name__)
 
 
@@ -37,6 +39,8 @@ class TrainingLog:
         The run's output folder.
     tensorboard : bool
         Whether to write TensorBoard files to `<folder>/tensorboard`.
+    trackers : sequence of Tracker
+        Who gets the same numbers and pictures, such as `WandBTracker`.
 
     Example
     -------
@@ -46,8 +50,11 @@ class TrainingLog:
     [{'stage': 'train', 'step': 10, 'loss': 1.25}]
     """
 
-    def __init__(self, folder: str | Path, tensorboard: bool = True):
+    def __init__(
+        self, folder: str | Path, tensorboard: bool = True, trackers: Sequence["Tracker"] = ()
+    ):
         self.folder = Path(folder)
+        self.trackers = tuple(trackers)
         self.path = self.folder / "metrics.jsonl"
         self.tensorboard = tensorboard
         self._writer: SummaryWriter | None = None
@@ -71,6 +78,8 @@ class TrainingLog:
             for key, value in record.items():
                 if key != "step" and isinstance(value, float | int):
                     self.writer.add_scalar(f"{stage}/{key}", value, record["step"])
+        for tracker in self.trackers:
+            tracker.write(self.folder, stage, record)
 
     def figure(self, name: str, figure: "Figure", step: int) -> None:
         """Shows a figure in TensorBoard and saves it as `<folder>/pictures/<name>_<step>.png`."""
@@ -87,6 +96,8 @@ class TrainingLog:
             imsave(part, pixels, format="png")
         if self.tensorboard:
             self.writer.add_image(name, pixels, step, dataformats="HWC")
+        for tracker in self.trackers:
+            tracker.figure(self.folder, name, pixels, step)
 
     @property
     def writer(self) -> "SummaryWriter":
@@ -128,10 +139,12 @@ class TrainingLog:
         return records
 
     def close(self) -> None:
-        """Flushes the TensorBoard files."""
+        """Flushes the TensorBoard files, and ends what trackers began."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        for tracker in self.trackers:
+            tracker.close()
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -55,6 +55,7 @@ _WATCHING_KEYS = (
     "probe_data",
     "probe_interval",
     "record",
+    "training_log",
 )
 _ALWAYS_IGNORED = frozenset({*PLACE_KEYS, *_WATCHING_KEYS})
 # Arguments that came after runs had begun, with the value that says what was the case before: it

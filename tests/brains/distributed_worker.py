@@ -1,6 +1,6 @@
 """One of the processes of test_distributed.py: fine-tunes a tiny Brain and stops on a bad loss.
 
-torchrun … tests/brains/distributed_worker.py FOLDER [buffers]
+torchrun … tests/brains/distributed_worker.py FOLDER
 """
 
 import os
@@ -160,6 +160,7 @@ def main(folder: Path, rank: int) -> None:
         "values": values,
         "weights": weights(brain),
         "tagged": tag(folder / "tagged", world_size=2),
+        "with_buffers": evaluate_with_buffers(folder / "buffers", world_size=2),
         "recovered": recovered_step(folder / "broken", rank),
         "error": stops_together(folder / "poisoned", rank),
     }
@@ -169,9 +170,5 @@ def main(folder: Path, rank: int) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     ddp_init_group(RunOptions(distributed_backend="gloo"))
-    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
-    if sys.argv[2:] == ["buffers"]:
-        torch.save(evaluate_with_buffers(folder / "two", world_size=2), folder / f"rank{rank}.pt")
-    else:
-        main(folder, rank)
+    main(Path(sys.argv[1]), int(os.environ["RANK"]))
     leave_together()

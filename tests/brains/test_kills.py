@@ -1,6 +1,7 @@
 """The recipe itself, killed by SIGKILL: it ends as a run left alone, to the bit."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -53,7 +54,6 @@ class Run:
         manifest: Path,
         workers: int = 0,
         processes: int = 1,
-        num_steps: int = STEPS,
     ):
         self.folder, self.log, self.processes = folder, folder / "metrics.jsonl", processes
         options = OPTIONS | {
@@ -63,7 +63,7 @@ class Run:
             "output_folder": folder,
             "num_workers": workers,
             "batch_size": OPTIONS["batch_size"] // processes,
-            "num_steps": num_steps,
+            "num_steps": STEPS,
         }
         words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
         yaml_file = RECIPE / "hparams" / "pretrain_patch.yaml"
@@ -153,8 +153,12 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def manifests(corpus) -> dict[str, Path]:
     """The training set as files and as shards of three clips, one of which is spoilt."""
+    spec = importlib.util.spec_from_file_location("esc50_prepare", RECIPE / "esc50_prepare.py")
+    preparation = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(preparation)
     files = corpus.parent / "manifests" / "fold1" / "pretrain.csv"
-    Run(corpus.parent / "first", corpus, files, num_steps=1).finish()  # prepares
+    most = OPTIONS["max_rejected"]
+    preparation.prepare_esc50(corpus, files.parents[1], test_fold=1, max_rejected=most)
     size = round(3 * 0.7 * 32000)
     shards = pack(files, corpus.parent / "shards", Packing("wav", shard_bytes=size))
     clips = read_manifest(shards)

@@ -31,7 +31,10 @@ def folders(jobs):
     return [job.folder for job in jobs]
 
 
-@pytest.mark.parametrize("scale", ["full", "small", "smoke"])
+SMALLER = [pytest.param(name, marks=pytest.mark.slow) for name in ("small", "smoke")]
+
+
+@pytest.mark.parametrize("scale", ["full", *SMALLER])
 def test_every_command_parses_and_knows_its_keys(places, scale):
     """As SpeechBrain and `read_experiment` would take them."""
     jobs = plan(places, *table_names(), scale=scale).jobs

@@ -111,7 +111,10 @@ def test_it_pretrains_on_the_balanced_set(pretrain, tmp_path):
     assert_it_pretrained(run, ids_of(balanced), ids_of(balanced.with_name("eval.csv")))
 
 
-@pytest.mark.parametrize("name", ["joint_patch", "joint_frame", "mae_ast_patch", "mae_ast_frame"])
+FRAMES = [pytest.param(name, marks=pytest.mark.slow) for name in ("joint_frame", "mae_ast_frame")]
+
+
+@pytest.mark.parametrize("name", ["joint_patch", "mae_ast_patch", *FRAMES])
 def test_librispeech_joins_once_it_is_prepared(pretrain, run_recipe, tmp_path, name, capfd):
     """As the README says: LibriSpeech's recipe prepares and trains nothing."""
     librispeech = make_librispeech(

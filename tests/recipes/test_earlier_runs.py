@@ -57,6 +57,7 @@ def test_an_earlier_run_goes_on(earlier, run_recipe, tmp_path, monkeypatch):
     assert trained == accumulation * (last - earlier["checkpoint"])
 
 
+@pytest.mark.slow
 def test_an_earlier_pretraining_on_a_folder_goes_on(ssast, tmp_path):
     """Its YAML file, in its folder, names parts by the modules of then."""
     with tarfile.open(HERE / "OwnAudio.tar.xz") as archive:

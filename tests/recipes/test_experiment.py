@@ -167,6 +167,10 @@ def test_a_failed_start_leaves_nothing(start, tmp_path):
     process = start(PRETRAIN, *MASKED, "--data_folder", "/absent", "--manifest_folder", "m")
     assert process.wait(timeout=60) == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"printed", "m"}
+
+
+@pytest.mark.slow
+def test_a_failed_start_leaves_a_folder_as_it_was(start, tmp_path):
     (tmp_path / "run").mkdir()
     assert start(PRETRAIN, "--size", "huge").wait(timeout=60) == 1
     assert (tmp_path / "run").exists()

@@ -31,7 +31,8 @@ from ssast_recipes.records.results import write_per_class
 from ssast_recipes.records.run import Run
 from ssast_recipes.runs import crossval
 from ssast_recipes.runs.own import comparison
-from ssast_recipes.runs.own.plans import choose_batch, choose_steps
+from ssast_recipes.runs.own.budget import choose_steps
+from ssast_recipes.runs.own.plans import choose_batch
 from ssast_recipes.system.tables import write_csv
 from tests.conftest import REPOSITORY
 from tests.recipes.conftest import RECIPES

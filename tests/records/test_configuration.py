@@ -9,7 +9,7 @@ BEFORE = "lr: 0.1\nnum_steps: 10\n"
     "key",
     [
         *("num_steps", "valid_interval", "patience", "checkpoint_interval", "log_interval"),
-        *("max_rejected", "probe_data", "probe_interval"),
+        *("max_rejected", "probe_data", "probe_interval", "training_log"),
     ],
 )
 def test_how_long_a_run_goes_on_may_change(key):

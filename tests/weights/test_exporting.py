@@ -210,6 +210,7 @@ def test_a_program_gives_the_outputs_of_the_model(tmp_path, name, num_inputs):
         assert_close(program(*inputs), model(*inputs), 1e-5)
 
 
+@pytest.mark.slow
 def test_a_program_runs_without_this_toolkit(tmp_path):
     export_torch(save(tmp_path / "ours", make_model("prefix")), tmp_path / "model.pt2")
     code = (

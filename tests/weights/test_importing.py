@@ -55,7 +55,11 @@ def test_fine_tuning_begins_with_the_reference_numbers(key, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "key", ["pretrain/hash/tiny/p16x16/N250", "pretrain/hash/tiny/p128x2/N400"]
+    "key",
+    [
+        pytest.param("pretrain/hash/tiny/p16x16/N250", marks=pytest.mark.slow),
+        "pretrain/hash/tiny/p128x2/N400",
+    ],
 )
 def test_pretraining_goes_on_with_the_reference_numbers(key, tmp_path, monkeypatch):
     def by_way_of_a_model_folder(checkpoint):

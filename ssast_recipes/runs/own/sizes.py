@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssast_recipes.runs.own.geometry import Geometry
-from ssast_recipes.runs.own.plans import (
+from ssast_recipes.runs.own.budget import (
     FEW_STEPS,
     MANY_STEPS,
-    Corpus,
-    choose_batch,
-    choose_reading,
+    choose_lengths,
     choose_steps,
-    count_evaluations,
-    kept_bytes,
+    fill_time,
+    run_seconds,
+    with_reading,
 )
-from ssast_recipes.system.machine import free_memory, num_cores
+from ssast_recipes.runs.own.geometry import Geometry
+from ssast_recipes.runs.own.plans import Corpus, choose_batch, choose_reading, kept_bytes
+from ssast_recipes.system.machine import free_memory
 from ssast_recipes.system.words import format_seconds
 
 if TYPE_CHECKING:
@@ -30,13 +30,8 @@ _CPU_SIZES = (
 _GPU_SIZES = ((20, "base"), (2, "small"), (0, "tiny"))  # from so many hours of audio on
 _CLUSTERS = ([3, 4, 5], [2, 3], [1])  # as published, or smaller on grids where these vary little
 _LEAST_BATCH = 16
-_VALIDATIONS = 20
 _TOO_FEW_STEPS = 300
 _PROBES = 6
-_EVALUATED = 1 / 3  # of a clip's training, without its backward pass
-_PROBED = 1.0  # of a clip's training: no patch is dropped
-_BEGIN_AND_END = 20.0  # seconds that a run takes besides: importing, preparing, its records
-_SPARE = 0.95  # of the time, for a machine that does not always keep its pace
 
 
 class Chosen(NamedTuple):
@@ -107,9 +102,9 @@ def choose_model(
     why = _why(request, tried, min(MANY_STEPS, wanted), corpus, device)
     if not is_limited:  # steps alone are asked for, whatever time they take
         steps = request["steps"]
-        seconds = _seconds(chosen.values, steps, chosen.step_seconds, corpus, num_probes)
+        seconds = run_seconds(chosen.values, steps, chosen.step_seconds, corpus, num_probes)
         chosen = chosen._replace(seconds=seconds)
-        chosen.values.update(_lengths(steps))
+        chosen.values.update(choose_lengths(steps))
     return chosen._replace(why=why)
 
 
@@ -142,7 +137,7 @@ def _with_more_steps(
     ):
         values["batch_size"] //= 2
         step_seconds = per_clip * values["batch_size"]
-        seconds = _fill_time(values, step_seconds, corpus, left, num_probes, wanted)
+        seconds = fill_time(values, step_seconds, corpus, left, num_probes, wanted)
         chosen = chosen._replace(values=values, step_seconds=step_seconds, seconds=seconds)
     return chosen
 
@@ -226,62 +221,9 @@ def _plan(
     values |= {"batch_size": batch.size, "grad_accumulation_factor": batch.accumulation}
     compute = batch.accumulation * measure_step(model, values, device)
     clips = batch.size * batch.accumulation
-    step_seconds = _with_reading(compute, clips * corpus.seconds_to_read, values)
-    seconds = _fill_time(values, step_seconds, corpus, left, num_probes, request["steps"])
+    step_seconds = with_reading(compute, clips * corpus.seconds_to_read, values)
+    seconds = fill_time(values, step_seconds, corpus, left, num_probes, request["steps"])
     return Chosen(values, weights, step_seconds, seconds, "")
-
-
-def _fill_time(
-    values: dict[str, Any],
-    step_seconds: float,
-    corpus: Corpus,
-    left: float,
-    num_probes: int,
-    most: int | None,
-) -> float:
-    """Sets the steps that there is time for, `most` at most; returns the seconds they take."""
-    clips = values["batch_size"] * values["grad_accumulation_factor"]
-    fixed = _seconds(values, 0, step_seconds, corpus, num_probes)
-    steps = choose_steps(corpus.num_clips, clips, step_seconds, max(0.0, _SPARE * left - fixed))
-    steps = min(steps, most) if most else steps
-    values |= _lengths(steps)
-    return _seconds(values, steps, step_seconds, corpus, num_probes)
-
-
-def _lengths(steps: int) -> dict[str, int]:
-    interval = min(steps, max(50, steps // _VALIDATIONS))
-    return {
-        "num_steps": steps,
-        "warmup_steps": min(100, max(1, steps // 10)) if steps > 1 else 0,
-        "valid_interval": interval,
-        "checkpoint_interval": interval,
-        "probe_interval": max(1, steps // 5),
-        "log_interval": min(50, max(1, steps // 100)),
-    }
-
-
-def _seconds(
-    values: Mapping[str, Any], steps: int, step_seconds: float, corpus: Corpus, num_probes: int
-) -> float:
-    """What so many steps take, with all that is besides."""
-    from ssast_recipes.data.preparation.own_audio import MOST_VALID, VALID_SHARE
-
-    clips = values["batch_size"] * values["grad_accumulation_factor"]
-    held_out = min(MOST_VALID, max(1, round(VALID_SHARE * corpus.num_clips)))
-    interval = _lengths(steps)["valid_interval"] if steps else 1
-    validated = count_evaluations(steps or _VALIDATIONS, interval, held_out)
-    looked_at = _EVALUATED * validated + _PROBED * num_probes * corpus.num_probed
-    reading = corpus.num_clips * corpus.seconds_to_read if values["keep_in_memory"] else 0.0
-    seconds = steps * step_seconds + looked_at * step_seconds / clips
-    return seconds + reading + _BEGIN_AND_END
-
-
-def _with_reading(compute: float, reading: float, values: Mapping[str, Any]) -> float:
-    """Seconds of a step: workers read beside the training where there is a core for them."""
-    if values["keep_in_memory"]:
-        return compute
-    others = min(values["num_workers"], num_cores() - 1)
-    return max(compute, reading / others) if others else compute + reading
 
 
 def _choose_clusters(geometry: Geometry, num_masked: int) -> list[int]:

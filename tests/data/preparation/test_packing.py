@@ -122,6 +122,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_end_when_packing_is_killed(corpus, tmp_path):
     clips = read_manifest(corpus)
     many = [dataclasses.replace(clips[0], id=f"c{number}") for number in range(20000)]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssast_recipes.runs.own import plans, sizes
+from ssast_recipes.runs.own import budget, plans, sizes
 from ssast_recipes.runs.own.geometry import Geometry
 from ssast_recipes.runs.own.plans import Corpus
 from ssast_recipes.runs.own.sizes import choose_model
@@ -21,6 +21,7 @@ def choose(monkeypatch):
     """`choose(per_weight, …)`: a step takes so many seconds a weight and clip."""
     for module in (sizes, plans):
         monkeypatch.setattr(module, "free_memory", lambda device: 16e9)
+    for module in (budget, plans):
         monkeypatch.setattr(module, "num_cores", lambda: 2)
 
     def plan(per_weight, minutes=10.0, corpus=SPEECH, geometry=FRAMES, device=CPU, **asked):
