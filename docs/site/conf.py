@@ -45,7 +45,6 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,
     "special-members": "__call__",
-    "show-inheritance": True,
 }
 autosummary_generate = False
 napoleon_google_docstring = False

@@ -116,10 +116,14 @@ def room_page(folder: Path, room: str, names: dict[str, list[str]]) -> str:
 def module_page(folder: Path, room: str, module: str, names: list[str]) -> str:
     """Writes the page of a file: what it is for, and its public names in full."""
     path = folder / f"{module}.py"
-    kinds = {getattr(node, "name", None): DIRECTIVES.get(type(node)) for node in _parse(path).body}
+    nodes = {getattr(node, "name", None): node for node in _parse(path).body}
     lines = [_heading(f"{room}.{module}", "="), _docstring(path), ""]
     for name in names:
-        lines += [f".. {kinds.get(name) or 'autodata'}:: {PACKAGE}.{room}.{name}", ""]
+        node = nodes.get(name)
+        lines += [f".. {DIRECTIVES.get(type(node), 'autodata')}:: {PACKAGE}.{room}.{name}"]
+        # Not of all classes: that each is an object need not be said.
+        lines += ["   :show-inheritance:"] if getattr(node, "bases", None) else []
+        lines += [""]
     return _lines(*lines)
 
 

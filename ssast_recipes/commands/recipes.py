@@ -1,23 +1,35 @@
-"""`ssast recipes`: where the recipes are, in the repository or in an installed package."""
+"""`ssast recipes`: where the recipes are, copies of them, and a new one to begin with."""
 
 import argparse
 import os
 import shutil
 from pathlib import Path
 
+from ssast_recipes.runs.new_recipe import write_recipe
 from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.words import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.commands.main`."""
-    parser.add_argument(
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
         "--copy-to", type=Path, metavar="FOLDER", help="copy them to a new folder, to change them"
+    )
+    choice.add_argument(
+        "--new",
+        type=Path,
+        metavar="NAME",
+        help="write a recipe for a new data set, in a new folder of this name",
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints each recipe's title and folder, or copies all of them."""
+    """Prints each recipe's title and folder, copies all of them, or writes a new one."""
+    if arguments.new is not None:
+        for path in write_recipe(arguments.new.absolute()):
+            print(os.path.relpath(path))
+        return
     recipes, target = recipe_folder(), arguments.copy_to
     if target is not None:
         if target.exists():

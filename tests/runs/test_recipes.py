@@ -6,7 +6,7 @@ from ssast_recipes.commands.main import main
 from ssast_recipes.runs.recipes import recipe_folder
 from tests.conftest import REPOSITORY
 
-DATA_FILES = ("*/*.py", "*/README.md", "*/hparams/*.yaml", "shared/*.yaml")
+DATA_FILES = ("*/*.py", "*/README.md", "*/hparams/*.yaml", "shared/*.yaml", "shared/new/*")
 
 
 def test_the_wheel_has_every_module_recipe_and_table_and_nothing_else(installed):
