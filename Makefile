@@ -4,8 +4,8 @@ PYTHON ?= python3
 WORKERS ?= 2
 MINUTES ?= 40
 PORT ?= 8000
-# What `make dist` runs: every room, and nothing that trains.
-APART ?= tests/model tests/objectives tests/records tests/weights/test_released.py tests/test_rooms.py
+# What `make dist` tests: parts, weights and records, and that all documents and names are there.
+APART ?= tests/model tests/weights tests/records tests/test_documents.py tests/test_rooms.py
 # More arguments for pytest: make test ARGS="-k masking"
 ARGS ?=
 
@@ -62,14 +62,14 @@ docs-serve: docs  ## show the site on this machine (PORT=8000)
 # The tests are those of the sdist; the package that they import is the wheel's.
 dist: $(INSTALLED)  ## build what is published into dist, and try it apart from this tree
 	rm -rf dist build/apart
-	$(BIN)/python -m pip install --quiet 'build>=1.2' 'twine>=6'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'build>=1.2' 'twine>=6'
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
 	mkdir -p build/apart
 	tar -xzf dist/*.tar.gz --directory build/apart --strip-components 1
 	rm -r build/apart/ssast_recipes
-	$(BIN)/python -m pip install --quiet --no-deps --target build/apart/installed dist/*.whl
-	cd build/apart && PYTHONPATH=installed ../../$(PYTEST) -m "not slow" $(APART)
+	$(BIN)/python -m pip install --quiet --no-deps --target build/apart dist/*.whl
+	cd build/apart && PYTHONPATH=$(CURDIR)/build/apart $(CURDIR)/$(PYTEST) -m "not slow" $(APART)
 
 # Apart from `make install`: whoever builds no site need not have its tools.
 $(SITE_TOOLS): $(INSTALLED)

@@ -45,13 +45,14 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,
     "special-members": "__call__",
-    "show-inheritance": True,
 }
 autosummary_generate = False
 napoleon_google_docstring = False
 napoleon_preprocess_types = True
 napoleon_use_rtype = False
 default_role = "py:obj"
+# Blocks without a language are what programs print.
+highlight_language = "text"
 maximum_signature_line_length = 80
 add_module_names = False
 toc_object_entries_show_parents = "hide"
@@ -61,6 +62,8 @@ html_title = f"{project} {version}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+# Search finds the names; the index's two columns do not fit a phone.
+html_use_index = False
 html_show_sphinx = False
 
 

@@ -35,9 +35,10 @@ def write_pages(root: Path) -> None:
     }
     own = rooms.pop("")
     ordered = sorted(rooms, key=lambda room: (*(ORDER.index(room) if room in ORDER else 99,), room))
-    pages = {"index": index_page(ordered, own)}
+    told = {room: _docstring(_folder(root, room) / "__init__.py") for room in ordered}
+    pages = {"index": index_page(told, own)}
     for room in ordered:
-        folder = root / PACKAGE / room.replace(".", "/")
+        folder = _folder(root, room)
         pages[room] = room_page(folder, room, rooms[room])
         for module, names in rooms[room].items():
             pages[f"{room}.{module}"] = module_page(folder, room, module, names)
@@ -72,9 +73,9 @@ def public_names(stub: Path) -> dict[str, list[str]]:
     return names
 
 
-def index_page(rooms: list[str], own: dict[str, list[str]]) -> str:
+def index_page(rooms: dict[str, str], own: dict[str, list[str]]) -> str:
     """Writes the page of all rooms. `own` is what the package itself exports, by module."""
-    entries = [f"   {room}" for room in rooms]
+    entries = [f":doc:`{room}`\n   {told}" for room, told in rooms.items()]
     listed = [
         f"* :py:class:`{PACKAGE}.{name} <{PACKAGE}.{module.split('.')[0]}.{name}>`"
         for module, names in own.items()
@@ -83,15 +84,19 @@ def index_page(rooms: list[str], own: dict[str, list[str]]) -> str:
     return _lines(
         _heading("Reference", "="),
         "The public names, by the rooms that export them: ``from ssast_recipes.model import ...``",
-        "in Python, ``!new:ssast_recipes.model...`` in YAML. :doc:`/docs/architecture` tells what the",
-        "rooms are. Two names are the package's own, too:",
+        "in Python, ``!new:ssast_recipes.model...`` in YAML. :doc:`/docs/architecture` tells what",
+        "the rooms are.",
+        "",
+        *entries,
+        "",
+        "These names are the package's own, too:",
         "",
         *listed,
         "",
         ".. toctree::",
-        "   :maxdepth: 1",
+        "   :hidden:",
         "",
-        *entries,
+        *(f"   {room}" for room in rooms),
     )
 
 
@@ -111,11 +116,19 @@ def room_page(folder: Path, room: str, names: dict[str, list[str]]) -> str:
 def module_page(folder: Path, room: str, module: str, names: list[str]) -> str:
     """Writes the page of a file: what it is for, and its public names in full."""
     path = folder / f"{module}.py"
-    kinds = {getattr(node, "name", None): DIRECTIVES.get(type(node)) for node in _parse(path).body}
+    nodes = {getattr(node, "name", None): node for node in _parse(path).body}
     lines = [_heading(f"{room}.{module}", "="), _docstring(path), ""]
     for name in names:
-        lines += [f".. {kinds.get(name) or 'autodata'}:: {PACKAGE}.{room}.{name}", ""]
+        node = nodes.get(name)
+        lines += [f".. {DIRECTIVES.get(type(node), 'autodata')}:: {PACKAGE}.{room}.{name}"]
+        # Not of all classes: that each is an object need not be said.
+        lines += ["   :show-inheritance:"] if getattr(node, "bases", None) else []
+        lines += [""]
     return _lines(*lines)
+
+
+def _folder(root: Path, room: str) -> Path:
+    return root.joinpath(PACKAGE, *room.split("."))
 
 
 @cache
