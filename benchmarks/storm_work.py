@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from ssast_recipes.data.manifest import read_manifest
 from ssast_recipes.data.preparation.packing import Packing, pack
 from ssast_recipes.data.synthetic import make_esc50
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 
 RECIPE = recipe_folder("ESC50")
 SMALL = "--size tiny --depth 1 --embed_dim 32 --num_heads 2 --target_length 64 --max_duration 0.5"

@@ -145,8 +145,7 @@ class BaseBrain(MeasuringBrain):
     def on_fit_batch_start(self, batch: ClipBatch, should_step: bool) -> None:
         """Counts the epochs whose ends batches run across."""
         if self.by_steps:
-            clips = self.step * self.train_sampler.clips_per_batch
-            self.position.epoch = 1 + (clips - 1) // self.train_sampler.num_clips
+            self.position.epoch = self.train_sampler.epoch_of(self.step - 1)
 
     def on_fit_batch_end(
         self, batch: ClipBatch, outputs: Any, loss: Tensor, should_step: bool

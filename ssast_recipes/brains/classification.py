@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssast_recipes.brains.brain import BaseBrain
 from ssast_recipes.brains.evaluation import gather_in_order
 from ssast_recipes.brains.leaving import kept_thresholds
-from ssast_recipes.brains.optimising import layer_groups
+from ssast_recipes.brains.optimising import head_groups
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.class_weights import balanced_class_weights
 from ssast_recipes.model.drop_path import draw_branch_scales
@@ -101,14 +101,8 @@ class ClassificationBrain(BaseBrain):
 
         With `layer_decay`, the encoder's blocks are groups of their own: see `layer_groups`.
         """
-        head = [p for p in self.model.classifier.parameters() if p.requires_grad]
-        in_head = set(head)
-        body = [p for p in self.model.parameters() if p.requires_grad and p not in in_head]
-        groups = [{"params": body}]
-        if self.hparams.layer_decay != 1:
-            groups = layer_groups(self.model.encoder, body, self.hparams.layer_decay)
-        groups.append({"params": head, "lr_factor": self.hparams.head_lr_factor})
-        return [group for group in groups if group["params"]]
+        options = self.hparams.head_lr_factor, self.hparams.layer_decay
+        return head_groups(self.model, self.model.classifier, *options)
 
     def optimizers_step(self) -> Tensor | None:
         """As the base's; in the first `head_warmup_steps`, of the classifier alone."""

@@ -93,6 +93,43 @@ def layer_groups(
     return groups
 
 
+def head_groups(
+    model: nn.Module, head: nn.Module, head_lr_factor: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Groups the parameters that train: the encoder's, and those of the head on it.
+
+    Arguments
+    ---------
+    model : nn.Module
+        With an `encoder`.
+    head : nn.Module
+        What stands on it.
+    head_lr_factor : float
+        Its learning rate over that of the encoder's last layers, which is the optimiser's.
+    layer_decay : float
+        A block's learning rate over that of the block above it: see `layer_groups`.
+
+    Returns
+    -------
+    list of dict
+        `params` and, where it is not 1 throughout, `lr_factor`; the head's last.
+
+    Example
+    -------
+    >>> model = nn.ModuleDict({"encoder": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
+    >>> [group.get("lr_factor") for group in head_groups(model, model["head"], 10, 1)]
+    [None, 10]
+    """
+    chosen = [p for p in head.parameters() if p.requires_grad]
+    in_head = set(chosen)
+    body = [p for p in model.parameters() if p.requires_grad and p not in in_head]
+    groups = [{"params": body}]
+    if layer_decay != 1:
+        groups = layer_groups(model.encoder, body, layer_decay)
+    groups.append({"params": chosen, "lr_factor": head_lr_factor})
+    return [group for group in groups if group["params"]]
+
+
 def fused_option(opt_class: Callable[..., Optimizer], device_type: str) -> dict[str, bool]:
     """On a GPU, one kernel a step in place of several a parameter, if the optimiser has it."""
     given = getattr(opt_class, "keywords", {})  # of a partial

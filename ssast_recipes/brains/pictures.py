@@ -1,5 +1,6 @@
 """Pictures of what a model makes of a clip."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,7 @@ from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.model.patches import patchify, unpatchify
 
 if TYPE_CHECKING:  # a training without pictures does not wait for it
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Of patches that were missed (0) and found (1); apart for the colour-blind, too.
@@ -89,7 +91,7 @@ def draw_reconstructions(
     }
     figure = _arrange(pictures, spectrograms.flatten(1).cpu())
     if filterbank is not None:
-        _show_units(figure, filterbank)
+        show_units(figure.axes, filterbank)
     return figure
 
 
@@ -123,15 +125,23 @@ def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> "Figure":
     return figure
 
 
-def _show_units(figure: "Figure", filterbank: LogMelFilterbank) -> None:
-    """Marks seconds and kHz on axes that count frames and mel bins."""
+def show_units(drawn: Sequence["Axes"], filterbank: LogMelFilterbank) -> None:
+    """Marks seconds and kHz on axes that count frames and mel bins.
+
+    Arguments
+    ---------
+    drawn : sequence of Axes
+        With spectrograms, lowest mel bin first.
+    filterbank : LogMelFilterbank
+        What made these.
+    """
     from matplotlib.ticker import MaxNLocator
 
     seconds = filterbank.samples_per_shift / filterbank.sample_rate
     heights = {f"{value:g}": filterbank.mel_bin_at(1000 * value) for value in _KILOHERTZ}
     highest = filterbank.num_mel_bins - 0.5  # ticks beyond the edges would move these
     heights = {name: place for name, place in heights.items() if -0.5 <= place <= highest}
-    for axis in figure.axes:  # which share what is marked
+    for axis in drawn:  # which may share what is marked
         frames = axis.get_xlim()[1] + 0.5
         ticks = MaxNLocator(nbins=5).tick_values(0, frames * seconds)
         ticks = [tick for tick in ticks if 0 <= tick <= frames * seconds]

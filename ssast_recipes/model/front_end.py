@@ -84,6 +84,22 @@ class SpectrogramFrontEnd(nn.Module):
         spectrograms = pad(log_mel, (0, 0, 0, missing), value=self.padding_value)
         return self.standardise(spectrograms) if standardised else spectrograms
 
+    def whole(self, waveforms: Tensor, num_samples: Tensor | None = None) -> Tensor:
+        """Returns the log-mel spectrograms as long as the longest clip, not standardised.
+
+        Neither cut nor padded to `target_length`: for a `RecognitionModel`, which takes any length.
+        A batch of clips below a frame has one frame of padding.
+
+        Example
+        -------
+        >>> import torch
+        >>> front_end = SpectrogramFrontEnd(LogMelFilterbank(), target_length=128, mean=-5, std=2)
+        >>> front_end.whole(torch.zeros(1, 32000)).shape
+        torch.Size([1, 198, 128])
+        """
+        log_mel = self.filterbank(waveforms, num_samples, self.padding_value)
+        return log_mel if log_mel.shape[1] else pad(log_mel, (0, 0, 0, 1), value=self.padding_value)
+
     def standardise(self, spectrograms: Tensor) -> Tensor:
         """Returns `(spectrograms - mean) / (2 std)`.
 

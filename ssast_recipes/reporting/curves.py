@@ -15,6 +15,8 @@ _KNOWN = {
     "reconstruction_loss": ("Reconstruction loss", "squared error"),
     "accuracy": ("Accuracy", "share of clips"),
     "masked_patch_accuracy": ("Masked-patch accuracy", "share of masked patches"),
+    "WER": ("Word error rate", "wrong words / words"),
+    "CER": ("Character error rate", "wrong characters / characters"),
     "mAP": ("mAP", "mean average precision"),
     "spread": ("Spread of embeddings", "distance from mean / length"),
     "rank": ("Rank of embeddings", "effective rank"),

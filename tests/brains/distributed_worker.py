@@ -21,10 +21,13 @@ from torch.nn.parallel import DistributedDataParallel
 from ssast_recipes.brains.checkpointer import AtomicCheckpointer
 from ssast_recipes.brains.logs import NonFiniteLossError
 from ssast_recipes.data.class_weights import class_balanced_weights
-from ssast_recipes.model.augment import NoiseAndRoll
+from ssast_recipes.model.augment import NoiseAndRoll, SpeechSpecAugment
 from ssast_recipes.objectives.metrics import d_prime, mean_average_precision
 from ssast_recipes.objectives.schedules import EpochDecay
 from ssast_recipes.runs.command_line import leave_together, run_experiment
+from tests.brains.spoken import Spoken, recognition_brain
+from tests.brains.spoken import evaluate as evaluate_spoken
+from tests.brains.spoken import fit as fit_spoken
 from tests.brains.tiny import Clips, classification_brain, fit, losses, pretraining_brain, weights
 
 GLOBAL_BATCH_SIZE = 4
@@ -81,6 +84,28 @@ def tag(folder: Path, world_size: int = 1):
     values = brain.evaluate(Clips(9, target=several), test_loader_kwargs={"batch_size": size})
     valid = [record for record in brain.log.read() if record["stage"] == "valid"]
     return [tuple(key) for key in train.asked], values, valid
+
+
+def recognise(folder: Path, world_size: int = 1):
+    """Trains a recogniser on batches by length, accumulated where one process makes the step.
+
+    Returns what it asked of the training set, its weights, values and what it recognised.
+    """
+    brain = recognition_brain(
+        folder,
+        run_opts={"distributed_backend": "gloo"},
+        opt_class=partial(torch.optim.SGD, lr=0.05),
+        depth=1,
+        num_steps=4,
+        valid_interval=2,
+        grad_accumulation_factor=2 // world_size,
+        spec_augment=SpeechSpecAugment(),
+    )
+    train = Spoken(9)
+    fit_spoken(brain, train, Spoken(5, seed=1), seconds=4.0)
+    values = evaluate_spoken(brain, Spoken(7, seed=2), seconds=4.0)
+    valid = [record for record in brain.log.read() if record["stage"] == "valid"]
+    return [tuple(key) for key in train.asked], weights(brain), values, valid
 
 
 class BrokenHere(AtomicCheckpointer):
@@ -215,6 +240,7 @@ def main(folder: Path, rank: int) -> None:
         "weights": weights(brain),
         "tagged": tag(folder / "tagged", world_size=2),
         "with_buffers": evaluate_with_buffers(folder / "buffers", world_size=2),
+        "recognised": recognise(folder / "spoken", world_size=2),
         "recovered": recovered_step(folder / "broken", rank),
         "error": stops_together(folder / "poisoned", rank),
     }

@@ -13,7 +13,13 @@ import torch
 from ssast_recipes.data.synthetic import make_esc50
 from tests.processes import has_members, running, wait_until
 
-from .distributed_worker import compile_with_checkpointing, evaluate_with_buffers, fine_tune, tag
+from .distributed_worker import (
+    compile_with_checkpointing,
+    evaluate_with_buffers,
+    fine_tune,
+    recognise,
+    tag,
+)
 from .tiny import losses, weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -206,6 +212,24 @@ def test_two_processes_draw_tag_and_measure_as_one(fine_tuned, tmp_path):
     for record, expected in zip(records, valid, strict=True):
         assert record.pop("stage") == expected.pop("stage")
         assert record == pytest.approx(expected, rel=1e-4)
+
+
+def test_two_processes_recognise_as_one_that_accumulates(fine_tuned, tmp_path):
+    asked, expected, values, valid = recognise(tmp_path / "one")
+    first, second = (rank["recognised"] for rank in fine_tuned[1])
+    assert first[2] == second[2] == values
+    assert sorted(first[0] + second[0]) == sorted(asked) and first[0] != second[0]
+    for name, value in expected.items():
+        torch.testing.assert_close(first[1][_wrapped(name)], value, rtol=1e-3, atol=1e-4)
+    assert [record["step"] for record in valid] == [2, 4]
+    for record, one in zip(first[3], valid, strict=True):
+        assert record.pop("stage") == one.pop("stage")
+        assert record == pytest.approx(one, rel=1e-3)
+    texts = [
+        (folder / "transcripts.csv").read_text()
+        for folder in (fine_tuned[0] / "spoken", tmp_path / "one")
+    ]
+    assert texts[0] == texts[1] and texts[0].count("\n") == 1 + 2 * 7
 
 
 def test_processes_go_on_from_the_same_checkpoint_though_one_cannot_read_the_newest(fine_tuned):
