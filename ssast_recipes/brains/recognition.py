@@ -81,12 +81,12 @@ class RecognitionBrain(BaseBrain):
         options = self.hparams.head_lr_factor, self.hparams.layer_decay
         return head_groups(self.model, self.model.head, *options)
 
-    def optimizers_step(self) -> None:
+    def optimizers_step(self) -> Tensor | None:
         """As the base's; in the first `head_warmup_steps`, of the head alone."""
         if self.optimizer_step < self.hparams.head_warmup_steps:
             for parameter in self.model.encoder.parameters():
                 parameter.grad = None
-        super().optimizers_step()
+        return super().optimizers_step()
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> Recognition:
         """Maps a batch of clips of any lengths to logits of tokens."""
