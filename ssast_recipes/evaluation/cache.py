@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.shards import split_location
-from ssast_recipes.evaluation.encoders import CLIP, STEPS, FrozenEncoder
+from ssast_recipes.evaluation.frozen import CLIP, STEPS, FrozenEncoder
 from ssast_recipes.system.errors import explain
 from ssast_recipes.system.files import beside, file_digest, sweep_parts, write_text
 from ssast_recipes.system.reading import read_json

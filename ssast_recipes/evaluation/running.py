@@ -10,8 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssast_recipes.evaluation.cache import Embeddings, embed_clips, iterate_present
-from ssast_recipes.evaluation.encoders import CLIP, FOLD, LAYERS, STEPS, FrozenEncoder, load_encoder
+from ssast_recipes.evaluation.encoders import FOLD, load_encoder
 from ssast_recipes.evaluation.few_shot import DRAWS, draw_shots, possible_shots
+from ssast_recipes.evaluation.frozen import CLIP, LAYERS, STEPS, FrozenEncoder
 from ssast_recipes.evaluation.probes import LEAST_VALID, METRICS, OF_STEPS, PROBES, Labelled
 from ssast_recipes.evaluation.records import (
     CHANCE,

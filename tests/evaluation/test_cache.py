@@ -9,7 +9,7 @@ import torch
 from ssast_recipes.data.manifest import Clip
 from ssast_recipes.evaluation import cache
 from ssast_recipes.evaluation.cache import embed_clips
-from ssast_recipes.evaluation.encoders import FrozenEncoder
+from ssast_recipes.evaluation.frozen import FrozenEncoder
 from ssast_recipes.inference.reading import read_clip
 
 
