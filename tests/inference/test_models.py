@@ -338,7 +338,9 @@ def test_models_are_fetched_from_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
     AudioEncoder.from_pretrained("someone/ssast-tiny", "cpu")
-    assert asked == [("someone/ssast-tiny", ["config.json", "model.safetensors"])]
+    assert asked == [
+        ("someone/ssast-tiny", ["config.json", "model.safetensors", "tokenizer.model"])
+    ]
     with pytest.raises(FileNotFoundError, match="nobody/none is no folder here.*: 404$"):
         AudioEncoder.from_pretrained("nobody/none", "cpu")
     # What is a folder here, or a path that the Hub could not have, is not asked for.
