@@ -25,6 +25,8 @@ from ssast_recipes.data.preparation.mark import mark_prepared, prepared
 from ssast_recipes.data.preparation.shard_index import index_shards
 from ssast_recipes.data.table import ClipTable
 from ssast_recipes.data.tokenizer import Tokenizer
+from ssast_recipes.evaluation.hear_tasks import read_hear_task
+from ssast_recipes.evaluation.records import Record, Row, read_record, write_record
 from ssast_recipes.inference.reading import read_audio
 from ssast_recipes.model.builders import ast_encoder
 from ssast_recipes.model.heads import TokenHead
@@ -287,6 +289,14 @@ READERS = {
         "config.json", _model, lambda path: read_config(path.parent)
     ),
     "weights of a model": Reader("model.safetensors", _model, _read_model),
+    "record of an evaluation": Reader("records/mine/a.json", lambda p: _record(p), read_record),
+    "HEAR's metadata": Reader(
+        "task_metadata.json", lambda path: _hear(path), lambda path: _read_hear(path)
+    ),
+    "HEAR's vocabulary": Reader(
+        "labelvocabulary.csv", lambda path: _hear(path), lambda path: _read_hear(path)
+    ),
+    "HEAR's labels": Reader("train.json", lambda p: _hear(p), lambda path: _read_hear(path)),
     "tensors": Reader("a.safetensors", lambda path: _tensors(path), read_tensors),
     "configuration of Hugging Face's": Reader("config.json", _hugging_face, _import),
     "index of weights": Reader("model.safetensors.index.json", _index, read_tensors),
@@ -294,6 +304,29 @@ READERS = {
     "checkpoint's metadata": Reader("save/CKPT+1/CKPT.yaml", _meta, _recover),
     "checkpoint": Reader("save/CKPT+1/a.ckpt", _meta, _recover),
 }
+
+
+def _record(path: Path) -> None:
+    row = Row("mine", "mfcc", "knn", "", "accuracy", 0.5, 8, 0, 2, 80)
+    record = Record("mine", path.stem, "0" * 64, rows=[row, row._replace(shots=5, draw=0)])
+    write_record(path.parents[2], record)
+
+
+def _hear(path: Path) -> None:
+    soundfile.write(path.with_name("a.wav"), np.zeros(800), 8000)
+    for part in ("train", "valid", "test"):
+        folder = path.parent / "16000" / part
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path.with_name("a.wav"), folder / "a.wav")
+        (path.parent / f"{part}.json").write_text('{"a.wav": ["dog"]}')
+    (path.parent / "labelvocabulary.csv").write_text("idx,label\n0,dog\n1,rain\n")
+    told = {"task_name": "t", "embedding_type": "scene", "split_mode": "trainvaltest"}
+    told |= {"evaluation": ["top1_acc", "mAP"], "splits": ["train", "valid", "test"]}
+    (path.parent / "task_metadata.json").write_text(json.dumps(told))
+
+
+def _read_hear(path: Path) -> None:
+    read_hear_task(str(path.parent), path.parent / "out")
 
 
 def _tensors(path: Path) -> None:

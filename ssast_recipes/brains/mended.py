@@ -7,7 +7,7 @@ from typing import Any
 import speechbrain as sb
 import torch
 from speechbrain import Stage
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ssast_recipes.brains import optimising
@@ -209,8 +209,12 @@ class MendedBrain(sb.Brain):
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
-    def optimizers_step(self) -> None:
-        """Sets the scheduled learning rates, clips the gradients of all groups, steps."""
+    def optimizers_step(self) -> Tensor | None:
+        """Sets the scheduled learning rates, clips the gradients of all groups, steps.
+
+        Returns the gradients' norm, [] on the device, where they are clipped.
+        """
         factor = self.schedule.factor(step=self.optimizer_step, epoch=self.position.epoch)
-        optimising.make_step(self.optimizer, self.scaler, factor, self.max_grad_norm)
+        norm = optimising.make_step(self.optimizer, self.scaler, factor, self.max_grad_norm)
         self.optimizer_step += 1
+        return norm

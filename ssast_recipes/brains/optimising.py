@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
@@ -161,7 +161,7 @@ def check_learning_rates(optimizer: Optimizer, asked: Sequence[float], folder: P
 
 def make_step(
     optimizer: Optimizer, scaler: torch.GradScaler, factor: float, max_norm: float
-) -> None:
+) -> Tensor | None:
     """Steps by the gradients there are, and forgets them.
 
     Arguments
@@ -174,15 +174,23 @@ def make_step(
         What every group's learning rate is multiplied by.
     max_norm : float
         To which the gradients of all groups together are clipped; not at all if 0 or below.
+
+    Returns
+    -------
+    Tensor or None
+        [] on the device: the norm that the gradients had, if they are clipped.
     """
+    norm = None
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     if max_norm > 0:
         scaler.unscale_(optimizer)
-        clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = clip_grad_norm_(parameters, max_norm)
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
+    return norm
 
 
 def check_weights(modules: nn.Module, step: int) -> None:

@@ -22,9 +22,9 @@ from ssast_recipes.runs.own.request import (
     run_own,
 )
 from ssast_recipes.runs.own.transcription import plan_transcription, tell_recognition
-from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.files import file_digest
 from ssast_recipes.system.machine import check_device
+from ssast_recipes.system.recipes import recipe_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -116,10 +116,11 @@ class ModelConfig:
     """All that `config.json` says.
 
     `kind` is "encoder", "classifier" (then with `classifier`, `labels` and `label_kind`, which is
-    "single" or "multi", and with `thresholds`, the classes' scores from which on they count as
-    heard, if some were chosen), "pretraining" (then with `heads` and, of a `MaskedAutoencoder`,
-    `decoder`; with `padding`, "masked", if its attention did not see any) or "recognition" (then
-    with `recognition`). `provenance` is free.
+    "single" or "multi"; with `thresholds`, the classes' scores from which on they count as heard,
+    if some were chosen; with `heard_seconds`, if it was evaluated on so much of a clip, from its
+    start), "pretraining" (then with `heads` and, of a `MaskedAutoencoder`, `decoder`; with
+    `padding`, "masked", if its attention did not see any) or "recognition" (then with
+    `recognition`). `provenance` is free.
     """
 
     kind: str
@@ -133,6 +134,7 @@ class ModelConfig:
     labels: tuple[str, ...] = ()
     label_kind: str | None = None
     thresholds: tuple[float, ...] | None = None
+    heard_seconds: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
 
@@ -199,9 +201,11 @@ def _parse_config(values: dict[str, Any]) -> ModelConfig:
     own = {"classifier": {"classifier", "labels", "label_kind"}, "pretraining": {"heads"}}
     own["recognition"] = {"recognition"}
     keys = {"kind", "architecture", "front_end", "provenance", "weights_sha256"}
-    optional = {"pretraining": {"decoder", "padding"}, "classifier": {"thresholds"}}.get(
-        kind, set()
-    )
+    may_have = {
+        "pretraining": {"decoder", "padding"},
+        "classifier": {"thresholds", "heard_seconds"},
+    }
+    optional = may_have.get(kind, set())
     _check_keys(values, keys | own.get(kind, set()) | optional, "", optional)
     for key, cls in _SECTIONS.items():
         if key in values:
@@ -215,6 +219,8 @@ def _parse_config(values: dict[str, Any]) -> ModelConfig:
         values["labels"] = tuple(check_labels(values["labels"], values["label_kind"]))
         if "thresholds" in values:
             values["thresholds"] = check_thresholds(values["thresholds"], len(values["labels"]))
+        if "heard_seconds" in values:
+            values["heard_seconds"] = check_heard_seconds(values["heard_seconds"])
     config = ModelConfig(**values)
     check_config(config)
     return config
@@ -290,6 +296,20 @@ def check_thresholds(thresholds: Any, num_classes: int) -> tuple[float, ...]:
     ):
         raise ValueError(f"thresholds are {num_classes} probabilities, one a class")
     return tuple(float(value) for value in thresholds)
+
+
+def check_heard_seconds(seconds: Any) -> float:
+    """Returns how much of a clip a classifier was evaluated on, if it is a duration.
+
+    Example
+    -------
+    >>> check_heard_seconds(0)
+    Traceback (most recent call last):
+    ValueError: heard_seconds is 0, not a number of seconds above 0
+    """
+    if type(seconds) not in (int, float) or not 0 < seconds < math.inf:
+        raise ValueError(f"heard_seconds is {seconds!r}, not a number of seconds above 0")
+    return float(seconds)
 
 
 def _check_classifier(classifier: ClassifierConfig) -> None:

@@ -19,6 +19,7 @@ from ssast_recipes.weights.formats.config import (
     FrontEndConfig,
     ModelConfig,
     check_config,
+    check_heard_seconds,
     check_thresholds,
     read_config,
 )
@@ -98,6 +99,7 @@ def save_model(
     label_kind: str = "single",
     provenance: Mapping[str, Any] | None = None,
     thresholds: Sequence[float] | None = None,
+    heard_seconds: float | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> ModelConfig:
     """Writes a model folder; one that is there is replaced, other files in it are left.
@@ -122,6 +124,8 @@ def save_model(
         Where the model comes from, in plain JSON values.
     thresholds : sequence of float, optional
         A classifier's: of each class, the score from which on it counts as heard.
+    heard_seconds : float, optional
+        A classifier's: how much of a clip, from its start, it was evaluated on.
     tokenizer : Tokenizer, optional
         A recogniser's, written beside it as `tokenizer.model`.
 
@@ -158,6 +162,8 @@ def save_model(
     if thresholds is not None:
         chosen = check_thresholds(list(thresholds), len(labels))
         config = dataclasses.replace(config, thresholds=chosen)
+    if heard_seconds is not None:
+        config = dataclasses.replace(config, heard_seconds=check_heard_seconds(heard_seconds))
     check_config(config)
     weights = {
         name: value.detach().to("cpu", torch.float32).contiguous().clone()
