@@ -24,21 +24,25 @@ from ssast_recipes.data.preparation.labelled_files import read_labelled_files
 from ssast_recipes.data.preparation.mark import mark_prepared, prepared
 from ssast_recipes.data.preparation.shard_index import index_shards
 from ssast_recipes.data.table import ClipTable
+from ssast_recipes.data.tokenizer import Tokenizer
 from ssast_recipes.evaluation.hear_tasks import read_hear_task
 from ssast_recipes.evaluation.records import Record, Row, read_record, write_record
 from ssast_recipes.inference.reading import read_audio
 from ssast_recipes.model.builders import ast_encoder
+from ssast_recipes.model.heads import TokenHead
+from ssast_recipes.model.recognition import RecognitionModel
 from ssast_recipes.records.configuration import changed_keys, configuration_sha256
 from ssast_recipes.records.hparams_text import read_lines, write_hparams
 from ssast_recipes.records.overrides import check_overrides
 from ssast_recipes.records.predictions import load_predictions, write_predictions
 from ssast_recipes.records.run import Run
 from ssast_recipes.records.settings import read_settings
+from ssast_recipes.records.transcripts import read_transcripts, write_transcripts
 from ssast_recipes.runs.own.request import read_request
 from ssast_recipes.system.tables import read_csv
 from ssast_recipes.system.unpacking import extract
 from ssast_recipes.weights.formats.config import FrontEndConfig, read_config
-from ssast_recipes.weights.formats.folder import load_model, save_model
+from ssast_recipes.weights.formats.folder import load_model, read_tokenizer, save_model
 from ssast_recipes.weights.formats.tensors import read_tensors
 from ssast_recipes.weights.importing import import_model
 from ssast_recipes.weights.loading import read_pretrained
@@ -119,6 +123,24 @@ def _model(path: Path) -> None:
 
 def _read_model(path: Path) -> None:
     load_model(path.parent)
+
+
+def _recogniser(path: Path) -> None:
+    encoder = ast_encoder(
+        "tiny", depth=1, target_length=32, embed_dim=64, num_heads=1, patch_size=(128, 2)
+    )
+    tokenizer = Tokenizer.train(["ONE TWO"], num_tokens=7)
+    save_model(
+        path.parent, RecognitionModel(encoder, TokenHead(64, 7)), FRONT_END, tokenizer=tokenizer
+    )
+
+
+def _read_recogniser(path: Path) -> None:
+    read_tokenizer(path.parent, load_model(path.parent)[1])
+
+
+def _transcripts(path: Path) -> None:
+    write_transcripts(path, {"last": [("a", "ONE TWO", "ONE", 2, 1, 7, 4)]}, {"a": "test"})
 
 
 def _hugging_face(path: Path) -> None:
@@ -259,6 +281,8 @@ READERS = {
         lambda path: path.write_text("selection,class,clips,accuracy\nlast,dog,3,0.5\n"),
         lambda path: Run(path.parent).per_class("last"),
     ),
+    "transcripts": Reader("transcripts.csv", _transcripts, read_transcripts),
+    "tokenizer": Reader("tokenizer.model", _recogniser, _read_recogniser),
     "predictions, text": Reader("predictions.csv", _predictions, load_predictions),
     "predictions, Parquet": Reader("predictions.parquet", _predictions, load_predictions),
     "configuration of a model": Reader(

@@ -14,22 +14,27 @@ CLASSES = ["dog", "rain"]
 
 
 def record(table: Table, row: Row, task: str, value: float, **changes: Any) -> dict[str, Any]:
-    """What `results.json` would hold; `tuning` and `pretraining` change settings."""
+    """What `results.json` would hold; `tuning` and `pretraining` change settings.
+
+    `choice` is the number of the table's choice of options.
+    """
     tuning, pretraining = changes.pop("tuning", {}), changes.pop("pretraining", {})
+    choice = table.choices[changes.pop("choice", 0)]
     one = table.tasks[task]
     experiment = one.experiments[row.patches]
     source = None
     if row.pretraining is not None:
-        settings = expected_settings(row.pretraining.experiment, row.pretraining.options)
+        of = row.pretraining_for(one)
         run = {
-            "experiment": row.pretraining.experiment,
-            "settings": {**settings, **pretraining},
-            "num_clips": {"train": row.pretraining.train_clips},
+            "experiment": of.experiment,
+            "dataset": of.data,
+            "settings": {**expected_settings(of.experiment, of.options), **pretraining},
+            "num_clips": {"train": of.train_clips},
         }
         source = {"name": "CKPT+1/model.ckpt", "sha256": "0", "run": run}
         if row.pretraining.folds == "same":
             source["test_fold"] = changes.get("fold")
-    settings = expected_settings(experiment, {**row.tuning_of(one), **one.protocol})
+    settings = expected_settings(experiment, {**row.tuning_of(one, choice), **one.protocol})
     return {
         "experiment": experiment,
         "dataset": one.dataset,

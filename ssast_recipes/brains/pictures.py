@@ -1,19 +1,20 @@
 """Pictures of what a model makes of a clip."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.model.patches import patchify, unpatchify
 
+if TYPE_CHECKING:  # a training without pictures does not wait for it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 # Of patches that were missed (0) and found (1); apart for the colour-blind, too.
-_FOUND_COLOURS = ListedColormap(["#d55e00", "#009e73"])
+_FOUND_COLOURS = ("#d55e00", "#009e73")
 
 _KILOHERTZ = (0.5, 1, 2, 4, 8, 16)
 
@@ -27,7 +28,7 @@ def draw_reconstructions(
     num_clips: int = 3,
     found: tuple[Tensor, Tensor] | None = None,
     filterbank: LogMelFilterbank | None = None,
-) -> Figure:
+) -> "Figure":
     """Draws clips beside their masked version, their reconstruction, and what was found of them.
 
     Arguments
@@ -94,8 +95,11 @@ def draw_reconstructions(
     return figure
 
 
-def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> Figure:
+def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> "Figure":
     """Draws pictures [clips, frames, mel bins], by title; levels [clips, …] say their colours."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
     alone = len(levels) == 1
     width, height = (10, 2.2 * len(pictures)) if alone else (4 * len(pictures), 2.2 * len(levels))
     figure = Figure(figsize=(width, height))
@@ -110,7 +114,8 @@ def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> Figure:
         for axis, picture, level in zip(shown, clips.numpy(), levels, strict=True):
             options = {"vmin": level.min().item(), "vmax": level.max().item(), "cmap": "magma"}
             if title.startswith("found"):
-                options = {"vmin": 0, "vmax": 1, "cmap": _FOUND_COLOURS, "interpolation": "nearest"}
+                colours = ListedColormap(_FOUND_COLOURS)
+                options = {"vmin": 0, "vmax": 1, "cmap": colours, "interpolation": "nearest"}
             axis.set_facecolor("lightgrey")
             axis.imshow(picture.T, origin="lower", aspect="auto", **options)
     for axis in axes[-1]:
@@ -120,7 +125,7 @@ def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> Figure:
     return figure
 
 
-def show_units(drawn: Sequence[Axes], filterbank: LogMelFilterbank) -> None:
+def show_units(drawn: Sequence["Axes"], filterbank: LogMelFilterbank) -> None:
     """Marks seconds and kHz on axes that count frames and mel bins.
 
     Arguments
@@ -130,6 +135,8 @@ def show_units(drawn: Sequence[Axes], filterbank: LogMelFilterbank) -> None:
     filterbank : LogMelFilterbank
         What made these.
     """
+    from matplotlib.ticker import MaxNLocator
+
     seconds = filterbank.samples_per_shift / filterbank.sample_rate
     heights = {f"{value:g}": filterbank.mel_bin_at(1000 * value) for value in _KILOHERTZ}
     highest = filterbank.num_mel_bins - 0.5  # ticks beyond the edges would move these

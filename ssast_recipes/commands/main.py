@@ -20,13 +20,14 @@ from ssast_recipes.system.words import ShownRecord
 
 COMMANDS = {  # with help in one line
     "pretrain": "an encoder of a folder of your own audio",
-    "finetune": "a classifier of an encoder and your own labels",
+    "finetune": "a classifier, or a recogniser, of an encoder and your own labels",
     "demo": "see what pretraining gains, in minutes, without any data",
     "recipes": "list the recipes, or copy them to a folder",
     "statistics": "mean and deviation of your own spectrograms",
     "pack": "put the clips of a manifest into shards: fewer, larger files",
     "index": "make a manifest of shards that are there already",
     "classify": "what is heard in audio files",
+    "transcribe": "what is said in audio files",
     "embed": "embeddings of audio files, as .npz or .parquet",
     "evaluate": "what frozen encoders know, against baselines",
     "show": "what a model makes of masked patches, or why a classifier decided so",

@@ -105,7 +105,7 @@ def clips_section(
     Markup
         A card a clip.
     """
-    sounds = [_sound(clips[one.id]) if one.id in clips else None for one in bad]
+    sounds = [sound_of(clips[one.id]) if one.id in clips else None for one in bad]
     cards = list(zip(bad, sounds, strict=True))
     missing = sounds.count(None)
     return render(
@@ -113,7 +113,8 @@ def clips_section(
     )
 
 
-def _sound(clip: Clip) -> dict[str, str] | None:
+def sound_of(clip: Clip) -> dict[str, str] | None:
+    """A clip's beginning to play, `address`, and its `spectrogram`; None if it cannot be read."""
     reader = WaveformReader(_SAMPLE_RATE, max_duration=_MOST_SECONDS)
     try:
         waveform = reader(clip.path, clip.start, clip.duration, epoch=0, clip_id=clip.id)

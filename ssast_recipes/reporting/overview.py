@@ -33,6 +33,7 @@ def title_of(run: RunFolder) -> str:
     'Classification: ESC-10, fold 1, seed 2'
     """
     kind = "Pretraining" if run.is_pretraining else "Classification"
+    kind = "Recognition" if run.is_recognition else kind
     about = [str(run.results["dataset"])] if run.results.get("dataset") else []
     for key, setting in (("fold", "test_fold"), ("seed", "seed")):
         value = run.results.get(key)

@@ -21,6 +21,7 @@ from ssast_recipes.reporting.overview import (
     title_of,
 )
 from ssast_recipes.reporting.rendering import render
+from ssast_recipes.reporting.transcripts import rates_section, transcripts_section
 from ssast_recipes.system.errors import explain
 from ssast_recipes.weights.formats.config import ModelConfig, read_config
 from ssast_recipes.weights.formats.folder import find_model_folder
@@ -92,6 +93,12 @@ def _test_sections(
     selection = str(config.provenance.get("weights")) if config else None
     sections: dict[str, Markup | None] = {}
     clips = _attempt(run, "Test clips", run.test_clips) or {}
+    if run.is_recognition:
+        sections["Error rates"] = rates_section(run.results, selection)
+        rows = _attempt(run, "Transcripts", lambda: run.transcripts(selection))
+        if rows is not None and num_clips:
+            sections["Worst transcripts"] = transcripts_section(rows, clips, num_clips)
+        return sections
     if not run.is_pretraining:
         predictions = _attempt(run, "Predictions", lambda: run.predictions(selection))
         if predictions is not None:

@@ -39,11 +39,11 @@ def add_baselines(hparams: dict[str, Any], datasets: dict[str, ClipDataset]) -> 
     ---------
     hparams : dict
         `metric`, `metric_name`, `classes`, `front_end`, `output_folder`; `record`, which gets
-        `baselines`: see `measure_baselines`. Without labels to read, nothing is done.
+        `baselines`: see `measure_baselines`. Without classes, nothing is done.
     datasets : dict of str to ClipDataset
         As from `make_datasets`.
     """
-    if "target" in hparams["output_keys"] and if_main_process():
+    if "classes" in hparams and if_main_process():
         path = Path(hparams["output_folder"]) / _FILE
         key = _digest(datasets, hparams["max_duration"])
         kept = read_json(path, "delete it to measure them again") if path.exists() else {}

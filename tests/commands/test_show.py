@@ -10,6 +10,7 @@ from ssast_recipes.commands import main as cli
 from ssast_recipes.commands.show import draw_predictions
 from ssast_recipes.inference import AudioClassifier
 from ssast_recipes.inference.explaining import explain_class
+from ssast_recipes.model.masking import RandomMasker
 from ssast_recipes.weights.formats.folder import save_model
 from tests.weights.formats.test_folder import FRONT_END, LABELS, make, save
 
@@ -45,6 +46,28 @@ def test_a_png_is_drawn(folder, capsys, ratio, status):
     assert (folder / "a.png").exists() == (status == 0)
     if status == 0:
         assert matplotlib.image.imread("a.png").std() > 0.1
+
+
+def test_as_many_patches_are_masked_as_in_the_run(folder, capsys, monkeypatch):
+    run, drawn = folder / "run", []
+    save(run / "model", "pretraining")
+    (run / "hyperparams.yaml").write_text(
+        "num_masked_patches: 5\nmasker: !new:ssast_recipes.model.RandomMasker\n"
+        "    {num_masked: !ref <num_masked_patches>}\n"
+    )
+    (run / "save").mkdir()
+    (run / "save" / "CKPT+1").mkdir()
+    masker = RandomMasker.__call__
+    monkeypatch.setattr(
+        RandomMasker, "__call__", lambda self, *given: drawn.append(self) or masker(self, *given)
+    )
+    assert cli.main(["show", "run", "a.wav"]) == 0
+    assert capsys.readouterr().out == "a.png\n5 of 16 patches are masked\n"
+    assert len(drawn) == 1  # no clusters
+    assert cli.main(["show", "run", "a.wav", "--mask-ratio", "0.5"]) == 0
+    assert "\n8 of 16 patches are masked\n" in capsys.readouterr().out
+    assert cli.main(["show", "run/model", "a.wav"]) == 0
+    assert "\n12 of 16 patches are masked\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

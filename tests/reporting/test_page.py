@@ -131,11 +131,11 @@ def test_a_run_under_way(folder):
 
 def test_whatever_is_logged_has_a_curve(folder):
     records = [("probe", s, {"probe_knn": s / 100, "probe_linear": s / 200}) for s in (10, 20)]
-    records += [("train", 10, {"gradient_norm": 3, "note": "text", "flag": True, "bad": None})]
+    records += [("train", 10, {"weight_norm": 3, "note": "text", "flag": True, "bad": None})]
     records += [("test", 20, {"last": 0.5})]
     write_records(folder, *records)
     page = check_page(make_page(folder))
-    assert page.all("figcaption") == ["Probesknnlinear", "Gradient normtrain"]
+    assert page.all("figcaption") == ["Probesknnlinear", "Weight normtrain"]
     first = page.values("svg", "aria-label")[0]
     assert first == "share of clips over step. knn: from 0.1 to 0.2; linear: from 0.05 to 0.1."
 

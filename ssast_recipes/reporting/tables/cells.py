@@ -5,13 +5,19 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssast_recipes.reporting.tables.departures import Departure, find_departures, tell
 from ssast_recipes.reporting.tables.ledger import Record
 from ssast_recipes.reporting.tables.rows import Table, Task
 
-_Run = tuple[Record, list[Departure]]
+
+class _Run(NamedTuple):
+    """A run of a row, and which of the table's choices of options it has."""
+
+    record: Record
+    departures: list[Departure]
+    choice: int
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ def fill_cells(table: Table, records: Sequence[Record]) -> dict[tuple[str, str],
 
     A run is of the row whose encoder it has (size, objective, masked share, data of pretraining,
     kind of patches) and from whose protocol it departs least. Where several runs of a cell depart
-    differently, those with the fewest departures are shown.
+    differently, those with the fewest departures are shown; of a table's choices of options, the
+    one whose shown weights validated best, for each fold and seed by itself.
 
     Arguments
     ---------
@@ -84,23 +91,55 @@ def fill_cells(table: Table, records: Sequence[Record]) -> dict[tuple[str, str],
         for task in table.tasks.values():
             fits = []
             for row in table.rows:
-                departures = find_departures(row, task, record)
-                if departures is not None:
-                    fits.append((len(departures), row.name, departures))
+                for number, choice in enumerate(table.choices if row.baseline is None else ()):
+                    departures = find_departures(row, task, record, choice)
+                    if departures is not None:
+                        fits.append((len(departures), row.name, departures, number))
             if fits:
-                _, name, departures = min(fits, key=lambda fit: fit[0])
+                _, name, departures, number = min(fits, key=lambda fit: fit[0])
                 kinds = tuple(departure.said for departure in departures)
                 cell = found.setdefault((name, task.key), defaultdict(list))
-                cell[kinds].append((record, departures))
-    return {key: _cell(table.tasks[key[1]], those) for key, those in found.items()}
+                cell[kinds].append(_Run(record, departures, number))
+    cells = {
+        key: _cell(table.tasks[key[1]], those, len(table.choices)) for key, those in found.items()
+    }
+    return cells | _baseline_cells(table, cells)
 
 
-def _cell(task: Task, by_departures: Mapping[tuple[str, ...], list[_Run]]) -> Cell:
+def _baseline_cells(
+    table: Table, cells: Mapping[tuple[str, str], Cell]
+) -> dict[tuple[str, str], Cell]:
+    """What the runs of the other rows measured on their clips: the same whatever was trained."""
+    found = {}
+    for row in table.rows:
+        for task in table.tasks.values() if row.baseline else ():
+            by_fold: dict[int, float] = {}
+            runs = []
+            for (_, key), cell in cells.items():
+                for record in cell.records if key == task.key and not cell.departures else ():
+                    value = (record.content.get("baselines") or {}).get(row.baseline)
+                    fold = record.content.get("fold") or 1
+                    if value is not None and fold not in by_fold:
+                        by_fold[fold] = 100 * value
+                        runs.append(record)
+            if by_fold:
+                units = tuple(sorted(by_fold))
+                values = tuple(by_fold[unit] for unit in units)
+                found[row.name, task.key] = Cell(values, f"{len(units)}", tuple(runs), units=units)
+    return found
+
+
+def _cell(task: Task, by_departures: Mapping[tuple[str, ...], list[_Run]], choices: int) -> Cell:
     alike = min(by_departures.items(), key=lambda item: len(item[0]))[1]
     others = sum(map(len, by_departures.values())) - len(alike)
-    runs: dict[tuple[Any, Any], Record] = {}
-    for record, _ in alike:
-        runs.setdefault((record.content.get("fold"), record.content.get("seed")), record)
+    tried: dict[tuple[Any, Any], dict[int, Record]] = defaultdict(dict)
+    for record, _, number in alike:
+        place = record.content.get("fold"), record.content.get("seed")
+        tried[place].setdefault(number, record)
+    runs = {
+        place: max(by_choice.values(), key=lambda record: _validated(task, record))
+        for place, by_choice in tried.items()
+    }
     by_unit: dict[int, list[float]] = defaultdict(list)
     diverged = 0
     for (fold, seed), record in runs.items():
@@ -116,15 +155,18 @@ def _cell(task: Task, by_departures: Mapping[tuple[str, ...], list[_Run]]) -> Ce
         remarks.append(f"fold{'s' if len(units) > 1 else ''} {told} of {len(task.folds)}")
     if others:
         remarks.append(f"{others} run{'s' if others > 1 else ''} that depart more left out")
-    if len(alike) > len(runs):
-        remarks.append(f"{len(alike) - len(runs)} of the same fold and seed left out")
+    repeated = len(alike) - sum(map(len, tried.values()))
+    if repeated:
+        remarks.append(f"{repeated} of the same fold and seed left out")
+    if any(len(by_choice) < choices for by_choice in tried.values()):
+        remarks.append(f"not yet with all {choices} choices of options")
     if diverged:
         remarks.append(f"{diverged} without a number: training diverged")
     return Cell(
         tuple(statistics.mean(by_unit[unit]) for unit in units),
         _count(by_unit),
         tuple(runs.values()),
-        tell([departures for _, departures in alike]),
+        tell([run.departures for run in alike]),
         tuple(remarks),
         "fold" if task.folds else "seed",
         units,
@@ -138,6 +180,16 @@ def _count(by_unit: Mapping[int, Sequence[float]]) -> str:
         return f"{len(by_unit)}"
     several = f"{min(sizes)}" if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
     return f"{len(by_unit)} × {several}"
+
+
+def _validated(task: Task, record: Record) -> float:
+    """The validation's score of the weights that are shown; without any, the lowest."""
+    scores = [
+        one["valid_score"] for one in record.content.get("history") or () if "valid_score" in one
+    ]
+    if not scores:
+        return -math.inf
+    return max(scores) if task.selection == "best" else scores[-1]
 
 
 def _value(task: Task, record: Record) -> float:

@@ -54,10 +54,11 @@ def _cost(job: Job, train_clips: int) -> tuple[float, float]:
     experiment = f"{job.train.parent.name}/{job.hparams_file.removesuffix('.yaml')}"
     settings = expected_settings(experiment, job.options)
     names = ("size", "embed_dim", "depth", "num_heads", "target_length", "patch_size")
+    given = {name: settings[name] for name in names}
+    if "num_mel_bins" in settings:
+        given["num_mel_bins"] = settings["num_mel_bins"]
     with torch.device("meta"):
-        encoder = ast_encoder(
-            **{name: settings[name] for name in names}, patch_stride=settings.get("patch_stride")
-        )
+        encoder = ast_encoder(**given, patch_stride=settings.get("patch_stride"))
     geometry = encoder.geometry()
     masked = settings.get("num_masked_patches")
     if masked is None:

@@ -58,7 +58,9 @@ def _range(numbers: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def find_departures(row: Row, task: Task, record: Record) -> list[Departure] | None:
+def find_departures(
+    row: Row, task: Task, record: Record, choice: Mapping[str, Any] | None = None
+) -> list[Departure] | None:
     """Tells where a run departs from a row's protocol on a task.
 
     Arguments
@@ -69,6 +71,8 @@ def find_departures(row: Row, task: Task, record: Record) -> list[Departure] | N
         The task.
     record : Record
         The run.
+    choice : mapping, optional
+        One of the table's choices of options.
 
     Returns
     -------
@@ -81,10 +85,11 @@ def find_departures(row: Row, task: Task, record: Record) -> list[Departure] | N
     if not str(content.get("dataset", "")).startswith(task.dataset):
         return None
     tuned = record.settings
-    expected = expected_settings(content["experiment"], {**row.tuning_of(task), **task.protocol})
+    options = {**row.tuning_of(task, choice), **task.protocol}
+    expected = expected_settings(content["experiment"], options)
     if any(tuned.get(key) != expected.get(key) for key in _SIZE):
         return None
-    before = _pretraining_departures(row, record)
+    before = _pretraining_departures(row, task, record)
     if before is None:
         return None
     said = _setting_departures(expected, content, "")
@@ -96,18 +101,20 @@ def find_departures(row: Row, task: Task, record: Record) -> list[Departure] | N
     return said + before
 
 
-def _pretraining_departures(row: Row, record: Record) -> list[Departure] | None:
-    source = record.pretraining
-    if row.pretraining is None and row.released is None:
+def _pretraining_departures(row: Row, task: Task, record: Record) -> list[Departure] | None:
+    source, pretraining = record.pretraining, row.pretraining_for(task)
+    if pretraining is None and row.released is None:
         return [] if source is None else None
     if source is None:
         return None
     run = source.get("run")
     if run is None:
         return _released_departures(row, source)
-    if row.pretraining is None or run.get("experiment") != row.pretraining.experiment:
+    if pretraining is None or run.get("experiment") != pretraining.experiment:
         return None
-    expected = expected_settings(row.pretraining.experiment, row.pretraining.options)
+    if task.unlabelled and run.get("dataset") != pretraining.data:
+        return None
+    expected = expected_settings(pretraining.experiment, pretraining.options)
     found = run.get("settings") or {}
     alike = [*_SIZE, "train_manifests", "patch_size"]
     if any(found.get(key) != expected.get(key) for key in alike):
@@ -116,9 +123,9 @@ def _pretraining_departures(row: Row, record: Record) -> list[Departure] | None:
         return None
     said = _setting_departures(expected, run, "pretraining ")
     clips = (run.get("num_clips") or {}).get("train")
-    said += _clips_departure(clips, row.pretraining.train_clips, "clips of pretraining")
+    said += _clips_departure(clips, pretraining.train_clips, "clips of pretraining")
     left_out, tested = source.get("test_fold"), record.content.get("fold")
-    if row.pretraining.folds == "same" and left_out != tested:
+    if pretraining.folds == "same" and left_out != tested:
         said.append(Departure("pretrained on audio of the test fold"))
     return said
 

@@ -210,7 +210,7 @@ def _missing(table: Table, cells: Mapping[tuple[str, str], Cell]) -> str:
     """The commands that would fill what is empty, or lacks folds or seeds."""
     lines = []
     scaled = "" if table.scale == "full" else f" --scale {table.scale}"
-    for row in table.rows:
+    for row in (row for row in table.rows if row.baseline is None):
         tasks: dict[str, list[str]] = {}  # by the folds that they lack
         for key, task in table.tasks.items():
             runs = cells.get((row.name, key), Cell()).records

@@ -74,7 +74,7 @@ class Record:
         else:
             found = describe_pretraining((self.pretraining.get("run") or {}).get("settings") or {})
         height = (self.settings.get("patch_size") or [0])[0]
-        found["patches"] = "frame" if height == 128 else "patch"
+        found["patches"] = "frame" if height == _mel_bins(self.settings) else "patch"
         found["pretrained"] = "no" if found["objective"] == "from scratch" else "yes"
         return found
 
@@ -100,11 +100,16 @@ def describe_pretraining(settings: Mapping[str, Any]) -> dict[str, Any]:
     heads = bool(settings["contrastive_head"]), bool(settings["reconstruction_head"])
     objective = {(True, True): "joint", (True, False): "discriminative"}.get(heads, "generative")
     height, length = settings["patch_size"]
-    patches = (128 // height) * (settings["target_length"] // length)
+    patches = (_mel_bins(settings) // height) * (settings["target_length"] // length)
     return {
         "objective": objective,
         "masked": f"{100 * settings['num_masked_patches'] / patches:.0f} %",
     }
+
+
+def _mel_bins(settings: Mapping[str, Any]) -> int:
+    """Of the spectrogram; where it is no setting, as published."""
+    return settings.get("num_mel_bins") or 128
 
 
 def read_ledger(folders: Iterable[str | Path]) -> list[Record]:

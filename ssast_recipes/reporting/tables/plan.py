@@ -87,7 +87,7 @@ def make_plan(
     ---------
     tables : sequence of Table
         The tables, as `scale_table` left them. At the smoke scale, what differs in weights alone is
-        tuned once.
+        tuned once, with the first of the table's choices.
     places : Places
         Where data are and runs go.
     rows, tasks : sequence of str, optional
@@ -126,9 +126,14 @@ def make_plan(
     for table in tables:
         planner.seeds, planner.is_smoke = seeds or table.seeds, table.scale == SMOKE
         planner.pretraining_seed = table.seeds[0]
+        planner.choices = table.choices[:1] if planner.is_smoke else table.choices
         for row in table.rows:
             for key, task in table.tasks.items():
-                if (rows is None or row.name in rows) and (tasks is None or key in tasks):
+                if (
+                    row.baseline is None
+                    and (rows is None or row.name in rows)
+                    and (tasks is None or key in tasks)
+                ):
                     planner.add(row, task)
     return planner.plan
 
@@ -148,6 +153,7 @@ class _Planner:
         self.without_data = without_data
         self.seeds: Sequence[int] = (1,)
         self.pretraining_seed = 1
+        self.choices: Sequence[Mapping[str, Any]] = ({},)
         self.is_smoke = False
         self.plan, self._jobs = Plan(), {}
         self._tuned: set[str] = set()
@@ -155,7 +161,7 @@ class _Planner:
     def add(self, row: Row, task: Task) -> None:
         needed = [task.data]
         if self._pretrains(row):
-            needed += [row.pretraining.data]
+            needed += [row.pretraining_for(task).data]
             needed += [corpus["data"] for corpus in row.pretraining.prepares.values()]
         self.plan.num_cells += 1
         folders = dict.fromkeys(map(self.places.of_data, needed))
@@ -171,7 +177,8 @@ class _Planner:
             return
         for fold in self._folds(task):
             for seed in self.seeds:
-                self._tune(row, task, fold, seed)
+                for choice in self.choices:
+                    self._tune(row, task, fold, seed, choice)
 
     def _pretrains(self, row: Row) -> bool:
         return row.pretraining is not None and not (self.released and row.released)
@@ -182,11 +189,13 @@ class _Planner:
         else:
             yield from (fold for fold in task.folds if self.folds is None or fold in self.folds)
 
-    def _tune(self, row: Row, task: Task, fold: int | None, seed: int) -> None:
-        options = row.tuning_of(task)
+    def _tune(
+        self, row: Row, task: Task, fold: int | None, seed: int, choice: Mapping[str, Any]
+    ) -> None:
+        options = row.tuning_of(task, choice)
         encoder: Job | None = None
         if self._pretrains(row):
-            encoder = self._pretrain(row.pretraining, fold)
+            encoder = self._pretrain(row.pretraining_for(task), fold)
         elif row.released is not None:
             encoder = self._import(row.released)
         experiment = task.experiments[row.patches]

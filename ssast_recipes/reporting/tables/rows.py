@@ -1,7 +1,7 @@
 """The rows of a table, as data: what is trained, what was published."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Task:
         Of the command line.
     protocol : mapping
         What the published numbers stand for, where the experiment's own options are others.
+    unlabelled : mapping
+        `data` and `train_clips` of pretraining, where a task has audio of its own for that.
     """
 
     key: str
@@ -51,6 +53,7 @@ class Task:
     folds: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    unlabelled: Mapping[str, Any] = field(default_factory=dict)
 
     def test_clips_of(self, fold: int | None) -> int | None:
         """How many clips there are to test on; None of an unknown fold."""
@@ -108,6 +111,9 @@ class Row:
         Options of every fine-tuning.
     tasks : mapping
         By a task's key: options of its fine-tuning alone.
+    baseline : str, optional
+        What needs no run of its own: the number of that name among the `baselines` that the runs of
+        the other rows have measured, `chance` or `log_mel_ridge`.
     """
 
     name: str
@@ -118,10 +124,17 @@ class Row:
     patches: str = "patch"
     tuning: Mapping[str, Any] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    baseline: str | None = None
 
-    def tuning_of(self, task: Task) -> dict[str, Any]:
-        """The options of fine-tuning on a task."""
-        return {**task.options, **self.tuning, **self.tasks.get(task.key, {})}
+    def tuning_of(self, task: Task, choice: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The options of fine-tuning on a task, with one of the table's choices."""
+        return {**task.options, **self.tuning, **self.tasks.get(task.key, {}), **(choice or {})}
+
+    def pretraining_for(self, task: Task) -> Pretraining | None:
+        """The pretraining, of the task's own audio where it has some."""
+        if self.pretraining is None:
+            return None
+        return replace(self.pretraining, **task.unlabelled)
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,8 @@ class Table:
         Whether its own options are small already.
     keeps : tuple of str
         Options that a small scale leaves to the rows.
+    choices : tuple of mapping
+        Options of fine-tuning, each of which is tried: shown is what validates best.
     scale : str
         The scale that its rows have been given.
     """
@@ -164,6 +179,7 @@ class Table:
     seeds: tuple[int, ...] = (1,)
     one_scale: bool = False
     keeps: tuple[str, ...] = ()
+    choices: tuple[Mapping[str, Any], ...] = ({},)
     scale: str = "full"
 
     @property
@@ -185,7 +201,7 @@ def table_names() -> list[str]:
     Example
     -------
     >>> table_names()
-    ['esc10', 'mae_ast', 'sizes', 'table1', 'table2', 'table3']
+    ['esc10', 'mae_ast', 'sizes', 'sounds', 'speech', 'table1', 'table2', 'table3']
     """
     return sorted(path.stem for path in tables_folder().glob("*.yaml") if path.stem != "common")
 
@@ -246,7 +262,7 @@ def _table(name: str | Path, path: Path, content: dict[str, Any], common: dict[s
     means = {column: tuple(keys) for column, keys in content.get("means", {}).items()}
     plain = ("title", "source", "notes", "one_scale")
     given = {key: content[key] for key in plain if key in content}
-    given |= {key: tuple(content[key]) for key in ("seeds", "keeps") if key in content}
+    given |= {key: tuple(content[key]) for key in ("seeds", "keeps", "choices") if key in content}
     comparisons = tuple(content.get("comparisons", ()))
     names = {row.name for row in rows}
     for comparison in comparisons:

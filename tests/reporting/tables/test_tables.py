@@ -53,12 +53,18 @@ def test_published_numbers_are_the_papers(name):
 def test_every_row_finds_its_own_runs_and_no_other_rows(name):
     table = read_table(name)
     for row in table.rows:
-        if row.pretraining is None and row.released is not None:
+        if (row.pretraining is None and row.released is not None) or row.baseline:
             continue
         for task in table.tasks:
-            found = fill_cells(table, [Record(REPOSITORY, record(table, row, task, 0.5, fold=1))])
+            fold = 1 if table.tasks[task].folds else None
+            contents = [
+                record(table, row, task, 0.5, fold=fold, choice=number)
+                for number in range(len(table.choices))
+            ]
+            found = fill_cells(table, [Record(REPOSITORY, content) for content in contents])
             assert list(found) == [(row.name, task)]
             assert found[row.name, task].departures == ()
+            assert len(found[row.name, task].records) == 1
 
 
 def test_folds_are_averaged():
@@ -138,6 +144,57 @@ def test_pretraining_that_heard_the_test_fold_is_told():
         content["pretrained_from"]["test_fold"] = content["fold"] % 5 + 1
     said = "pretrained on audio of the test fold"
     assert cell_of(contents, ESC10, row, "ESC10").departures == (said,)
+
+
+SPEECH = read_table("speech")
+SCRATCH = next(row for row in SPEECH.rows if row.name == "frames, from scratch")
+RIDGE = next(row for row in SPEECH.rows if row.baseline == "log_mel_ridge")
+
+
+def tried(values, row=SCRATCH, seed=1, **changes):
+    """A run for each choice of options, by validation's score and test's value."""
+    return [
+        record(
+            SPEECH,
+            row,
+            "digits-10",
+            value,
+            choice=number,
+            seed=seed,
+            history=[{"valid_score": 0.9}, {"valid_score": valid}],
+            **changes,
+        )
+        for number, (valid, value) in enumerate(values)
+    ]
+
+
+def test_of_the_choices_that_is_shown_which_validates_best_for_each_seed():
+    runs = [*tried([(0.5, 0.4), (0.6, 0.3)]), *tried([(0.7, 0.2), (0.6, 0.8)], seed=2)]
+    cell = cell_of(runs, SPEECH, SCRATCH, "digits-10")
+    assert cell.values == (30.0, 20.0)  # not the best on test, nor the best validation on the way
+    assert cell.note == ""
+
+
+def test_choices_that_were_not_tried_are_told():
+    cell = cell_of(tried([(0.5, 0.4)]), SPEECH, SCRATCH, "digits-10")
+    assert cell.remarks == ("not yet with all 2 choices of options",)
+
+
+def test_a_baseline_is_taken_from_the_runs_that_measured_it():
+    measured = {"chance": 0.1, "log_mel_ridge": 0.62}
+    runs = tried([(0.5, 0.4), (0.6, 0.3)], baselines=measured)
+    assert cell_of(runs, SPEECH, RIDGE, "digits-10").values == (62.0,)
+    assert cell_of(tried([(0.5, 0.4)]), SPEECH, RIDGE, "digits-10") is None
+    others = tried([(0.5, 0.4)], baselines=measured, num_clips={"train": 100, "test": 40})
+    assert cell_of(others, SPEECH, RIDGE, "digits-10") is None  # on other clips
+
+
+def test_pretraining_on_another_tasks_audio_is_not_the_rows():
+    row = next(row for row in SPEECH.rows if row.name == "frames, SSAST, joint")
+    (run, *_) = tried([(0.5, 0.4)], row)
+    assert cell_of([run], SPEECH, row, "digits-10").values == (40.0,)
+    run["pretrained_from"]["run"]["dataset"] = "speakers_unlabelled"
+    assert cell_of([run], SPEECH, row, "digits-10") is None
 
 
 def test_seeds_are_averaged_within_their_folds():
