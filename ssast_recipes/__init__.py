@@ -2,7 +2,7 @@
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The names, in __init__.pyi, are imported when they are first asked for: `ssast` need not wait for
 # torch.

@@ -8,7 +8,7 @@ from pathlib import Path
 from speechbrain.utils import logger as speechbrain_logger
 
 from ssast_recipes.runs.jobs import Job, Preparation
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 
 
 def run_in_process(jobs: Sequence[Job], num_processes: int, title: str) -> None:

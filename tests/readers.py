@@ -24,19 +24,25 @@ from ssast_recipes.data.preparation.labelled_files import read_labelled_files
 from ssast_recipes.data.preparation.mark import mark_prepared, prepared
 from ssast_recipes.data.preparation.shard_index import index_shards
 from ssast_recipes.data.table import ClipTable
+from ssast_recipes.data.tokenizer import Tokenizer
+from ssast_recipes.evaluation.hear_tasks import read_hear_task
+from ssast_recipes.evaluation.records import Record, Row, read_record, write_record
 from ssast_recipes.inference.reading import read_audio
 from ssast_recipes.model.builders import ast_encoder
+from ssast_recipes.model.heads import TokenHead
+from ssast_recipes.model.recognition import RecognitionModel
 from ssast_recipes.records.configuration import changed_keys, configuration_sha256
 from ssast_recipes.records.hparams_text import read_lines, write_hparams
 from ssast_recipes.records.overrides import check_overrides
 from ssast_recipes.records.predictions import load_predictions, write_predictions
 from ssast_recipes.records.run import Run
 from ssast_recipes.records.settings import read_settings
+from ssast_recipes.records.transcripts import read_transcripts, write_transcripts
 from ssast_recipes.runs.own.request import read_request
 from ssast_recipes.system.tables import read_csv
 from ssast_recipes.system.unpacking import extract
 from ssast_recipes.weights.formats.config import FrontEndConfig, read_config
-from ssast_recipes.weights.formats.folder import load_model, save_model
+from ssast_recipes.weights.formats.folder import load_model, read_tokenizer, save_model
 from ssast_recipes.weights.formats.tensors import read_tensors
 from ssast_recipes.weights.importing import import_model
 from ssast_recipes.weights.loading import read_pretrained
@@ -117,6 +123,24 @@ def _model(path: Path) -> None:
 
 def _read_model(path: Path) -> None:
     load_model(path.parent)
+
+
+def _recogniser(path: Path) -> None:
+    encoder = ast_encoder(
+        "tiny", depth=1, target_length=32, embed_dim=64, num_heads=1, patch_size=(128, 2)
+    )
+    tokenizer = Tokenizer.train(["ONE TWO"], num_tokens=7)
+    save_model(
+        path.parent, RecognitionModel(encoder, TokenHead(64, 7)), FRONT_END, tokenizer=tokenizer
+    )
+
+
+def _read_recogniser(path: Path) -> None:
+    read_tokenizer(path.parent, load_model(path.parent)[1])
+
+
+def _transcripts(path: Path) -> None:
+    write_transcripts(path, {"last": [("a", "ONE TWO", "ONE", 2, 1, 7, 4)]}, {"a": "test"})
 
 
 def _hugging_face(path: Path) -> None:
@@ -257,12 +281,22 @@ READERS = {
         lambda path: path.write_text("selection,class,clips,accuracy\nlast,dog,3,0.5\n"),
         lambda path: Run(path.parent).per_class("last"),
     ),
+    "transcripts": Reader("transcripts.csv", _transcripts, read_transcripts),
+    "tokenizer": Reader("tokenizer.model", _recogniser, _read_recogniser),
     "predictions, text": Reader("predictions.csv", _predictions, load_predictions),
     "predictions, Parquet": Reader("predictions.parquet", _predictions, load_predictions),
     "configuration of a model": Reader(
         "config.json", _model, lambda path: read_config(path.parent)
     ),
     "weights of a model": Reader("model.safetensors", _model, _read_model),
+    "record of an evaluation": Reader("records/mine/a.json", lambda p: _record(p), read_record),
+    "HEAR's metadata": Reader(
+        "task_metadata.json", lambda path: _hear(path), lambda path: _read_hear(path)
+    ),
+    "HEAR's vocabulary": Reader(
+        "labelvocabulary.csv", lambda path: _hear(path), lambda path: _read_hear(path)
+    ),
+    "HEAR's labels": Reader("train.json", lambda p: _hear(p), lambda path: _read_hear(path)),
     "tensors": Reader("a.safetensors", lambda path: _tensors(path), read_tensors),
     "configuration of Hugging Face's": Reader("config.json", _hugging_face, _import),
     "index of weights": Reader("model.safetensors.index.json", _index, read_tensors),
@@ -270,6 +304,29 @@ READERS = {
     "checkpoint's metadata": Reader("save/CKPT+1/CKPT.yaml", _meta, _recover),
     "checkpoint": Reader("save/CKPT+1/a.ckpt", _meta, _recover),
 }
+
+
+def _record(path: Path) -> None:
+    row = Row("mine", "mfcc", "knn", "", "accuracy", 0.5, 8, 0, 2, 80)
+    record = Record("mine", path.stem, "0" * 64, rows=[row, row._replace(shots=5, draw=0)])
+    write_record(path.parents[2], record)
+
+
+def _hear(path: Path) -> None:
+    soundfile.write(path.with_name("a.wav"), np.zeros(800), 8000)
+    for part in ("train", "valid", "test"):
+        folder = path.parent / "16000" / part
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path.with_name("a.wav"), folder / "a.wav")
+        (path.parent / f"{part}.json").write_text('{"a.wav": ["dog"]}')
+    (path.parent / "labelvocabulary.csv").write_text("idx,label\n0,dog\n1,rain\n")
+    told = {"task_name": "t", "embedding_type": "scene", "split_mode": "trainvaltest"}
+    told |= {"evaluation": ["top1_acc", "mAP"], "splits": ["train", "valid", "test"]}
+    (path.parent / "task_metadata.json").write_text(json.dumps(told))
+
+
+def _read_hear(path: Path) -> None:
+    read_hear_task(str(path.parent), path.parent / "out")
 
 
 def _tensors(path: Path) -> None:

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from ssast_recipes import __version__
 from ssast_recipes.commands.demo import COMMON, CORPUS, FOLDS, KINDS, LABELS, PRETRAINING, TRAINING
 from ssast_recipes.commands.main import COMMANDS, import_command
 from tests.conftest import REPOSITORY
@@ -97,3 +98,10 @@ def test_the_step_that_the_readme_shows_is_the_one_that_trains():
     lines = [line.strip() for line in (REPOSITORY / path).read_text().splitlines()]
     first = lines.index(shown.splitlines()[0])
     assert lines[first : first + shown.count("\n")] == shown.splitlines()
+
+
+def test_citation_and_changelog_tell_the_version():
+    citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [__version__]
+    changes = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+)$", changes, re.MULTILINE)[1] == __version__

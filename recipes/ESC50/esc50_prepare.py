@@ -115,10 +115,9 @@ def prepare_esc50(
         raise ValueError(f"test_fold: ESC-50 has no fold {test_fold!r}; choose from 1 to 5")
     folds = {"train": [fold for fold in FOLDS if fold != test_fold], "test": [test_fold]}
 
-    corpus = _find_corpus(Path(data_folder).absolute(), download, download_sha256)
-    recordings, classes = _read_meta(corpus)
+    corpus, recordings, classes = read_esc50(data_folder, download, download_sha256)
     entries = {
-        split: [_entry(recording) for recording in recordings if recording.fold in folds[split]]
+        split: [as_entry(recording) for recording in recordings if recording.fold in folds[split]]
         for split in folds
     }
     train = entries["train"]
@@ -143,6 +142,30 @@ def prepare_esc50(
         copy=partial(resample_clip, folder=audio_folder, sample_rate=sample_rate),
     )
     return published.name
+
+
+def read_esc50(
+    data_folder: str | os.PathLike, download: bool = False, download_sha256: str | None = None
+) -> tuple[Path, list[Recording], list[str]]:
+    """Finds the corpus and reads its list.
+
+    Arguments
+    ---------
+    data_folder, download, download_sha256
+        As for `prepare_esc50`.
+
+    Returns
+    -------
+    tuple
+        The corpus' folder, its recordings, and its classes in the order of their indices.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `prepare_esc50`.
+    """
+    corpus = _find_corpus(Path(data_folder).absolute(), download, download_sha256)
+    return corpus, *_read_meta(corpus)
 
 
 def _find_corpus(data_folder: Path, download: bool, sha256: str | None) -> Path:
@@ -244,7 +267,8 @@ def _rows(meta: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
         ) from None
 
 
-def _entry(recording: Recording) -> Entry:
+def as_entry(recording: Recording) -> Entry:
+    """Makes a recording an entry of manifests; its fold is a column."""
     return Entry(
         id=Path(recording.path).stem,
         path=recording.path,

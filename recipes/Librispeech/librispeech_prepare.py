@@ -1,4 +1,4 @@
-"""Prepares LibriSpeech for pretraining: its utterances, with speakers and without transcripts.
+"""Prepares LibriSpeech: its utterances with their speakers and, for recognition, transcripts.
 
 The corpus (Panayotov, Chen, Povey and Khudanpur, "Librispeech: an ASR corpus based on public domain
 audio books", ICASSP 2015) is read English in subsets: 960 hours in three for training, and others,
@@ -8,7 +8,7 @@ of other speakers, for development and testing.
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from ssast_recipes.data.preparation.archives import Archive, fetch
 from ssast_recipes.data.preparation.counts import Published
 from ssast_recipes.data.preparation.listing import audio_files
 from ssast_recipes.data.preparation.manifests import Entry, prepare_manifests
+from ssast_recipes.data.text import normalise_text
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ VALID = {
     "dev-clean": Subset(2_703, 337_926_286, "42e2234ba48799c1f50f24a7926300a1"),
     "dev-other": Subset(2_864, 314_305_928, "c8d0bcc9cca99d4f8b62fcc847357931"),
 }
+TEST = {
+    "test-clean": Subset(2_620, 346_663_984, "32fa31d27d2e1cad72775fee3f4849a9"),
+    "test-other": Subset(2_939, 328_757_843, "fb5a50374b501bb3bac4815ee91d3135"),
+}
 
 
 def prepare_librispeech(
@@ -51,6 +56,7 @@ def prepare_librispeech(
     subsets: Sequence[str] = tuple(TRAIN),
     download: bool = False,
     max_rejected: float = 0.01,
+    transcripts: bool = False,
 ) -> str:
     """Writes a manifest for each subset, ``train.csv`` and ``valid.csv`` to a folder.
 
@@ -61,7 +67,9 @@ def prepare_librispeech(
     ``speaker``.
 
     Utterances that a transcript names and for which there is no audio go to ``rejected.csv`` like
-    files that cannot be read; transcripts may be missing. A second call with the same data and
+    files that cannot be read; transcripts may be missing. With ``transcripts``, every manifest has
+    a column ``text``, utterances without one are left out, and ``test-clean`` and ``test-other``
+    have manifests, too; one of them has to be there. A second call with the same data and
     options does nothing. The data folder is only read, but for a download.
 
     Arguments
@@ -73,10 +81,13 @@ def prepare_librispeech(
     subsets : sequence of str
         Of ``train-clean-100``, ``train-clean-360`` and ``train-other-500``; all have to be there.
     download : bool
-        Whether to download those of ``subsets``, ``dev-clean`` and ``dev-other`` that are not
-        there.
+        Whether to download those of ``subsets``, ``dev-clean`` and ``dev-other``, and with
+        ``transcripts`` the test sets, that are not there.
     max_rejected : float
-        The share of missing or unusable files up to which preparation goes on without them.
+        The share of missing or unusable files up to which preparation goes on without them; in
+        each subset, of missing transcripts, too.
+    transcripts : bool
+        Whether to read what is said, for recognition.
 
     Returns
     -------
@@ -87,7 +98,7 @@ def prepare_librispeech(
     ------
     ValueError
         If there is no such subset, one is empty, an utterance lies in two places, too many are
-        unusable, or what was downloaded is not what was published.
+        unusable or without transcript, or what was downloaded is not what was published.
     FileNotFoundError
         If a subset is not there.
 
@@ -109,6 +120,7 @@ def prepare_librispeech(
         )
     data_folder = Path(data_folder).absolute()
     published = {subset: TRAIN[subset] for subset in TRAIN if subset in subsets} | VALID
+    published |= TEST if transcripts else {}
     corpus = _find_corpus(data_folder)
     if download:
         fetch([_archive(subset, published[subset]) for subset in published], corpus)
@@ -119,9 +131,15 @@ def prepare_librispeech(
             f"--download True fetches what is missing, or unpack {URL}/{absent[0]}.tar.gz there; "
             'to train on less, say so: --subsets "[train-clean-100]"'
         )
+    if transcripts and not any((corpus / subset).is_dir() for subset in TEST):
+        raise FileNotFoundError(
+            f"data_folder {data_folder}: neither {' nor '.join(TEST)} is there to test on; "
+            f"--download True fetches them, or unpack {URL}/test-clean.tar.gz there"
+        )
 
+    most = max_rejected if transcripts else None
     entries = {
-        subset: _find_utterances(corpus / subset)
+        subset: _find_utterances(corpus / subset, most)
         for subset in published
         if (corpus / subset).is_dir()
     }
@@ -152,7 +170,7 @@ def prepare_librispeech(
 
 def _find_corpus(data_folder: Path) -> Path:
     """The folder that holds the subsets, or will once they are downloaded."""
-    is_corpus = any((data_folder / subset).is_dir() for subset in TRAIN | VALID)
+    is_corpus = any((data_folder / subset).is_dir() for subset in TRAIN | VALID | TEST)
     return data_folder if is_corpus else data_folder / NAME
 
 
@@ -161,8 +179,11 @@ def _archive(subset: str, published: Subset) -> Archive:
     return Archive(url, subset, published.size, top=f"{NAME}/{subset}", md5=published.md5)
 
 
-def _find_utterances(subset: Path) -> list[Entry]:
-    """The utterances of a subset: those that are there, and those that its transcripts name."""
+def _find_utterances(subset: Path, most_without_text: float | None = None) -> list[Entry]:
+    """The utterances of a subset: those that are there, and those that its transcripts name.
+
+    With transcripts, and without utterances that have none, if a share of these is told.
+    """
     paths: dict[str, str] = {}
     others = []
     for path in audio_files(subset, look_inside=False):
@@ -183,12 +204,16 @@ def _find_utterances(subset: Path) -> list[Entry]:
             subset,
             ", ".join(others[:3]),
         )
+    texts: dict[str, str] = {}
     for transcript in subset.glob("*/*/[0-9]*.trans.txt"):
         for line in transcript.read_text(encoding="utf-8", errors="replace").splitlines():
-            name = line.partition(" ")[0]
+            name, _, text = line.partition(" ")
             if UTTERANCE.fullmatch(name):
                 # What is not there is named as it would be, for rejected.csv.
                 paths.setdefault(name, str(transcript.with_name(f"{name}.flac")))
+                texts[name] = text
+    if most_without_text is not None:
+        return _with_texts(subset, paths, texts, most_without_text)
     speakers: dict[str, dict[str, str]] = {}  # one dictionary for all utterances of a speaker
     entries = []
     for name, path in paths.items():
@@ -196,3 +221,27 @@ def _find_utterances(subset: Path) -> list[Entry]:
         extra = speakers.setdefault(speaker, {"speaker": speaker})
         entries.append(Entry(name, path, extra=extra))
     return entries
+
+
+def _with_texts(
+    subset: Path, paths: Mapping[str, str], texts: Mapping[str, str], most: float
+) -> list[Entry]:
+    """The utterances that have a transcript, with it."""
+    missing = sorted(paths.keys() - texts.keys())
+    told = f"{len(missing)} of {len(paths)} utterances of {subset} have no transcript"
+    if len(missing) > most * len(paths):
+        raise ValueError(
+            f"{told}, as {missing[0]}; unpack the subset anew, or allow it with a max_rejected of "
+            f"{len(missing) / len(paths):.2g}"
+        )
+    if missing:
+        logger.warning("%s and are left out: %s", told, ", ".join(missing[:3]))
+    return [
+        Entry(
+            name,
+            path,
+            extra={"speaker": name.partition("-")[0], "text": normalise_text(texts[name])},
+        )
+        for name, path in paths.items()
+        if name in texts
+    ]

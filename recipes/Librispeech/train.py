@@ -1,11 +1,13 @@
-"""Pretrains on LibriSpeech, alone or joined with other corpora, as the YAML file says.
+"""Pretrains on LibriSpeech, alone or with other corpora, or learns to recognise what is said.
 
 python train.py hparams/pretrain_patch.yaml --data_folder /data/LibriSpeech
 python train.py hparams/pretrain_patch.yaml --data_folder /data/LibriSpeech \
         --train_manifests "[results/Librispeech/manifests/train.csv, /data/other/train.csv]"
+python train.py hparams/asr_ctc_frame.yaml --data_folder /data/LibriSpeech
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import speechbrain as sb
 from librispeech_prepare import prepare_librispeech
@@ -28,7 +30,9 @@ def main(arguments: Sequence[str]) -> None:
     _, hparams, run_options, _ = read_experiment(arguments)
     with run_folder(hparams["output_folder"], hparams["configuration"]):
         sb.create_experiment_directory(hparams["output_folder"])
-        prepare(hparams, prepare_librispeech, PREPARATION_KEYS)
+        transcripts = hparams.get("transcripts", False)
+        preparation = partial(prepare_librispeech, transcripts=transcripts)
+        prepare(hparams, preparation, PREPARATION_KEYS)
         datasets = make_datasets(hparams)
         load_pretrained(hparams)
         train_and_evaluate(hparams, run_options, datasets)

@@ -22,6 +22,8 @@ from .optimising import make_optimizer as make_optimizer
 from .pictures import draw_reconstructions as draw_reconstructions
 from .pretraining import MaskedBatch as MaskedBatch
 from .pretraining import PretrainingBrain as PretrainingBrain
+from .recognition import Recognition as Recognition
+from .recognition import RecognitionBrain as RecognitionBrain
 from .rejection import RejectedClips as RejectedClips
 from .resuming import TrainingPosition as TrainingPosition
 from .selection import EarlyStopping as EarlyStopping

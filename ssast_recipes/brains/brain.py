@@ -10,8 +10,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ssast_recipes.brains.loading import begin
-from ssast_recipes.brains.logs import LossWindow, tell_length, tell_model, tell_warmup
+from ssast_recipes.brains.loading import begin, fork_workers
+from ssast_recipes.brains.logs import (
+    LossWindow,
+    peak_memory,
+    tell_length,
+    tell_model,
+    tell_warmup,
+)
 from ssast_recipes.brains.measuring import MeasuringBrain
 from ssast_recipes.brains.optimising import check_weights
 from ssast_recipes.brains.selection import EarlyStopping
@@ -74,7 +80,7 @@ class BaseBrain(MeasuringBrain):
         with telling_interrupts(self._describe_interruption):
             self.valid_loader = self._as_loader(valid_set, Stage.VALID, valid_loader_kwargs)
             if self.valid_loader is not None and self.valid_loader.persistent_workers:
-                begin(self.valid_loader)  # forks now, while no other thread is at work
+                fork_workers(self.valid_loader)  # now, while no other thread is at work
             loader = self._as_loader(train_set, Stage.TRAIN, train_loader_kwargs)
             self.on_fit_start()
             if not self.by_steps and hasattr(epoch_counter, "limit"):
@@ -132,15 +138,14 @@ class BaseBrain(MeasuringBrain):
             self.scaler.scale(loss * (len(batch) / clips_of_step)).backward()
         self.window.add({"loss": loss, **self.metrics}, self.optimizer_step + 1, len(batch))
         if should_step:
-            self.optimizers_step()
+            self.window.add_norm(self.optimizers_step())
         self.on_fit_batch_end(batch, outputs, loss, should_step)
         return loss.detach()
 
     def on_fit_batch_start(self, batch: ClipBatch, should_step: bool) -> None:
         """Counts the epochs whose ends batches run across."""
         if self.by_steps:
-            clips = self.step * self.train_sampler.clips_per_batch
-            self.position.epoch = 1 + (clips - 1) // self.train_sampler.num_clips
+            self.position.epoch = self.train_sampler.epoch_of(self.step - 1)
 
     def on_fit_batch_end(
         self, batch: ClipBatch, outputs: Any, loss: Tensor, should_step: bool
@@ -186,7 +191,8 @@ class BaseBrain(MeasuringBrain):
         self.rejected.check(self.train_sampler.num_clips)
         place = {"step": self.optimizer_step, "epoch": self.position.epoch}
         rate = self.optimizer.param_groups[0]["lr"]
-        record = {**place, **self.window.read(), "learning_rate": rate}
+        read = {**self.window.read(), **peak_memory(self.device)}
+        record = {**place, **read, "learning_rate": rate}
         self.avg_train_loss = record["loss"]
         self.log.write("train", record)
         shown = ("loss", self.metric_name, "learning_rate", "clips_per_second")

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssast_recipes.brains.brain import BaseBrain
 from ssast_recipes.brains.evaluation import gather_in_order
 from ssast_recipes.brains.leaving import kept_thresholds
-from ssast_recipes.brains.optimising import layer_groups
+from ssast_recipes.brains.optimising import head_groups
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.class_weights import balanced_class_weights
 from ssast_recipes.model.drop_path import draw_branch_scales
@@ -101,31 +101,27 @@ class ClassificationBrain(BaseBrain):
 
         With `layer_decay`, the encoder's blocks are groups of their own: see `layer_groups`.
         """
-        head = [p for p in self.model.classifier.parameters() if p.requires_grad]
-        in_head = set(head)
-        body = [p for p in self.model.parameters() if p.requires_grad and p not in in_head]
-        groups = [{"params": body}]
-        if self.hparams.layer_decay != 1:
-            groups = layer_groups(self.model.encoder, body, self.hparams.layer_decay)
-        groups.append({"params": head, "lr_factor": self.hparams.head_lr_factor})
-        return [group for group in groups if group["params"]]
+        options = self.hparams.head_lr_factor, self.hparams.layer_decay
+        return head_groups(self.model, self.model.classifier, *options)
 
-    def optimizers_step(self) -> None:
+    def optimizers_step(self) -> Tensor | None:
         """As the base's; in the first `head_warmup_steps`, of the classifier alone."""
         if self.optimizer_step < self.hparams.head_warmup_steps:
             # Without gradient, an optimiser passes a weight over: no moments, no weight decay.
             for parameter in self.model.encoder.parameters():
                 parameter.grad = None
-        super().optimizers_step()
+        return super().optimizers_step()
 
     def compute_forward(self, batch: ClipBatch, stage: Stage) -> Tensor:
         """Maps a batch of clips to logits [batch, classes]."""
         modules = self.modules_of(stage)
         front_end, model = modules.front_end, modules.model
-        spectrograms = front_end.raw(batch.waveforms, batch.num_samples)
+        is_training = stage == Stage.TRAIN
+        given = batch.waveforms, batch.num_samples
+        spectrograms = front_end(*given, standardised=not is_training)
         num_frames = front_end.filterbank.num_frames(batch.num_samples)  # [batch]
-        if stage != Stage.TRAIN:
-            return model(front_end.standardise(spectrograms), num_frames)
+        if not is_training:
+            return model(spectrograms, num_frames)
         generator = ClipGenerator(self.hparams.seed, self.optimizer_step + 1, batch.places)
         starts = None
         if self.hparams.placement == "random":

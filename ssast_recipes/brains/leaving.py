@@ -20,7 +20,7 @@ from ssast_recipes.weights.formats.folder import save_model
 
 logger = logging.getLogger(__name__)
 
-_RECORD = ("dataset", "protocol", "fold", "pretrained_from")
+_RECORD = ("dataset", "protocol", "fold", "pretrained_from", "tokenizer")
 
 
 def leave_results(
@@ -80,6 +80,19 @@ def kept_thresholds(output_folder: str | Path) -> list[float] | None:
     return None if thresholds is None else list(thresholds)
 
 
+def _heard_seconds(hparams: SimpleNamespace, front_end: SpectrogramFrontEnd) -> float | None:
+    """How much of a clip, from its start, a classifier was tested on; None if nothing tells."""
+    known = vars(hparams)
+    reader = known.get("test_read_waveform", known.get("read_waveform"))
+    if not known.get("classes") or getattr(reader, "crop", None) != "start":
+        return None
+    if reader.max_duration is not None:
+        return reader.max_duration
+    filterbank = front_end.filterbank  # which makes no more frames than target_length
+    shifts = (front_end.target_length - 1) * filterbank.samples_per_shift
+    return (shifts + filterbank.samples_per_frame) / known.get("sample_rate", 16000)
+
+
 def leave_model(
     hparams: SimpleNamespace,
     model: nn.Module,
@@ -97,7 +110,9 @@ def leave_model(
     ---------
     hparams : SimpleNamespace
         The run's hyperparameters: `output_folder`, `seed`, `record`; `sample_rate`, if not 16000;
-        of a classifier, `classes` and `label_kind`, if not "single".
+        of a classifier, `classes`, `label_kind`, if not "single", and `read_waveform` or
+        `test_read_waveform`, which tells how much of a clip was heard; of a recogniser,
+        `tokenizer`.
     model : nn.Module
         With the weights to keep.
     front_end : SpectrogramFrontEnd
@@ -129,8 +144,12 @@ def leave_model(
             label_kind=getattr(hparams, "label_kind", "single"),
             provenance=provenance,
             thresholds=thresholds,
+            heard_seconds=_heard_seconds(hparams, front_end),
+            tokenizer=getattr(hparams, "tokenizer", None),
         )
     except (ValueError, AttributeError) as error:
         logger.warning("Warning: no model folder is left beside the checkpoints: %s", error)
     else:
-        logger.info("The model to use, with its %s weights: %s", chosen.name, folder)
+        # The best of a single validation, after the last step, were chosen by nothing.
+        name = found[0].name if chosen.step == found[0].step else chosen.name
+        logger.info("The model to use, with its %s weights: %s", name, folder)

@@ -43,8 +43,42 @@ def make_loader(
         # an error in the end, from which the same command goes on.
         options.setdefault("persistent_workers", True)
         options.setdefault("timeout", _MOST_SECONDS_WITHOUT_DATA)
+    batches = _Held(batches)
     together = partial(collate, least_samples=least_samples)
     return DataLoader(dataset, batch_sampler=batches, collate_fn=together, **options)
+
+
+class _Held(Sampler[Sequence[ClipKey]]):
+    """Batches, or none as long as they are held back."""
+
+    def __init__(self, batches: Sampler[Sequence[ClipKey]]):
+        self.batches, self.is_held = batches, False
+
+    def __iter__(self) -> Iterator[Sequence[ClipKey]]:
+        return iter(()) if self.is_held else iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def fork_workers(loader: DataLoader) -> None:
+    """Forks the persistent workers of a loader, and lets them read nothing yet.
+
+    What they read before the first pass would lie in shared memory until then, to be thrown away.
+
+    Arguments
+    ---------
+    loader : DataLoader
+        Of `make_loader`. Those of another one are forked, and read ahead.
+    """
+    batches = loader.batch_sampler
+    if isinstance(batches, _Held):
+        batches.is_held = True
+    try:
+        begin(loader)
+    finally:
+        if isinstance(batches, _Held):
+            batches.is_held = False
 
 
 def begin(loader: DataLoader) -> Iterator[ClipBatch]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -191,6 +192,7 @@ class LossWindow:
         self.rows: list[Tensor] = []
         self.steps: list[int] = []
         self.num_clips: list[int] = []
+        self.norms: list[Tensor] = []
         self.began = time.perf_counter()
 
     def add(self, metrics: Mapping[str, Tensor], step: int, num_clips: int) -> None:
@@ -200,8 +202,16 @@ class LossWindow:
         self.steps.append(step)
         self.num_clips.append(num_clips)
 
+    def add_norm(self, norm: Tensor | None) -> None:
+        """Adds the norm, [], that a step's gradients had: of all processes, the same on each."""
+        if norm is not None:
+            self.norms.append(norm)
+
     def read(self) -> dict[str, float]:
         """Returns the means over clips and processes, and clips a second; then starts anew.
+
+        With norms of gradients, also `gradient_norm`, their mean over the steps that were made: in
+        16 bits, one that is not finite makes none.
 
         Raises
         ------
@@ -223,10 +233,29 @@ class LossWindow:
         clips = torch.tensor(self.num_clips, dtype=torch.float64)  # all processes have as many
         values = clips @ rows.double() / clips.sum()
         means = dict(zip(self.names, values.tolist(), strict=True))
+        if self.norms:
+            norms = torch.stack(self.norms)
+            norm = float(norms[norms.isfinite()].mean())
+            means |= {"gradient_norm": norm} if math.isfinite(norm) else {}
         num_clips = self.world_size * sum(self.num_clips)
         means["clips_per_second"] = num_clips / (time.perf_counter() - self.began)
         self.start()
         return means
+
+
+def peak_memory(device: str | torch.device) -> dict[str, float]:
+    """The most that tensors have taken of a GPU's memory so far, as `peak_memory_gib`.
+
+    Of other devices nothing: what a process takes there is not what it computes with alone.
+
+    Example
+    -------
+    >>> peak_memory("cpu")
+    {}
+    """
+    if torch.device(device).type != "cuda":
+        return {}
+    return {"peak_memory_gib": round(torch.cuda.max_memory_allocated(device) / 2**30, 3)}
 
 
 def tell_model(modules: nn.Module, device: str, precision: str, world_size: int) -> None:

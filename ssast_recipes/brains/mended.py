@@ -7,13 +7,14 @@ from typing import Any
 import speechbrain as sb
 import torch
 from speechbrain import Stage
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ssast_recipes.brains import optimising
 from ssast_recipes.brains.evaluation import without_ddp
 from ssast_recipes.brains.loading import make_loader
 from ssast_recipes.brains.resuming import TrainingPosition
+from ssast_recipes.data.lengths import LengthBatches, LengthEvaluationBatches
 from ssast_recipes.data.sampling import EvaluationBatches, TrainingBatches
 
 # SpeechBrain's run options that belong to what is replaced here: better refused than ignored.
@@ -101,8 +102,8 @@ class MendedBrain(sb.Brain):
         ckpt_prefix : str, optional
             Unused; SpeechBrain passes it.
         **loader_kwargs
-            `batch_size`, `shuffle` and `shard_spread` (training only; see `TrainingBatches`), and
-            options of torch's DataLoader.
+            `batch_size`, `shuffle` and `shard_spread` (training only; see `TrainingBatches`), or
+            `max_batch_seconds` for batches by length; and options of torch's DataLoader.
 
         Returns
         -------
@@ -113,9 +114,11 @@ class MendedBrain(sb.Brain):
         batch_size, shuffle = options.pop("batch_size", 1), options.pop("shuffle", True)
         rank = self.rank if self.distributed_launch else 0
         share = {"rank": rank, "world_size": self.world_size}
-        if stage == Stage.TRAIN:
+        if "max_batch_seconds" in options:
+            batches = self._batches_by_length(dataset, stage, options, {"shuffle": shuffle}, share)
+        elif stage == Stage.TRAIN:
             weigh = self.hparams.sample_weights
-            batches = self.train_sampler = TrainingBatches(
+            batches = TrainingBatches(
                 len(dataset),
                 batch_size,
                 seed=self.hparams.seed,
@@ -127,10 +130,32 @@ class MendedBrain(sb.Brain):
                 weights=None if weigh is None else weigh(dataset.labels),
                 **share,
             )
-            self.position.count_in(batches, getattr(dataset, "digest", None))
         else:
             batches = EvaluationBatches(len(dataset), batch_size, **share)
+        if stage == Stage.TRAIN:
+            self.train_sampler = batches
+            self.position.count_in(batches, getattr(dataset, "digest", None))
         return make_loader(dataset, batches, self._least_samples(), **options)
+
+    def _batches_by_length(
+        self,
+        dataset: Dataset,
+        stage: Stage,
+        options: dict[str, Any],
+        order: dict[str, Any],
+        share: dict[str, int],
+    ) -> Sampler:
+        """Batches bounded in seconds, as `max_batch_seconds`, taken out of the options, says."""
+        most = options.pop("max_batch_seconds")
+        if stage != Stage.TRAIN:
+            return LengthEvaluationBatches(dataset.durations, most, **share)
+        return LengthBatches(
+            *(dataset.durations, most, self.hparams.seed),
+            accumulation=self.grad_accumulation_factor,
+            continuous=self.by_steps,
+            **order,
+            **share,
+        )
 
     def _least_samples(self) -> int:
         """What waveforms are padded to: a compiled front end is compiled anew for every length."""
@@ -184,8 +209,12 @@ class MendedBrain(sb.Brain):
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
-    def optimizers_step(self) -> None:
-        """Sets the scheduled learning rates, clips the gradients of all groups, steps."""
+    def optimizers_step(self) -> Tensor | None:
+        """Sets the scheduled learning rates, clips the gradients of all groups, steps.
+
+        Returns the gradients' norm, [] on the device, where they are clipped.
+        """
         factor = self.schedule.factor(step=self.optimizer_step, epoch=self.position.epoch)
-        optimising.make_step(self.optimizer, self.scaler, factor, self.max_grad_norm)
+        norm = optimising.make_step(self.optimizer, self.scaler, factor, self.max_grad_norm)
         self.optimizer_step += 1
+        return norm

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssast_recipes.brains.logs import TrainingLog
-from ssast_recipes.data.batches import ClipBatch, collate
+from ssast_recipes.data.batches import ClipBatch, as_float, collate
 from ssast_recipes.data.labels import MultiHotEncoder
 from ssast_recipes.data.preparation.labelled_files import (
     LabelledFile,
@@ -21,17 +21,14 @@ from ssast_recipes.data.preparation.labelled_files import (
 from ssast_recipes.data.preparation.manifests import HEADER_THREADS
 from ssast_recipes.data.preparation.scanning import scan_audio
 from ssast_recipes.data.shards import UnreadableAudioError
+from ssast_recipes.evaluation.features import log_mel_frames, plain_filterbank
+from ssast_recipes.evaluation.probes import METRICS, PROBES, Labelled
 from ssast_recipes.model.grid import mean_within, patches_within
 from ssast_recipes.model.mask_statistics import measure_masks
 from ssast_recipes.model.masking import OfficialClusterMasker
 from ssast_recipes.model.randomness import ClipGenerator
-from ssast_recipes.objectives.metrics import accuracy, mean_average_precision
-from ssast_recipes.objectives.probing import (
-    effective_rank,
-    embedding_spread,
-    linear_scores,
-    nearest_neighbour_scores,
-)
+from ssast_recipes.objectives.baselines import chance_scores, log_mel_features
+from ssast_recipes.objectives.probing import effective_rank, embedding_spread
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +41,10 @@ _BATCH = 16
 class LabelledProbe:
     """A small labelled set, on whose embeddings two classifiers are tried that train in a moment.
 
-    Its files are read once and stay in memory, as 16-bit or 32-bit samples. Nothing is learnt by
-    the encoder, and no random number is drawn: a probed training is the same as another.
+    Beside them it says what has to be beaten on the same clips: chance, and the linear one on a few
+    log-mel values, as `ssast evaluate` does. Its files are read once and stay in memory, as 16-bit
+    or 32-bit samples. Nothing is learnt by the encoder, and no random number is drawn: a probed
+    training is the same as another.
 
     Arguments
     ---------
@@ -77,6 +76,8 @@ class LabelledProbe:
         for reason in rejected.values():
             logger.warning("Warning: probe_data: %s; it is left out", reason)
         kept = list(waveforms)
+        self.file_rates = [found[file.path].sample_rate for file in kept]
+        self.baselines: dict[str, Tensor] | None = None  # scores, computed once they are asked for
         self.is_asked = torch.tensor([file in asked for file in kept], dtype=torch.bool)
         if not 0 < int(self.is_asked.sum()) < len(kept):
             raise ValueError(
@@ -117,26 +118,38 @@ class LabelledProbe:
         Returns
         -------
         dict[str, float]
-            `knn_accuracy` and `linear_accuracy` or, where clips have several labels, `knn_mAP` and
-            `linear_mAP`.
+            `knn_accuracy` and `linear_accuracy`, and to be beaten `chance_accuracy` and
+            `log_mel_accuracy`; where clips have several labels, mAP in the place of accuracy.
         """
         device = next(encoder.parameters()).device
         batches = (batch.to(device) for batch in self.batches)
         parts = [embed(encoder, front_end, batch, masks_padding).cpu() for batch in batches]
         embeddings = torch.cat(parts)  # [clips, width]
-        asked, known = embeddings[self.is_asked], embeddings[~self.is_asked]
-        targets = self.targets[~self.is_asked]
-        scores = {
-            "knn": nearest_neighbour_scores(known, targets, asked),
-            "linear": linear_scores(known, targets, asked),
+        if self.baselines is None:
+            self.baselines = self._score_baselines(front_end.filterbank.sample_rate)
+        scores = {name: self._score(name, embeddings) for name in ("knn", "linear")}
+        metric, truth = "mAP" if self.is_multi else "accuracy", self.targets[self.is_asked]
+        return {
+            f"{name}_{metric}": float(METRICS[metric](of_name, truth))
+            for name, of_name in (scores | self.baselines).items()
         }
-        truth = self.targets[self.is_asked]
-        if self.is_multi:
-            measured = {f"{n}_mAP": mean_average_precision(s, truth) for n, s in scores.items()}
-        else:
-            truth = truth.argmax(dim=1)
-            measured = {f"{n}_accuracy": accuracy(s, truth) for n, s in scores.items()}
-        return {name: float(value) for name, value in measured.items()}
+
+    def _score(self, probe: str, vectors: Tensor) -> Tensor:
+        known = Labelled(vectors[~self.is_asked], self.targets[~self.is_asked])
+        return PROBES[probe](known, vectors[self.is_asked], None)
+
+    def _score_baselines(self, sample_rate: int) -> dict[str, Tensor]:
+        filterbank = plain_filterbank(self.file_rates, sample_rate)
+        features = []
+        for batch in self.batches:
+            clips = zip(as_float(batch.waveforms), batch.num_samples.tolist(), strict=True)
+            for waveform, count in clips:
+                features.append(log_mel_features(log_mel_frames(waveform[:count], filterbank)))
+        known_targets = self.targets[~self.is_asked]
+        return {
+            "chance": chance_scores(known_targets, int(self.is_asked.sum())),
+            "log_mel": self._score("linear", torch.stack(features)),
+        }
 
 
 def embed(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
@@ -93,6 +93,43 @@ def layer_groups(
     return groups
 
 
+def head_groups(
+    model: nn.Module, head: nn.Module, head_lr_factor: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Groups the parameters that train: the encoder's, and those of the head on it.
+
+    Arguments
+    ---------
+    model : nn.Module
+        With an `encoder`.
+    head : nn.Module
+        What stands on it.
+    head_lr_factor : float
+        Its learning rate over that of the encoder's last layers, which is the optimiser's.
+    layer_decay : float
+        A block's learning rate over that of the block above it: see `layer_groups`.
+
+    Returns
+    -------
+    list of dict
+        `params` and, where it is not 1 throughout, `lr_factor`; the head's last.
+
+    Example
+    -------
+    >>> model = nn.ModuleDict({"encoder": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
+    >>> [group.get("lr_factor") for group in head_groups(model, model["head"], 10, 1)]
+    [None, 10]
+    """
+    chosen = [p for p in head.parameters() if p.requires_grad]
+    in_head = set(chosen)
+    body = [p for p in model.parameters() if p.requires_grad and p not in in_head]
+    groups = [{"params": body}]
+    if layer_decay != 1:
+        groups = layer_groups(model.encoder, body, layer_decay)
+    groups.append({"params": chosen, "lr_factor": head_lr_factor})
+    return [group for group in groups if group["params"]]
+
+
 def fused_option(opt_class: Callable[..., Optimizer], device_type: str) -> dict[str, bool]:
     """On a GPU, one kernel a step in place of several a parameter, if the optimiser has it."""
     given = getattr(opt_class, "keywords", {})  # of a partial
@@ -124,7 +161,7 @@ def check_learning_rates(optimizer: Optimizer, asked: Sequence[float], folder: P
 
 def make_step(
     optimizer: Optimizer, scaler: torch.GradScaler, factor: float, max_norm: float
-) -> None:
+) -> Tensor | None:
     """Steps by the gradients there are, and forgets them.
 
     Arguments
@@ -137,15 +174,23 @@ def make_step(
         What every group's learning rate is multiplied by.
     max_norm : float
         To which the gradients of all groups together are clipped; not at all if 0 or below.
+
+    Returns
+    -------
+    Tensor or None
+        [] on the device: the norm that the gradients had, if they are clipped.
     """
+    norm = None
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     if max_norm > 0:
         scaler.unscale_(optimizer)
-        clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = clip_grad_norm_(parameters, max_norm)
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
+    return norm
 
 
 def check_weights(modules: nn.Module, step: int) -> None:

@@ -1,16 +1,20 @@
 """Pictures of what a model makes of a clip."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.model.patches import patchify, unpatchify
 
+if TYPE_CHECKING:  # a training without pictures does not wait for it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 # Of patches that were missed (0) and found (1); apart for the colour-blind, too.
-_FOUND_COLOURS = ListedColormap(["#d55e00", "#009e73"])
+_FOUND_COLOURS = ("#d55e00", "#009e73")
 
 _KILOHERTZ = (0.5, 1, 2, 4, 8, 16)
 
@@ -24,7 +28,7 @@ def draw_reconstructions(
     num_clips: int = 3,
     found: tuple[Tensor, Tensor] | None = None,
     filterbank: LogMelFilterbank | None = None,
-) -> Figure:
+) -> "Figure":
     """Draws clips beside their masked version, their reconstruction, and what was found of them.
 
     Arguments
@@ -87,12 +91,15 @@ def draw_reconstructions(
     }
     figure = _arrange(pictures, spectrograms.flatten(1).cpu())
     if filterbank is not None:
-        _show_units(figure, filterbank)
+        show_units(figure.axes, filterbank)
     return figure
 
 
-def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> Figure:
+def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> "Figure":
     """Draws pictures [clips, frames, mel bins], by title; levels [clips, …] say their colours."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
     alone = len(levels) == 1
     width, height = (10, 2.2 * len(pictures)) if alone else (4 * len(pictures), 2.2 * len(levels))
     figure = Figure(figsize=(width, height))
@@ -107,7 +114,8 @@ def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> Figure:
         for axis, picture, level in zip(shown, clips.numpy(), levels, strict=True):
             options = {"vmin": level.min().item(), "vmax": level.max().item(), "cmap": "magma"}
             if title.startswith("found"):
-                options = {"vmin": 0, "vmax": 1, "cmap": _FOUND_COLOURS, "interpolation": "nearest"}
+                colours = ListedColormap(_FOUND_COLOURS)
+                options = {"vmin": 0, "vmax": 1, "cmap": colours, "interpolation": "nearest"}
             axis.set_facecolor("lightgrey")
             axis.imshow(picture.T, origin="lower", aspect="auto", **options)
     for axis in axes[-1]:
@@ -117,13 +125,23 @@ def _arrange(pictures: dict[str, Tensor], levels: Tensor) -> Figure:
     return figure
 
 
-def _show_units(figure: Figure, filterbank: LogMelFilterbank) -> None:
-    """Marks seconds and kHz on axes that count frames and mel bins."""
+def show_units(drawn: Sequence["Axes"], filterbank: LogMelFilterbank) -> None:
+    """Marks seconds and kHz on axes that count frames and mel bins.
+
+    Arguments
+    ---------
+    drawn : sequence of Axes
+        With spectrograms, lowest mel bin first.
+    filterbank : LogMelFilterbank
+        What made these.
+    """
+    from matplotlib.ticker import MaxNLocator
+
     seconds = filterbank.samples_per_shift / filterbank.sample_rate
     heights = {f"{value:g}": filterbank.mel_bin_at(1000 * value) for value in _KILOHERTZ}
     highest = filterbank.num_mel_bins - 0.5  # ticks beyond the edges would move these
     heights = {name: place for name, place in heights.items() if -0.5 <= place <= highest}
-    for axis in figure.axes:  # which share what is marked
+    for axis in drawn:  # which may share what is marked
         frames = axis.get_xlim()[1] + 0.5
         ticks = MaxNLocator(nbins=5).tick_values(0, frames * seconds)
         ticks = [tick for tick in ticks if 0 <= tick <= frames * seconds]

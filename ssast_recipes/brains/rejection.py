@@ -7,7 +7,7 @@ from pathlib import Path
 from speechbrain.utils.distributed import if_main_process
 
 from ssast_recipes.brains.processes import gather
-from ssast_recipes.system.tables import write_csv
+from ssast_recipes.system.tables import write_reasons
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class RejectedClips:
         count = len(self._reasons)
         if count > self._written:
             if if_main_process():
-                write_csv(self.path, ["ID", "reason"], sorted(self._reasons.items()))
+                write_reasons(self.path, self._reasons)
             self._written = count
             logger.warning("%d clip(s) cannot be read; see %s", count, self.path)
         count -= 0 if is_training else self._earlier

@@ -33,14 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(the default of label tracks, or else 0.5)",
     )
     parser.add_argument(
-        "--windows", action="store_true", help="of long files, tell each overlapping window too"
+        "--windows",
+        action="store_true",
+        help="hear all of long files, and tell each overlapping window, too",
     )
     parser.add_argument(
         "--whole",
         choices=["mean", "start"],
-        default="mean",
-        help="scores of a long file: the mean over its windows (default), or those of its first, "
-        "as evaluated in training",
+        help="scores of a long file: those of its start, as in the model's evaluation (default, "
+        "if the model folder tells how much that heard), or the mean over windows of all of it",
     )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument(
@@ -77,6 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ssast_recipes.inference.classifying import AudioClassifier
     from ssast_recipes.inference.files import Failures, choose_workers, find_files
 
+    if arguments.windows and arguments.whole == "start":
+        raise ValueError(
+            "--windows are of a whole file, --whole start hears its start: leave out one"
+        )
+    whole = "mean" if arguments.windows else arguments.whole
     files = find_files(arguments.files)
     if is_track and arguments.output is None and len(files) > 1:
         raise ValueError(f"{len(files)} files make as many label tracks: give --output FOLDER")
@@ -89,8 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
         top_k = 5
     workers = choose_workers(arguments.workers)
     failures = Failures(len(files))
-    stream = classifier.stream_classes(files, None, top_k, threshold, arguments.whole, workers)
-    found = failures.leave_out(files, stream)
+    stream = classifier.stream_classes(files, None, top_k, threshold, whole, workers)
+    cut: list[str] = []  # files of which the start alone is heard
+    found = _noting_cut(failures.leave_out(files, stream), cut)
     if is_track:
         _write_tracks(found, failures, classifier, arguments)
     elif arguments.format == "json":
@@ -99,7 +106,21 @@ def run(arguments: argparse.Namespace) -> int:
         _print_csv(found, arguments.windows)
     else:
         _print_text(found, arguments.windows)
+    if cut and arguments.whole is None:
+        print(
+            f"ssast: {shown(cut[0])}{f' and {len(cut) - 1} more' if cut[1:] else ''}: longer than "
+            f"{classifier.heard_seconds:.2f} s, of which the start is heard, as in the model's "
+            "evaluation; --whole mean hears all",
+            file=sys.stderr,
+        )
     return failures.finish()
+
+
+def _noting_cut(found: "Found", cut: list[str]) -> "Found":
+    for path, one in found:
+        if one.is_cut:
+            cut.append(path)
+        yield path, one
 
 
 def _read_threshold(given: str | None) -> float | str | None:

@@ -21,9 +21,9 @@ from typing import Any
 from ssast_recipes.data.synthetic import FAMILIES, make_esc50
 from ssast_recipes.reporting.demo import write_report
 from ssast_recipes.runs.jobs import Job, run_jobs
-from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.files import write_text
 from ssast_recipes.system.machine import num_cores
+from ssast_recipes.system.recipes import recipe_folder
 
 SEEDS = (1, 2, 3)  # of the labels' choice, of new weights and of the order
 CORPUS = {

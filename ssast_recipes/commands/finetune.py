@@ -1,4 +1,4 @@
-"""`ssast finetune`: from an encoder and labels to a classifier."""
+"""`ssast finetune`: from an encoder and labels to a classifier, or transcripts to a recogniser."""
 
 import argparse
 import shlex
@@ -21,8 +21,10 @@ from ssast_recipes.runs.own.request import (
     read_request,
     run_own,
 )
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.runs.own.transcription import plan_transcription, tell_recognition
+from ssast_recipes.system.files import file_digest
 from ssast_recipes.system.machine import check_device
+from ssast_recipes.system.recipes import recipe_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "labels",
         type=Path,
         metavar="LABELS",
-        help="class folders, a table path,label, or recordings with label tracks",
+        help="class folders, a table path,label, or recordings with label tracks; with --task "
+        "transcribe, a table path,text",
+    )
+    parser.add_argument(
+        "--task", choices=("classify", "transcribe"), default="classify", help="default: classify"
     )
     parser.add_argument(
         "--epochs", type=positive_integer, help="default: by labels and encoder; see the plan"
@@ -71,6 +77,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.folds and arguments.compare:
         raise ValueError("--folds and --compare are two evaluations; give one of them")
     check_device(arguments.device)
+    if arguments.task == "transcribe":
+        _transcribe(arguments)
+        return
     labels = arguments.labels.absolute()
     kind = "compare" if arguments.compare else "folds" if arguments.folds else "finetune"
     output = (arguments.output or Path("results", kind, Path(name_after(labels)).stem)).absolute()
@@ -94,6 +103,37 @@ def run(arguments: argparse.Namespace) -> None:
     print(
         f"The classifier: {output / 'model'}; class by class: {output / 'per_class.csv'}. To use "
         f"it:\nssast classify {shlex.quote(str(output))} FILES…"
+    )
+
+
+def _transcribe(arguments: argparse.Namespace) -> None:
+    """Plans, trains and tests a recogniser."""
+    if arguments.compare or arguments.folds or arguments.background:
+        raise ValueError("--compare, --folds and --background are for --task classify")
+    table, encoder = arguments.labels.absolute(), arguments.encoder
+    named = Path("results", "transcribe", Path(name_after(table)).stem)
+    output = (arguments.output or named).absolute()
+    hparams_file = output / "transcribe.yaml"
+    if encoder != SCRATCH:
+        encoder = find_encoder(encoder)
+    request = {"encoder": encoder, "labels": str(table), "epochs": arguments.epochs}
+    digest = file_digest(table) if table.is_file() else ""
+    if is_planned(hparams_file, request, digest):
+        print(f"Going on with {hparams_file}, as it stands", flush=True)
+    else:
+        values = plan_transcription(request, output, arguments.device)
+        source = recipe_folder("OwnAudio") / "hparams" / "transcribe.yaml"
+        write_hparams(source, hparams_file, {**values, "output_folder": str(output)})
+        keep_request(hparams_file, request, digest)
+        print(f"These values and the others are in {hparams_file}, to be changed", flush=True)
+    if arguments.plan:
+        print(f"To run it: {shlex.join(own_command(hparams_file, arguments.device))}")
+        return
+    run_own(hparams_file, arguments.device)
+    print(f"\n{tell_recognition(Run(output).results)}\n")
+    print(
+        f"The recogniser: {output / 'model'}; what it recognised: {output / 'transcripts.csv'}. "
+        f"To use it:\nssast transcribe {shlex.quote(str(output))} FILES…"
     )
 
 

@@ -23,8 +23,8 @@ from ssast_recipes.runs.own.request import (
     own_command,
     run_own,
 )
-from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.machine import check_device, choose_device
+from ssast_recipes.system.recipes import recipe_folder
 
 _ASKED = ("objective", "geometry", "patch", "clip_seconds", "size", "steps", "minutes")
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from ssast_recipes.runs.new_recipe import write_recipe
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 from ssast_recipes.system.words import shown
 
 

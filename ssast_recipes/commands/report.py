@@ -14,6 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--points", type=int, default=400, help="how many clips to embed at most; default: 400"
     )
+    parser.add_argument(
+        "--explain",
+        type=int,
+        default=3,
+        help="of how many of the worst clips to show what spoke for the class; default: 3",
+    )
     parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
 
 
@@ -27,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError
         If a count is below 0.
     """
-    for name in ("clips", "points"):
+    for name in ("clips", "points", "explain"):
         if getattr(arguments, name) < 0:
             raise ValueError(f"--{name} is 0 or more, not {getattr(arguments, name)}")
 
@@ -35,6 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ssast_recipes.system.files import write_text
 
     output = arguments.output or arguments.run / "report.html"
-    page = make_page(arguments.run, arguments.clips, arguments.points, arguments.device)
+    counts = arguments.clips, arguments.points
+    page = make_page(arguments.run, *counts, arguments.device, arguments.explain)
     write_text(output, page)
     print(f"{output} ({len(page.encode()) / 1e6:.1f} MB)")

@@ -1,6 +1,7 @@
-"""`ssast show`: a picture of what a pretrained model makes of the masked patches of a file."""
+"""`ssast show`: what a pretrained model makes of masked patches, or why a classifier decided so."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,33 +9,41 @@ if TYPE_CHECKING:  # at run time after the arguments, so that --help need not wa
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from ssast_recipes.model.encoder import AudioSpectrogramTransformer
     from ssast_recipes.model.filterbank import LogMelFilterbank
     from ssast_recipes.model.masked_patches import MaskedPatchModel
 
 _MASK_RATIO = 0.78  # 400 of 512 patches, as in the paper
+_MASKERS = ("RandomMasker", "ClusterMasker", "OfficialClusterMasker")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line; see `ssast_recipes.commands.main`."""
-    parser.add_argument("model", metavar="MODEL", help="model folder or run folder of pretraining")
+    parser.add_argument("model", metavar="MODEL", help="model folder or run folder")
     parser.add_argument("file", metavar="FILE", help="an audio file; its beginning is shown")
     parser.add_argument("--output", type=Path, help="the PNG; default: FILE's name with .png, here")
     parser.add_argument(
-        "--mask-ratio", type=float, default=_MASK_RATIO, help="of the patches; default: 0.78"
+        "--mask-ratio",
+        type=float,
+        help="of the patches; default: as many as in the run, or 0.78 without its folder",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the mask; default: 0")
+    parser.add_argument(
+        "--label", metavar="CLASS", help="of a classifier: which to explain; default: the likeliest"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Draws the picture.
+    """Draws the picture: of a classifier, which patches spoke for a class.
 
     Raises
     ------
     ValueError
-        If the model has no prediction heads, the ratio is none of masking, or the output no PNG.
+        If the model has neither prediction heads nor classes, there is no such class, the ratio is
+        none of masking, or the output no PNG.
     """
     ratio = arguments.mask_ratio
-    if not 0 < ratio < 1:
+    if ratio is not None and not 0 < ratio < 1:
         raise ValueError(
             f"--mask-ratio is a share of the patches, above 0 and below 1, not {ratio:g}"
         )
@@ -46,22 +55,24 @@ def run(arguments: argparse.Namespace) -> None:
 
     from ssast_recipes.inference.audio_model import AudioModel
     from ssast_recipes.inference.reading import read_audio
-    from ssast_recipes.model.masking import OfficialClusterMasker, RandomMasker
     from ssast_recipes.model.randomness import ClipGenerator
     from ssast_recipes.system.files import beside
 
     waveform, sample_rate = read_audio(arguments.file)
     reader = AudioModel.from_pretrained(arguments.model, device="cpu")
     model, config = reader.model, reader.config
+    if config.kind == "classifier":
+        _explain(arguments, output)
+        return
+    if arguments.label is not None:
+        raise ValueError(f"--label: {arguments.model} has no classes")
     if config.kind != "pretraining":
         raise ValueError(
             f"{arguments.model} holds a model of kind {config.kind}, without the heads that "
-            "predict masked patches; give a pretraining run's"
+            "predict masked patches, and without classes; give a pretraining run's or a classifier"
         )
     encoder = model.encoder
-    count = round(ratio * encoder.num_patches)
-    # As pretrained: clusters of patches, but single columns where there is one row.
-    masker = (OfficialClusterMasker if encoder.grid_size[0] > 1 else RandomMasker)(count)
+    masker, count = _choose_masker(Path(arguments.model), ratio, encoder)
     masked = masker(ClipGenerator(arguments.seed, 0, torch.arange(1)), encoder.grid_size)
     (windows,) = reader.apply_to_windows(
         [waveform], sample_rate, lambda spectrograms, _: spectrograms
@@ -71,6 +82,57 @@ def run(arguments: argparse.Namespace) -> None:
     figure = draw_predictions(model, windows.outputs[:1], masked, standardised, filterbank)
     with beside(output) as part:
         figure.savefig(part, format="png", dpi=120)
+    print(f"{output}\n{count} of {encoder.num_patches} patches are masked")
+    if standardised:
+        print("Predicted are standardised patches, drawn with their own means and deviations")
+
+
+def _choose_masker(
+    source: Path, ratio: float | None, encoder: "AudioSpectrogramTransformer"
+) -> tuple[Callable[..., "Tensor"], int]:
+    """The run's own masker and number of patches, as far as its folder tells and nobody asks else.
+
+    Otherwise clusters of patches, but single columns where there is one row.
+    """
+    from ssast_recipes.model import masking
+    from ssast_recipes.records.hparams import object_name
+    from ssast_recipes.records.run import Run
+
+    name = "OfficialClusterMasker" if encoder.grid_size[0] > 1 else "RandomMasker"
+    count = round((ratio or _MASK_RATIO) * encoder.num_patches)
+    run = Run(source)
+    if run.has_begun:
+        own, number = run.nodes.get("masker"), run.value("num_masked_patches")
+        if own is not None and object_name(own) in _MASKERS:
+            name = object_name(own)
+        if ratio is None and type(number) is int and 0 < number < encoder.num_patches:
+            count = number
+    return getattr(masking, name)(count), count
+
+
+def _explain(arguments: argparse.Namespace, output: Path) -> None:
+    from ssast_recipes.inference.classifying import AudioClassifier
+    from ssast_recipes.inference.explaining import explain_class
+    from ssast_recipes.reporting.explanations import draw_explanation
+    from ssast_recipes.system.files import beside
+    from ssast_recipes.system.words import shown
+
+    classifier = AudioClassifier.from_pretrained(arguments.model, device="cpu")
+    found = explain_class(classifier, arguments.file, label=arguments.label, seed=arguments.seed)
+    figure = draw_explanation(found, classifier)
+    with beside(output) as part:
+        figure.savefig(part, format="png", dpi=120)
+    tenth = len(found.deleted) // 10
+    print(
+        f"{shown(found.label)}: {found.score:.2f}; without the tenth of patches that spoke most "
+        f"for it {found.deleted[tenth]:.2f}, without a random tenth "
+        f"{found.deleted_at_random[tenth]:.2f}"
+    )
+    if not found.is_confirmed:
+        print(
+            "Warning: taking them away lowers the score no faster than taking random ones away: do "
+            "not trust the picture"
+        )
     print(output)
 
 

@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rows", metavar="FIELD", help="any other table: what its rows are")
     parser.add_argument("--columns", metavar="FIELD", help="and its columns")
+    parser.add_argument(
+        "--evaluations", type=Path, metavar="FOLDER", help="tables of what ssast evaluate recorded"
+    )
     parser.add_argument("--check", action="store_true", help="compute each value again")
     parser.add_argument("--copy-to", type=Path, metavar="LEDGER", help="keep the records there")
     parser.add_argument("--output", type=Path, help="write to a file in place of printing")
@@ -31,9 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints tables, checks records, or copies them."""
+    if arguments.evaluations:
+        _print(_evaluations(arguments), arguments.output)
+        return 0
+
     from ssast_recipes.reporting.tables.ledger import copy_ledger, read_ledger
     from ssast_recipes.reporting.tables.rows import table_names
-    from ssast_recipes.system.files import write_text
 
     known = table_names()
     tables = [name for name in arguments.names if name in known or name.endswith(".yaml")]
@@ -47,11 +53,25 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{count} records in {arguments.copy_to}")
         return 0
     text = _grouped(records, arguments) if arguments.rows else _tables(records, tables, arguments)
-    if arguments.output:
-        write_text(arguments.output, f"{text}\n")
+    _print(text, arguments.output)
+    return 0
+
+
+def _print(text: str, output: Path | None) -> None:
+    from ssast_recipes.system.files import write_text
+
+    if output:
+        write_text(output, f"{text}\n")
     else:
         print(text)
-    return 0
+
+
+def _evaluations(arguments: argparse.Namespace) -> str:
+    from ssast_recipes.reporting.tables.evaluations import format_evaluations
+
+    if arguments.names:
+        raise ValueError("--evaluations FOLDER goes without tables and other folders")
+    return format_evaluations(arguments.evaluations, arguments.format)
 
 
 def _default_ledger() -> list[Path]:

@@ -12,6 +12,8 @@ from .headers import clip_info as clip_info
 from .labels import ClassEncoder as ClassEncoder
 from .labels import LabelEncoder as LabelEncoder
 from .labels import MultiHotEncoder as MultiHotEncoder
+from .lengths import LengthBatches as LengthBatches
+from .lengths import LengthEvaluationBatches as LengthEvaluationBatches
 from .manifest import Clip as Clip
 from .manifest import iterate_manifests as iterate_manifests
 from .manifest import printable as printable
@@ -23,6 +25,7 @@ from .mixup import mix_waveforms as mix_waveforms
 from .orders import check_weights as check_weights
 from .orders import epoch_draws as epoch_draws
 from .orders import epoch_order as epoch_order
+from .orders import length_batches as length_batches
 from .orders import shard_order as shard_order
 from .pipelines import WaveformReader as WaveformReader
 from .pipelines import make_dataset as make_dataset
@@ -36,5 +39,8 @@ from .shards import Member as Member
 from .shards import UnreadableAudioError as UnreadableAudioError
 from .shards import open_audio as open_audio
 from .shards import split_location as split_location
+from .speed import SpeedPerturbation as SpeedPerturbation
 from .table import ClipTable as ClipTable
 from .table import Strings as Strings
+from .text import normalise_text as normalise_text
+from .tokenizer import Tokenizer as Tokenizer

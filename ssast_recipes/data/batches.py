@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import get_worker_info
 
 
@@ -15,8 +16,9 @@ class ClipBatch:
 
     `ids` name them; `indices` [batch] say where in the data set, `places` [batch] where in the
     global batch they stand; `waveforms` [batch, samples] are zero-padded behind `num_samples`
-    [batch]; `targets` [batch, …] exist where labels are read. `rejected` names clips that others
-    stand in for, and why.
+    [batch]; `targets` [batch, …] exist where labels are read. Where transcripts are, they are
+    `texts`, and their tokens `targets` [batch, tokens], zero-padded behind `num_targets` [batch].
+    `rejected` names clips that others stand in for, and why.
     """
 
     ids: list[str]
@@ -26,6 +28,8 @@ class ClipBatch:
     num_samples: Tensor
     targets: Tensor | None = None
     rejected: Sequence[tuple[str, str]] = ()
+    num_targets: Tensor | None = None
+    texts: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,8 +69,9 @@ def collate(clips: Sequence[dict[str, Any]], least_samples: int = 0) -> ClipBatc
     Arguments
     ---------
     clips : sequence of dict
-        `id`, `index`, `place`, `waveform` [samples] and, if there are labels, `target`; where it
-        stands in for others, `rejected`.
+        `id`, `index`, `place`, `waveform` [samples] and, if there are labels, `target`; if there
+        are transcripts, `text`, and `target` is its tokens; where it stands in for others,
+        `rejected`.
     least_samples : int
         To how many samples short batches are padded. So that what is compiled sees one shape.
 
@@ -85,15 +90,20 @@ def collate(clips: Sequence[dict[str, Any]], least_samples: int = 0) -> ClipBatc
     if len({waveform.dtype for waveform in waveforms}) > 1:
         waveforms = [as_float(waveform) for waveform in waveforms]
     num_samples = [len(waveform) for waveform in waveforms]
-    has_targets = "target" in clips[0]
+    has_targets, has_texts = "target" in clips[0], "text" in clips[0]
+    targets = [clip["target"] for clip in clips] if has_targets else []
     return ClipBatch(
         ids=[clip["id"] for clip in clips],
         indices=torch.tensor([clip["index"] for clip in clips]),
         places=torch.tensor([clip["place"] for clip in clips]),
         waveforms=_stack(waveforms, max(least_samples, *num_samples)),
         num_samples=torch.tensor(num_samples),
-        targets=torch.stack([clip["target"] for clip in clips]) if has_targets else None,
+        targets=(pad_sequence(targets, True) if has_texts else torch.stack(targets))
+        if has_targets
+        else None,
         rejected=[pair for clip in clips for pair in clip.get("rejected", ())],
+        num_targets=torch.tensor([*map(len, targets)]) if has_texts and has_targets else None,
+        texts=[clip["text"] for clip in clips] if has_texts else (),
     )
 
 

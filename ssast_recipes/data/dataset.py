@@ -15,7 +15,7 @@ from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.mixup import Mixup
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.data.shards import UnreadableAudioError
-from ssast_recipes.data.table import ClipTable
+from ssast_recipes.data.table import TEXT, ClipTable
 
 OUTPUT_KEYS = ("id", "index", "place", "waveform", "target")
 MOST_SUBSTITUTES = 20
@@ -50,13 +50,15 @@ class ClipDataset(Dataset):
     encode_labels : callable, optional
         Labels to a target tensor, such as a `ClassEncoder`.
     output_keys : sequence of str
-        What a clip yields, of `OUTPUT_KEYS`.
+        What a clip yields, of `OUTPUT_KEYS` and, of manifests that have the column, `text`.
+    encode_text : callable, optional
+        A transcript to its tokens, [tokens], such as a `Tokenizer`: then these are the targets.
 
     Raises
     ------
     ValueError
         If an ID occurs in two manifests, there are no clips, or a key is none or asks for labels
-        that nothing encodes.
+        that nothing encodes, or for transcripts that a manifest lacks.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class ClipDataset(Dataset):
         read_waveform: Callable[..., Tensor],
         encode_labels: Callable[[Sequence[str]], Tensor] | None = None,
         output_keys: Sequence[str] = OUTPUT_KEYS[:-1],
+        encode_text: Callable[[str], Tensor] | None = None,
     ):
-        known = OUTPUT_KEYS if encode_labels is not None else OUTPUT_KEYS[:-1]
+        has_targets = encode_labels is not None or encode_text is not None
+        known = (*(OUTPUT_KEYS if has_targets else OUTPUT_KEYS[:-1]), TEXT)
         unknown = [key for key in output_keys if key not in known]
         if unknown:
             raise ValueError(
@@ -76,11 +80,17 @@ class ClipDataset(Dataset):
         self.table = ClipTable.read(manifests)
         if not len(self.table):
             raise ValueError(f"there are no clips in {', '.join(map(str, manifests))}")
+        if self.table.texts is None and (TEXT in output_keys or encode_text is not None):
+            raise ValueError(
+                f"{', '.join(map(str, manifests))}: without a column {TEXT}, the transcripts; "
+                "prepare with transcripts: True"
+            )
         self.mixup: Mixup | None = None
         self.substitutes = False
         self.seed = 0
         self.output_keys = tuple(output_keys)
         self._read_waveform, self._encode_labels = read_waveform, encode_labels
+        self._encode_text = encode_text
 
     def __len__(self) -> int:
         return len(self.table)
@@ -96,16 +106,27 @@ class ClipDataset(Dataset):
         return self.table.all_labels
 
     @property
+    def durations(self) -> Tensor:
+        """The clips' lengths in seconds, [clips] float64."""
+        return self.table.durations
+
+    @property
     def shards(self) -> Tensor | None:
         """In which shards the clips are, if they are in shards; see `ClipTable`."""
         return self.table.shards
 
     @property
     def digest(self) -> str:
-        """Hashes the clips' IDs and labels in their order: what a training's order is of."""
-        digest = hashlib.sha256()
-        for pair in zip(self.ids, self.labels, strict=True):
-            digest.update(repr(pair).encode())
+        """Hashes the clips' IDs and labels in their order: what a training's order is of.
+
+        And their transcripts and lengths, with the tokenizer, where these are read.
+        """
+        digest = hashlib.sha256(getattr(self._encode_text, "sha256", "").encode())
+        told = [self.ids, self.labels]
+        if self._encode_text is not None:
+            told += [self.table.texts, self.durations.tolist()]
+        for row in zip(*told, strict=True):
+            digest.update(repr(row).encode())
         return digest.hexdigest()
 
     def keep_per_class(self, num_clips: int, seed: int) -> None:
@@ -164,9 +185,13 @@ class ClipDataset(Dataset):
             )
         if "target" in self.output_keys:
             known["target"] = self._encode(clip)
+        if TEXT in self.output_keys:
+            known[TEXT] = clip.extra[TEXT]
         return {name: known[name] for name in self.output_keys}
 
     def _encode(self, clip: Clip) -> Tensor:
+        if self._encode_text is not None:
+            return self._encode_text(clip.extra[TEXT])
         try:
             return self._encode_labels(clip.labels)
         except ValueError as error:

@@ -104,6 +104,55 @@ def epoch_draws(weights: Tensor, seed: int, epoch: int) -> tuple[Tensor, Tensor]
     return indices, draws
 
 
+_JITTER = 0.1  # by what share lengths are drawn out before they are sorted
+
+
+@lru_cache(maxsize=4)
+def length_batches(
+    durations: Tensor, max_seconds: float, parts: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """Cuts an epoch into steps of clips of like lengths, and draws the steps' order.
+
+    Arguments
+    ---------
+    durations : Tensor
+        The clips' lengths in seconds, [clips] float64, none above `max_seconds`.
+    max_seconds : float
+        What one of the parts of a step takes at most: its longest clip times the number of clips.
+    parts : int
+        Into how many equal parts each step is to be shared. Up to `parts` - 1 clips are left out.
+    seed, epoch : int
+        What the steps are a function of, besides these; in epoch 0 they are by length alone, from
+        the shortest to the longest.
+
+    Returns
+    -------
+    list of list of int
+        The clips of each step, the shorter before the longer, by and large.
+
+    Example
+    -------
+    >>> durations = torch.tensor([3.0, 1.0, 1.2, 2.9], dtype=torch.float64)
+    >>> length_batches(durations, max_seconds=6.0, parts=1, seed=1, epoch=0)
+    [[1, 2], [3, 0]]
+    """
+    generator = _generator(seed, epoch)
+    jitter = 1 + _JITTER * torch.rand(len(durations), generator=generator, dtype=torch.float64)
+    order = (durations * jitter if epoch else durations).argsort(stable=True)
+    lengths, clips = durations[order].tolist(), order.tolist()
+    steps: list[list[int]] = []
+    longest = 0.0
+    for begin in range(0, len(clips) - len(clips) % parts, parts):
+        longest = max(longest, *lengths[begin : begin + parts])
+        if not steps or (len(steps[-1]) // parts + 1) * longest > max_seconds:
+            steps.append([])
+            longest = max(lengths[begin : begin + parts])
+        steps[-1] += clips[begin : begin + parts]
+    if not epoch:
+        return steps
+    return [steps[i] for i in torch.randperm(len(steps), generator=generator).tolist()]
+
+
 def check_weights(weights: Tensor, num_clips: int, shuffle: bool) -> None:
     """Refuses weights that cannot be drawn by.
 

@@ -197,6 +197,7 @@ def make_dataset(
     clips_per_class: int | None = None,
     seed: int = 0,
     mixup: Mixup | None = None,
+    encode_text: Callable[[str], Tensor] | None = None,
 ) -> ClipDataset:
     """Makes a data set of waveforms and, if `target` is among the output keys, targets.
 
@@ -217,6 +218,8 @@ def make_dataset(
         Which ones, and what is read in place of clips that cannot be: drawn from the seed.
     mixup : Mixup, optional
         Mixes clips with each other, in training.
+    encode_text : callable, optional
+        Transcripts to tokens, such as a `Tokenizer`, in place of labels.
 
     Returns
     -------
@@ -229,7 +232,7 @@ def make_dataset(
         If a class has fewer clips than `clips_per_class`; when a clip is read, if its audio or its
         labels are not as they should be, or mixup is given targets that it cannot mix.
     """
-    dataset = ClipDataset(manifests, read_waveform, encode_labels, output_keys)
+    dataset = ClipDataset(manifests, read_waveform, encode_labels, output_keys, encode_text)
     dataset.mixup, dataset.seed = mixup, seed
     if clips_per_class is not None:
         dataset.keep_per_class(clips_per_class, seed)

@@ -120,6 +120,19 @@ class TrainingBatches(Sampler[list[ClipKey]]):
         """Clips that an epoch shows, over all processes."""
         return self.num_clips - (0 if self.continuous else self.num_clips % self.world_size)
 
+    def epoch_of(self, number: int) -> int:
+        """Returns the epoch of a batch, counted as in `start_at`, at the batch's end.
+
+        Example
+        -------
+        >>> batches = TrainingBatches(num_clips=5, batch_size=2, continuous=True)
+        >>> [batches.epoch_of(number) for number in range(4)]
+        [1, 1, 2, 2]
+        """
+        if not self.continuous:
+            return self.epoch
+        return 1 + ((number + 1) * self.clips_per_batch - 1) // self.num_clips
+
     def step_of(self, number: int) -> tuple[int, bool]:
         """Returns what a batch (counted from 0) is of its step.
 

@@ -13,6 +13,7 @@ from ssast_recipes.system.tables import read_arrow
 if TYPE_CHECKING:
     import pyarrow
 
+TEXT = "text"  # the column of transcripts
 _AT_ONCE = 1 << 16  # strings that are made Python's while all are looped over
 
 
@@ -54,7 +55,7 @@ class Strings(Sequence[str]):
 
 
 class ClipTable(Sequence[Clip]):
-    """Clips in columns, without what their manifests know beyond the common columns.
+    """Clips in columns, without what their manifests know beyond the common columns and `text`.
 
     About 90 bytes a clip with IDs and file names of 20 letters: the columns are Arrow's, for pandas
     would hold whole paths. In no column is a Python object that workers would touch.
@@ -87,6 +88,8 @@ class ClipTable(Sequence[Clip]):
         self._label_sets, self._labels = Strings(labels.dictionary), labels.indices.to_numpy()
         self._starts, self._durations = (columns[k].to_numpy() for k in ("start", "duration"))
         self._rates = columns["sample_rate"].to_numpy()
+        has_texts = TEXT in table.column_names
+        self.texts = Strings(table[TEXT].combine_chunks()) if has_texts else None
 
     @classmethod
     def read(cls, manifests: Sequence[str | os.PathLike]) -> Self:
@@ -123,7 +126,9 @@ class ClipTable(Sequence[Clip]):
         except ValueError:
             doubtful = True
         if not doubtful:
-            table = pyarrow.concat_tables([table.select(COLUMNS) for table in tables])
+            has_texts = all(TEXT in table.column_names for table in tables)
+            wanted = (*COLUMNS, TEXT) if has_texts else COLUMNS
+            table = pyarrow.concat_tables([table.select(wanted) for table in tables])
             place = COLUMNS.index("sample_rate")
             rates = table["sample_rate"].cast(pyarrow.int32())
             table = table.set_column(place, "sample_rate", rates)
@@ -147,6 +152,7 @@ class ClipTable(Sequence[Clip]):
             duration=float(self._durations[index]),
             sample_rate=int(self._rates[index]),
             labels=self.labels(index),
+            extra={} if self.texts is None else {TEXT: self.texts[index]},
         )
 
     def labels(self, index: int) -> tuple[str, ...]:
@@ -158,6 +164,11 @@ class ClipTable(Sequence[Clip]):
         """The labels of every clip, in order; clips of the same labels share them."""
         label_sets = list(map(split_labels, self._label_sets))
         return [label_sets[number] for number in self._labels.tolist()]
+
+    @property
+    def durations(self) -> Tensor:
+        """The clips' lengths in seconds, [clips] float64."""
+        return torch.tensor(self._durations, dtype=torch.float64)
 
     @property
     def shards(self) -> Tensor | None:
@@ -180,18 +191,22 @@ class ClipTable(Sequence[Clip]):
     @property
     def nbytes(self) -> int:
         """How much memory the clips take."""
-        return sum(column.nbytes for column in vars(self).values())
+        return sum(column.nbytes for column in vars(self).values() if column is not None)
 
 
 def _as_table(clips: Iterable[Clip]) -> "pyarrow.Table":
     import pyarrow
 
-    rows = [(c.id, c.path, c.start, c.duration, c.sample_rate, ";".join(c.labels)) for c in clips]
+    rows = [
+        (c.id, c.path, c.start, c.duration, c.sample_rate, ";".join(c.labels), c.extra.get(TEXT))
+        for c in clips
+    ]
     text, number = pyarrow.large_string(), pyarrow.float64()
-    types = (text, text, number, number, pyarrow.int32(), text)
-    columns = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
+    types = (text, text, number, number, pyarrow.int32(), text, text)
+    columns = zip(*rows, strict=True) if rows else [()] * (len(COLUMNS) + 1)
     arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, types, strict=True)]
-    return pyarrow.table(arrays, COLUMNS)
+    table = pyarrow.table(arrays, [*COLUMNS, TEXT])
+    return table if rows and not table[TEXT].null_count else table.select(COLUMNS)
 
 
 def _join(*texts: "pyarrow.Array | str") -> "pyarrow.Array":

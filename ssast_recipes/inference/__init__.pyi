@@ -5,6 +5,8 @@ from .classifying import Classification as Classification
 from .encoding import AudioEncoder as AudioEncoder
 from .encoding import FrameEmbeddings as FrameEmbeddings
 from .reading import read_audio as read_audio
+from .transcribing import AudioTranscriber as AudioTranscriber
+from .transcribing import Transcript as Transcript
 from .windows import cut_window as cut_window
 from .windows import merge_columns as merge_columns
 from .windows import window_starts as window_starts

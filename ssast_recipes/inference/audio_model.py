@@ -9,19 +9,23 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from ssast_recipes.data.headers import audio_info
+from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.rates import resample
-from ssast_recipes.inference.reading import read_ahead, read_pieces
+from ssast_recipes.inference.reading import read_ahead, read_clip, read_pieces
 from ssast_recipes.inference.windows import Window, WindowShape, cut_windows
+from ssast_recipes.system.machine import try_device
 from ssast_recipes.weights.formats.config import ModelConfig
 from ssast_recipes.weights.formats.folder import load_model
 from ssast_recipes.weights.source import fetch_model
 
 
 class Recording(NamedTuple):
-    """A recording, and what the model made of its windows."""
+    """A recording, as far as it was heard, and what the model made of its windows."""
 
     num_frames: int
     duration: float  # seconds
+    whole_duration: float  # seconds, of all of it
     starts: list[int]  # of its windows, in frames
     outputs: Tensor  # [windows, …]
 
@@ -33,6 +37,7 @@ class _Open:
         self.starts: list[int] = []
         self.outputs: list[Tensor] = []
         self.num_samples = 0
+        self.whole_duration = 0.0  # known when it is read
         self.error: ValueError | OSError | None = None
         self.is_read = False
 
@@ -89,7 +94,7 @@ class AudioModel(nn.Module):
 
         Returns
         -------
-        AudioEncoder or AudioClassifier
+        AudioEncoder, AudioClassifier or AudioTranscriber
             The model, in evaluation mode.
 
         Raises
@@ -99,7 +104,7 @@ class AudioModel(nn.Module):
         ValueError
             If it is damaged, or not of the kind asked for, or the device cannot be used.
         """
-        place = _default_device() if device is None else _checked_device(device)
+        place = place_of(device)
         model, config = load_model(fetch_model(source))
         try:
             loaded = cls(model, config, batch_size)
@@ -126,19 +131,26 @@ class AudioModel(nn.Module):
         return WindowShape(self.front_end.target_length, stride, *sizes)
 
     def apply_to_windows(
-        self, recordings: Any, sample_rate: int | None, compute: Callable[..., Tensor]
+        self,
+        recordings: Any,
+        sample_rate: int | None,
+        compute: Callable[..., Tensor],
+        seconds: float | None = None,
     ) -> list[Recording]:
         """Cuts recordings into windows and computes something of each, in batches of windows.
 
         Arguments
         ---------
         recordings : sequence
-            Audio files' paths, or waveforms, [samples] or [channels, samples] each.
+            Audio files' paths, clips of a manifest, or waveforms, [samples] or [channels, samples]
+            each.
         sample_rate : int, optional
             The waveforms', in Hz.
         compute : callable
             Standardised spectrograms [windows, frames, mel bins] and the lengths of what they
             hold [windows], in frames, to a tensor [windows, …].
+        seconds : float, optional
+            How much of a recording to hear, from its start; by default all.
 
         Returns
         -------
@@ -153,7 +165,7 @@ class AudioModel(nn.Module):
             If there is no such file.
         """
         found = []
-        for one in self.stream(recordings, sample_rate, compute):
+        for one in self.stream(recordings, sample_rate, compute, seconds=seconds):
             if isinstance(one, Exception):
                 raise one
             found.append(one)
@@ -165,6 +177,7 @@ class AudioModel(nn.Module):
         sample_rate: int | None,
         compute: Callable[..., Tensor],
         workers: int = 0,
+        seconds: float | None = None,
     ) -> Iterator[Recording | ValueError | OSError]:
         """As `apply_to_windows`, of recordings without number and of any length, one by one.
 
@@ -172,7 +185,7 @@ class AudioModel(nn.Module):
 
         Arguments
         ---------
-        recordings, sample_rate, compute
+        recordings, sample_rate, compute, seconds
             As `apply_to_windows` takes them.
         workers : int
             How many threads read files ahead; 0 for none.
@@ -182,14 +195,18 @@ class AudioModel(nn.Module):
         Recording, ValueError or OSError
             In the order of the recordings; of one that cannot be read, the reason.
         """
-        sources: Iterable[Iterator[Tensor]]
-        sources = (self._pieces(recording, sample_rate) for recording in recordings)
-        if workers:
-            sources = read_ahead(sources, workers)
+        opened: deque[_Open] = deque()  # those whose pieces may be asked for
+
+        def open_all() -> Iterator[Iterator[Tensor]]:
+            for recording in recordings:
+                opened.append(_Open())
+                yield self._pieces(recording, sample_rate, seconds, opened[-1])
+
+        sources = read_ahead(open_all(), workers) if workers else open_all()
         waiting: deque[_Open] = deque()
         batch: list[tuple[_Open, Window]] = []
         for pieces in sources:
-            one = _Open()
+            one = opened.popleft()
             waiting.append(one)
             windows = cut_windows(pieces, self.window_shape)
             while True:
@@ -229,7 +246,8 @@ class AudioModel(nn.Module):
             return one.error
         num_frames = self.window_shape.num_frames(one.num_samples)
         duration = one.num_samples / self.sample_rate
-        return Recording(num_frames, duration, one.starts, torch.stack(one.outputs))
+        outputs = torch.stack(one.outputs)
+        return Recording(num_frames, duration, one.whole_duration, one.starts, outputs)
 
     def _spectrograms(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         # The front end sums in 64-bit, which MPS has not.
@@ -240,14 +258,25 @@ class AudioModel(nn.Module):
         num_frames = front_end.filterbank.num_frames(num_samples)
         return spectrograms.to(self.device), num_frames.to(self.device)
 
-    def _pieces(self, recording: Any, sample_rate: int | None) -> Iterator[Tensor]:
+    def _pieces(
+        self, recording: Any, sample_rate: int | None, seconds: float | None, told: _Open
+    ) -> Iterator[Tensor]:
         """The samples of whatever the user has, [samples] float32 each, at the model's rate."""
         if isinstance(recording, str | os.PathLike):
-            yield from read_pieces(recording, self.sample_rate)
+            info = audio_info(recording)
+            told.whole_duration = info.duration
+            yield from read_pieces(recording, self.sample_rate, seconds, info)
+        elif isinstance(recording, Clip):
+            yield read_clip(recording, self.sample_rate)
         else:
-            yield self._prepare(recording, sample_rate)
+            waveform, rate = self._check_waveform(recording, sample_rate)
+            told.whole_duration = len(waveform) / rate
+            # Cut before it is resampled, as in evaluation.
+            heard = waveform if seconds is None else waveform[: max(1, round(seconds * rate))]
+            yield resample(heard.float(), rate, self.sample_rate, torch.float32)
 
-    def _prepare(self, waveform: Any, sample_rate: int | None) -> Tensor:
+    def _check_waveform(self, waveform: Any, sample_rate: int | None) -> tuple[Tensor, int]:
+        """The samples, [samples] floating point, and their rate."""
         try:
             waveform = torch.as_tensor(waveform).detach().cpu()
         except (TypeError, ValueError, RuntimeError):
@@ -276,7 +305,7 @@ class AudioModel(nn.Module):
             )
         if not _is_rate(sample_rate):
             raise ValueError(f"sample_rate is a whole number of Hz, not {sample_rate!r}")
-        return resample(waveform.float(), int(sample_rate), self.sample_rate, torch.float32)
+        return waveform, int(sample_rate)
 
 
 def _is_rate(value: Any) -> bool:
@@ -286,17 +315,33 @@ def _is_rate(value: Any) -> bool:
         return False
 
 
-def _default_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def place_of(device: str | torch.device | None) -> torch.device:
+    """Finds where to compute.
 
+    Arguments
+    ---------
+    device : str or torch.device, optional
+        By default a GPU if there is one (CUDA or MPS), else the CPU.
 
-def _checked_device(device: str | torch.device) -> torch.device:
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If the device cannot be used.
+
+    Example
+    -------
+    >>> place_of("cpu")
+    device(type='cpu')
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        found = torch.zeros(1, device=device)
-        found.cpu()  # "meta" is a device, of tensors without values
-        return found.device
-    except (RuntimeError, AssertionError) as error:  # of an unknown name, or a missing GPU
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"device {str(device)!r} cannot be used here: {reason}") from None
+        return try_device(device)
+    except ValueError as error:
+        raise ValueError(f"device {str(device)!r} cannot be used here: {error}") from None

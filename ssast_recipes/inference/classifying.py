@@ -1,5 +1,6 @@
 """Classes of recordings of any rate, length and format."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from torch import Tensor, nn
 
+from ssast_recipes.data.headers import LEAST_MISSING
 from ssast_recipes.inference.arguments import check_path, check_several, is_one
 from ssast_recipes.inference.audio_model import AudioModel, Recording
 from ssast_recipes.weights.formats.config import ModelConfig
@@ -15,7 +17,8 @@ from ssast_recipes.weights.formats.config import ModelConfig
 class Classification(NamedTuple):
     """What is heard from `start` to `end` (seconds): labels, the likeliest first, and scores.
 
-    A recording longer than the model's input also has those of its overlapping `windows`.
+    A recording longer than the model's input also has those of its overlapping `windows`, if all
+    of it is heard. It is `duration` seconds long: more than to `end`, if its start alone is.
     """
 
     start: float
@@ -23,14 +26,21 @@ class Classification(NamedTuple):
     labels: list[str]
     scores: list[float]
     windows: list["Classification"]
+    duration: float = 0.0  # of the whole recording; of windows it is not told
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether clearly more of the recording was there than was heard."""
+        return self.duration > self.end + LEAST_MISSING
 
 
 class AudioClassifier(AudioModel):
     """Tells what is heard in recordings.
 
     Scores are probabilities: of classes that exclude each other they add up to 1, of several
-    labels each is for itself. Of a recording longer than the model's input they are the mean over
-    windows that overlap by half. They do not depend on what else is in the batch.
+    labels each is for itself. Of a long recording they are those of its start, as in the model's
+    evaluation, where the model folder tells how much that heard (`whole_by_default`); or the mean
+    over windows that overlap by half. They do not depend on what else is in the batch.
 
     Arguments
     ---------
@@ -67,13 +77,27 @@ class AudioClassifier(AudioModel):
             return None
         return dict(zip(self.labels, self.config.thresholds, strict=True))
 
+    @property
+    def whole_by_default(self) -> str:
+        """What scores of long recordings are, unless asked for otherwise: see `classify`."""
+        return "mean" if self.config.heard_seconds is None else "start"
+
+    @property
+    def heard_seconds(self) -> float:
+        """How much of a recording's start is heard, as in the model's evaluation."""
+        shape = self.window_shape
+        window = shape.num_samples / self.sample_rate
+        return (
+            window if self.config.heard_seconds is None else min(window, self.config.heard_seconds)
+        )
+
     def forward(
         self,
         audio: Any,
         sample_rate: int | None = None,
         top_k: int | None = 5,
         threshold: float | str | None = None,
-        whole: str = "mean",
+        whole: str | None = None,
     ) -> Classification | list[Classification]:
         """As `classify`."""
         return self.classify(audio, sample_rate, top_k, threshold, whole)
@@ -84,7 +108,7 @@ class AudioClassifier(AudioModel):
         sample_rate: int | None = None,
         top_k: int | None = 5,
         threshold: float | str | None = None,
-        whole: str = "mean",
+        whole: str | None = None,
     ) -> Classification | list[Classification]:
         """Classifies a recording, or a list of them.
 
@@ -99,15 +123,16 @@ class AudioClassifier(AudioModel):
             How many classes to tell at most; None for all.
         threshold : float or "chosen", optional
             The least score to tell; "chosen": that of each class, as `thresholds` has it.
-        whole : str
-            What the scores of a recording longer than the model's input are: the "mean" over its
-            windows, or those of its "start", its first window, which is what is evaluated in
-            training.
+        whole : str, optional
+            What the scores of a recording longer than `heard_seconds` are: those of its "start",
+            of which alone is read, as in the model's evaluation; or the "mean" over windows of
+            all of it, which are told, too. By default `whole_by_default`, and a warning says that
+            a recording is longer.
 
         Returns
         -------
         Classification
-            Labels and scores, of the whole and by window; of a list, a list of them.
+            Labels and scores; of a list, a list of them.
 
         Raises
         ------
@@ -126,17 +151,27 @@ class AudioClassifier(AudioModel):
         sample_rate: int | None = None,
         top_k: int | None = 5,
         threshold: float | str | None = None,
-        whole: str = "mean",
+        whole: str | None = None,
     ) -> list[Classification]:
         """Classifies several recordings of any lengths, as `classify` each."""
         check_several(recordings, "classify_batch", "classify")
-        tell = self._teller(top_k, threshold, whole)
-        return [*map(tell, self.apply_to_windows(recordings, sample_rate, self._score))]
+        tell = self._teller(top_k, threshold)
+        seconds = self._seconds(whole)
+        recorded = self.apply_to_windows(recordings, sample_rate, self._score, seconds)
+        found = [*map(tell, recorded)]
+        if whole is None and any(one.is_cut for one in found):
+            warnings.warn(
+                f"of recordings longer than {self.heard_seconds:.2f} s the start is heard, as in "
+                'the evaluation of the model; whole="mean" hears all of them, whole="start" is '
+                "without this warning",
+                stacklevel=3,
+            )
+        return found
 
     def classify_file(
         self, path: str | Path, top_k: int | None = 5, threshold: float | str | None = None
     ) -> Classification:
-        """Classifies an audio file, as `classify` does."""
+        """Classifies an audio file, as `classify` does by default."""
         check_path(path, "classify_file", "classify")
         return self.classify(path, None, top_k, threshold)
 
@@ -146,7 +181,7 @@ class AudioClassifier(AudioModel):
         sample_rate: int | None = None,
         top_k: int | None = 5,
         threshold: float | str | None = None,
-        whole: str = "mean",
+        whole: str | None = None,
         workers: int = 2,
     ) -> Iterator[Classification | ValueError | OSError]:
         """Classifies recordings without number, one by one, and goes on after a bad one.
@@ -163,8 +198,9 @@ class AudioClassifier(AudioModel):
         Classification, ValueError or OSError
             As `classify`, in the order of the recordings; or why one cannot be classified.
         """
-        tell = self._teller(top_k, threshold, whole)
-        for found in self.stream(recordings, sample_rate, self._score, workers):
+        tell = self._teller(top_k, threshold)
+        seconds = self._seconds(whole)
+        for found in self.stream(recordings, sample_rate, self._score, workers, seconds):
             yield found if isinstance(found, Exception) else tell(found)
 
     def encode(self, *_: Any, **__: Any) -> NoReturn:
@@ -179,15 +215,19 @@ class AudioClassifier(AudioModel):
         return logits.softmax(dim=1) if self.config.label_kind == "single" else logits.sigmoid()
 
     def _teller(
-        self, top_k: int | None, threshold: float | str | None, whole: str
+        self, top_k: int | None, threshold: float | str | None
     ) -> Callable[[Recording], Classification]:
         """What tells of a recording as it is asked for; refuses what cannot be asked for."""
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be at least 1, not {top_k}")
-        least = self._least(threshold)
+        return partial(self._tell, top_k=top_k, least=self._least(threshold))
+
+    def _seconds(self, whole: str | None) -> float | None:
+        """How much of a recording is read; None for all."""
+        whole = whole or self.whole_by_default
         if whole not in ("mean", "start"):
             raise ValueError(f"whole is mean or start, not {whole!r}")
-        return partial(self._tell, top_k=top_k, least=least, whole=whole)
+        return None if whole == "mean" else self.heard_seconds
 
     def _least(self, threshold: float | str | None) -> list[float]:
         """The least score of each class that is told."""
@@ -203,7 +243,7 @@ class AudioClassifier(AudioModel):
         return [-1.0 if threshold is None else threshold] * len(self.labels)
 
     def _tell(
-        self, recording: Recording, top_k: int | None, least: Sequence[float], whole: str
+        self, recording: Recording, top_k: int | None, least: Sequence[float]
     ) -> Classification:
         shift = self.front_end.filterbank.samples_per_shift / self.sample_rate  # seconds
         length, end = self.front_end.target_length * shift, recording.duration
@@ -215,8 +255,8 @@ class AudioClassifier(AudioModel):
             labels = [self.labels[index] for _, index in kept]
             return Classification(start, end, labels, [score for score, _ in kept], [])
 
-        scores = recording.outputs[0] if whole == "start" else recording.outputs.mean(dim=0)
-        found = choose(scores, 0.0, end)
+        found = choose(recording.outputs.mean(dim=0), 0.0, end)
+        found = found._replace(duration=recording.whole_duration)
         if len(recording.starts) == 1:
             return found
         starts = [first * shift for first in recording.starts]

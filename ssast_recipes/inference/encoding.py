@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ssast_recipes.inference.arguments import check_path, check_several, is_one
 from ssast_recipes.inference.audio_model import AudioModel, Recording
 from ssast_recipes.inference.windows import merge_columns
+from ssast_recipes.model.encoder import NUM_PREFIX_TOKENS
 from ssast_recipes.model.grid import mean_within, patches_within
 from ssast_recipes.weights.formats.config import ModelConfig
 
@@ -126,6 +127,31 @@ class AudioEncoder(AudioModel):
         for found in self.stream(recordings, sample_rate, self._embed, workers):
             yield found if isinstance(found, Exception) else found.outputs.mean(dim=0)
 
+    def stream_layer_embeddings(
+        self, recordings: Iterable[Any], sample_rate: int | None = None, workers: int = 2
+    ) -> Iterator[Tensor | ValueError | OSError]:
+        """As `stream_embeddings`, of every layer.
+
+        Yields
+        ------
+        Tensor, ValueError or OSError
+            [blocks + 1, width]: of what each block puts out and, last, of the tokens after the
+            final norm, which is the embedding itself.
+        """
+        for found in self.stream(recordings, sample_rate, self._embed_layers, workers):
+            yield found if isinstance(found, Exception) else found.outputs.mean(dim=0)
+
+    def stream_layer_columns(
+        self, recordings: Iterable[Any], sample_rate: int | None = None, workers: int = 2
+    ) -> Iterator[Tensor | ValueError | OSError]:
+        """As `stream_layer_embeddings`, of every patch column: [columns, blocks + 1, width]."""
+        for found in self.stream(recordings, sample_rate, self._embed_layer_columns, workers):
+            if isinstance(found, Exception):
+                yield found
+            else:
+                columns = self._merge(found).embeddings  # [columns, (blocks + 1) * width]
+                yield columns.unflatten(1, (-1, self.embed_dim))
+
     def stream_frame_embeddings(
         self, recordings: Iterable[Any], sample_rate: int | None = None, workers: int = 2
     ) -> Iterator[FrameEmbeddings | ValueError | OSError]:
@@ -170,6 +196,26 @@ class AudioEncoder(AudioModel):
         encoder = self.model
         within = patches_within(num_frames, encoder.grid_size, encoder.patch_stride)
         return mean_within(self._encode(spectrograms, within), within)
+
+    def _embed_layers(self, spectrograms: Tensor, num_frames: Tensor) -> Tensor:
+        within, layers = self._encode_layers(spectrograms, num_frames)
+        return torch.stack([mean_within(tokens, within) for tokens in layers], dim=1)
+
+    def _embed_layer_columns(self, spectrograms: Tensor, num_frames: Tensor) -> Tensor:
+        _, layers = self._encode_layers(spectrograms, num_frames)
+        columns = [tokens.unflatten(1, self.model.grid_size).mean(dim=1) for tokens in layers]
+        return torch.cat(columns, dim=2)  # [windows, columns, (blocks + 1) * width]
+
+    def _encode_layers(
+        self, spectrograms: Tensor, num_frames: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """A recording's own patches, and patch tokens [windows, patches, width] of each layer."""
+        encoder = self.model
+        within = patches_within(num_frames, encoder.grid_size, encoder.patch_stride)
+        visible = within if self.config.masks_padding else None
+        output = encoder(spectrograms, visible_patches=visible, return_hidden_states=True)
+        layers = [state[:, NUM_PREFIX_TOKENS:] for state in output.hidden_states]
+        return within, [*layers, output.patch_tokens]
 
     def _encode(self, spectrograms: Tensor, within: Tensor) -> Tensor:
         visible = within if self.config.masks_padding else None

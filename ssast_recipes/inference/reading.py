@@ -1,5 +1,6 @@
 """Recordings to classify or to embed, piece by piece: hours of audio need not be held at once."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,10 @@ import soundfile
 import torch
 from torch import Tensor
 
+from ssast_recipes.data.batches import as_float
 from ssast_recipes.data.headers import AudioInfo, audio_info
+from ssast_recipes.data.manifest import Clip
+from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.rates import check_rate, resample
 from ssast_recipes.data.shards import open_audio, read_samples
 
@@ -43,7 +47,43 @@ def read_audio(path: str | Path) -> tuple[Tensor, int]:
     return torch.cat([*_read_blocks(path, info)]), info.sample_rate
 
 
-def read_pieces(path: str | Path, sample_rate: int) -> Iterator[Tensor]:
+def read_clip(clip: Clip, sample_rate: int) -> Tensor:
+    """Reads a clip of a manifest, only the seconds needed, at another sample rate.
+
+    Arguments
+    ---------
+    clip : Clip
+        Which stretch of which file.
+    sample_rate : int
+        The rate wanted, in Hz.
+
+    Returns
+    -------
+    Tensor
+        [samples] float32, the mean of the channels.
+
+    Raises
+    ------
+    ValueError
+        As a `WaveformReader`, if the clip cannot be read.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> soundfile.write(path, torch.zeros(8000).numpy(), 8000)
+    >>> read_clip(Clip("a", str(path), 0.25, 0.5, 8000), sample_rate=16000).shape
+    torch.Size([8000])
+    """
+    reader = WaveformReader(sample_rate)
+    return as_float(reader(clip.path, clip.start, clip.duration, epoch=0, clip_id=clip.id))
+
+
+def read_pieces(
+    path: str | Path,
+    sample_rate: int,
+    seconds: float | None = None,
+    info: AudioInfo | None = None,
+) -> Iterator[Tensor]:
     """Reads an audio file from its start to its end, piece by piece, at another sample rate.
 
     Arguments
@@ -52,6 +92,10 @@ def read_pieces(path: str | Path, sample_rate: int) -> Iterator[Tensor]:
         Any format that soundfile reads, of any length.
     sample_rate : int
         The rate wanted, in Hz.
+    seconds : float, optional
+        How much to read, from the start; by default all.
+    info : AudioInfo, optional
+        Of `audio_info`, if the file was looked at before.
 
     Yields
     ------
@@ -74,28 +118,35 @@ def read_pieces(path: str | Path, sample_rate: int) -> Iterator[Tensor]:
     >>> [piece.shape for piece in read_pieces(path, sample_rate=16000)]
     [torch.Size([16000])]
     """
-    info = audio_info(path)
+    info = info or audio_info(path)
     try:
         check_rate(info.sample_rate)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    yield from resample_blocks(_read_blocks(path, info), info.sample_rate, sample_rate)
+    blocks = _read_blocks(path, info, seconds)
+    yield from resample_blocks(blocks, info.sample_rate, sample_rate)
 
 
-def _read_blocks(path: str | Path, info: AudioInfo) -> Iterator[Tensor]:
+def _read_blocks(
+    path: str | Path, info: AudioInfo, seconds: float | None = None
+) -> Iterator[Tensor]:
     """Mono blocks [samples] of whole seconds, but for the last."""
+    left = math.inf if seconds is None else max(1, round(seconds * info.sample_rate))
+    until = info.duration if seconds is None else min(seconds, info.duration)
     try:
-        with open_audio(path, until=info.duration) as audio:
+        with open_audio(path, until=until) as audio:
             size = max(1, _PIECE // (info.sample_rate * info.num_channels)) * info.sample_rate
             is_first = True
             while True:
+                size = int(min(size, left))
                 samples = read_samples(audio, size, "float32")
+                left -= len(samples)
                 if len(samples) or is_first:
                     block = torch.from_numpy(samples).mean(dim=1)
                     if not block.isfinite().all():
                         raise ValueError(f"{path} holds samples that are not finite numbers")
                     yield block
-                if len(samples) < size:
+                if len(samples) < size or left <= 0:
                     return
                 is_first = False
     except soundfile.LibsndfileError as error:

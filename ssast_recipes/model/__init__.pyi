@@ -1,5 +1,6 @@
 from .augment import NoiseAndRoll as NoiseAndRoll
 from .augment import SpecAugment as SpecAugment
+from .augment import SpeechSpecAugment as SpeechSpecAugment
 from .autoencoder import MaskedAutoencoder as MaskedAutoencoder
 from .autoencoder import PatchDecoder as PatchDecoder
 from .autoencoder import decoder_width as decoder_width
@@ -23,6 +24,7 @@ from .grid import sinusoidal_positions as sinusoidal_positions
 from .heads import ClassificationHead as ClassificationHead
 from .heads import PatchPredictionHead as PatchPredictionHead
 from .heads import ProjectionHead as ProjectionHead
+from .heads import TokenHead as TokenHead
 from .mask_statistics import MaskStatistics as MaskStatistics
 from .mask_statistics import measure_masks as measure_masks
 from .masked_patches import MaskedPatchModel as MaskedPatchModel
@@ -44,6 +46,8 @@ from .patches import unstandardise_patches as unstandardise_patches
 from .placement import place_at_random as place_at_random
 from .randomness import ClipGenerator as ClipGenerator
 from .randomness import philox as philox
+from .recognition import RecognitionModel as RecognitionModel
+from .recognition import WindowLayout as WindowLayout
 from .transformer import FeedForward as FeedForward
 from .transformer import SelfAttention as SelfAttention
 from .transformer import TransformerBlock as TransformerBlock

@@ -52,9 +52,64 @@ class SpecAugment:
 
 def _random_stretch(generator: ClipGenerator, length: int, max_width: int) -> Tensor:
     """Marks a random stretch of each clip, [batch, length], bool."""
-    width = generator.uniform() * max_width
-    start = (generator.uniform() * (length - width)).floor()
-    places = torch.arange(length, device=generator.device)
+    return _stretch(generator, length, length, max_width)
+
+
+@dataclass(frozen=True)
+class SpeechSpecAugment:
+    """Masks bands of mel bins and stretches of frames of clips of any lengths.
+
+    For standardised spectrograms, in which the mask is 0, the mean. Widths and starts are drawn
+    uniformly and rounded down; a stretch lies within its clip and takes at most a share of it
+    (Park et al., SpecAugment on large scale datasets, ICASSP 2020). The defaults are the policy LD,
+    but for that share.
+
+    Arguments
+    ---------
+    num_bands, max_mel_bins : int
+        How many bands, each narrower than `max_mel_bins`.
+    num_stretches, max_frames : int
+        How many stretches, each shorter than `max_frames`.
+    max_share : float
+        Of its clip, what a stretch takes at most.
+
+    Example
+    -------
+    >>> generator = ClipGenerator(seed=1, step=0, places=torch.arange(2))
+    >>> lengths = torch.tensor([500, 90])
+    >>> SpeechSpecAugment()(torch.ones(2, 500, 128), lengths, generator).shape
+    torch.Size([2, 500, 128])
+    """
+
+    num_bands: int = 2
+    max_mel_bins: int = 27
+    num_stretches: int = 2
+    max_frames: int = 100
+    max_share: float = 0.1
+
+    def __call__(
+        self, spectrograms: Tensor, num_frames: Tensor, generator: ClipGenerator
+    ) -> Tensor:
+        """Augments spectrograms [batch, frames, mel bins] of clips of `num_frames` [batch]."""
+        lengths = num_frames.float()
+        bins = torch.full_like(lengths, spectrograms.shape[2])
+        most_bins = bins.clamp(max=self.max_mel_bins)
+        most_frames = (self.max_share * lengths).clamp(max=self.max_frames)
+        masked = torch.zeros_like(spectrograms, dtype=torch.bool)
+        for _ in range(self.num_bands):
+            masked |= _stretch(generator, spectrograms.shape[2], bins, most_bins).unsqueeze(1)
+        for _ in range(self.num_stretches):
+            masked |= _stretch(generator, spectrograms.shape[1], lengths, most_frames).unsqueeze(2)
+        return spectrograms.masked_fill(masked, 0.0)
+
+
+def _stretch(
+    generator: ClipGenerator, num_places: int, lengths: Tensor | int, most: Tensor | int
+) -> Tensor:
+    """Marks a random stretch within each clip's length, [batch, places], bool."""
+    width = generator.uniform() * most
+    start = (generator.uniform() * (lengths - width)).floor()
+    places = torch.arange(num_places, device=generator.device)
     begin, end = start.unsqueeze(1), (start + width.floor()).unsqueeze(1)
     return (places >= begin) & (places < end)
 

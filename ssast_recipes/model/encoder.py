@@ -131,14 +131,16 @@ class AudioSpectrogramTransformer(nn.Module):
         Arguments
         ---------
         spectrograms : Tensor
-            Standardised spectrograms, [batch, frames, mel bins].
+            Standardised spectrograms, [batch, frames, mel bins]; with `visible_patches`, of fewer
+            frames than the encoder was built for, too.
         masked_indices : Tensor, optional
             Patches to hide behind the mask token, [batch, masked], int64.
         return_hidden_states : bool
             Whether to keep what each block puts out.
         visible_patches : Tensor, optional
             Which patches are attended to, [batch, patches] bool, such as `patches_within` a clip;
-            by default all, with faster kernels. The tokens of the others are of no use.
+            by default all, with faster kernels. The tokens of the others are of no use. Of shorter
+            spectrograms, those of their own grid, which has fewer columns.
         kept_patches : Tensor, optional
             The patches that go through the blocks, [batch, kept], int64, each at its own position;
             the others are dropped, and cost nothing. By default all are kept.
@@ -157,7 +159,9 @@ class AudioSpectrogramTransformer(nn.Module):
         ValueError
             If the spectrograms are not of the size that the encoder was built for.
         """
-        if spectrograms.shape[1:] != (self.target_length, self.num_mel_bins):
+        most = self.target_length
+        length = most if visible_patches is None else min(most, spectrograms.shape[1])
+        if spectrograms.shape[1:] != (length, self.num_mel_bins):
             raise ValueError(
                 f"spectrograms of shape {tuple(spectrograms.shape)} given to an encoder for "
                 f"[batch, {self.target_length} frames, {self.num_mel_bins} mel bins]"
@@ -167,7 +171,7 @@ class AudioSpectrogramTransformer(nn.Module):
             tokens = self._mask(tokens, masked_indices)
         prefix = torch.cat([self.class_token, self.distillation_token], dim=1)
         tokens = torch.cat([prefix.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
-        tokens = tokens + self.position_embedding  # [batch, 2 + patches, width]
+        tokens = tokens + self._positions(spectrograms.shape[1])  # [batch, 2 + patches, width]
         visible = visible_patches
         if kept_patches is not None:
             prefix, tokens = tokens.tensor_split([NUM_PREFIX_TOKENS], dim=1)
@@ -191,6 +195,15 @@ class AudioSpectrogramTransformer(nn.Module):
             prefix_tokens=tokens[:, :NUM_PREFIX_TOKENS],
             hidden_states=tuple(hidden_states),
         )
+
+    def _positions(self, num_frames: int) -> Tensor:
+        """Those of the columns that so many frames have, [1, 2 + patches, width]."""
+        if num_frames == self.target_length:
+            return self.position_embedding
+        columns = 1 + (num_frames - self.patch_size[1]) // self.patch_stride[1]
+        prefix, patches = self.position_embedding.tensor_split([NUM_PREFIX_TOKENS], dim=1)
+        patches = patches.unflatten(1, self.grid_size)[:, :, :columns]
+        return torch.cat([prefix, patches.flatten(1, 2)], dim=1)
 
     def _mask(self, tokens: Tensor, masked_indices: Tensor) -> Tensor:
         is_masked = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)

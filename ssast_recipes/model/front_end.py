@@ -10,8 +10,8 @@ class SpectrogramFrontEnd(nn.Module):
     """Turns waveforms into the encoder's input: standardised spectrograms of a fixed length.
 
     The log-mel spectrogram is cut at the end or padded to `target_length` frames, and standardised:
-    `(x - mean) / (2 std)`. `forward` is `standardise(raw(waveforms))`; what works on the raw
-    spectrogram, such as SpecAugment, goes between the two.
+    `(x - mean) / (2 std)`. What works on the raw spectrogram, such as SpecAugment, goes between
+    `forward(…, standardised=False)` and `standardise`.
 
     Arguments
     ---------
@@ -64,8 +64,10 @@ class SpectrogramFrontEnd(nn.Module):
         # Standardised, the mean becomes 0.
         self.padding_value = 0.0 if pad_before_standardising else mean
 
-    def forward(self, waveforms: Tensor, num_samples: Tensor | None = None) -> Tensor:
-        """Returns the standardised spectrograms, [batch, target_length, mel bins] float32.
+    def forward(
+        self, waveforms: Tensor, num_samples: Tensor | None = None, standardised: bool = True
+    ) -> Tensor:
+        """Returns the spectrograms, [batch, target_length, mel bins] float32.
 
         Arguments
         ---------
@@ -73,17 +75,30 @@ class SpectrogramFrontEnd(nn.Module):
             [batch, samples], as for `LogMelFilterbank.forward`.
         num_samples : Tensor, optional
             [batch] integers: the clips' lengths, if not all `samples`.
-        """
-        return self.standardise(self.raw(waveforms, num_samples))
-
-    def raw(self, waveforms: Tensor, num_samples: Tensor | None = None) -> Tensor:
-        """Returns the log-mel spectrograms, cut or padded but not yet standardised.
-
-        Padding holds what `standardise` turns into the value it is to have: see the class.
+        standardised : bool
+            False: `standardise` is still to come. Padding holds what that turns into the value
+            that it is to have. (An argument, not a method: what is compiled is called.)
         """
         log_mel = self.filterbank(waveforms, num_samples, self.padding_value)
         missing = self.target_length - log_mel.shape[1]  # negative: cut
-        return pad(log_mel, (0, 0, 0, missing), value=self.padding_value)
+        spectrograms = pad(log_mel, (0, 0, 0, missing), value=self.padding_value)
+        return self.standardise(spectrograms) if standardised else spectrograms
+
+    def whole(self, waveforms: Tensor, num_samples: Tensor | None = None) -> Tensor:
+        """Returns the log-mel spectrograms as long as the longest clip, not standardised.
+
+        Neither cut nor padded to `target_length`: for a `RecognitionModel`, which takes any length.
+        A batch of clips below a frame has one frame of padding.
+
+        Example
+        -------
+        >>> import torch
+        >>> front_end = SpectrogramFrontEnd(LogMelFilterbank(), target_length=128, mean=-5, std=2)
+        >>> front_end.whole(torch.zeros(1, 32000)).shape
+        torch.Size([1, 198, 128])
+        """
+        log_mel = self.filterbank(waveforms, num_samples, self.padding_value)
+        return log_mel if log_mel.shape[1] else pad(log_mel, (0, 0, 0, 1), value=self.padding_value)
 
     def standardise(self, spectrograms: Tensor) -> Tensor:
         """Returns `(spectrograms - mean) / (2 std)`.

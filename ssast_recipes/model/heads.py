@@ -1,4 +1,4 @@
-"""What stands on the encoder: prediction heads for pretraining, a classifier for fine-tuning."""
+"""What stands on the encoder: heads for pretraining, for classifying and for recognition."""
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,38 @@ class ProjectionHead(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Maps embeddings [batch, width] to logits [batch, classes]."""
         return self.linear(self.projection(embeddings))
+
+
+class TokenHead(nn.Module):
+    """A linear layer on each token: what CTC is asked of it, the blank included.
+
+    Arguments
+    ---------
+    embed_dim : int
+        Width of a token.
+    num_tokens : int
+        Number of classes, the blank included.
+
+    Raises
+    ------
+    ValueError
+        If `num_tokens` is not a whole number above 1.
+
+    Example
+    -------
+    >>> TokenHead(192, num_tokens=29)(torch.zeros(2, 512, 192)).shape
+    torch.Size([2, 512, 29])
+    """
+
+    def __init__(self, embed_dim: int, num_tokens: int):
+        super().__init__()
+        if isinstance(num_tokens, bool) or not isinstance(num_tokens, int) or num_tokens < 2:
+            raise ValueError(f"num_tokens is a whole number above 1, not {num_tokens!r}")
+        self.linear = nn.Linear(embed_dim, num_tokens)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Maps tokens [batch, columns, width] to logits [batch, columns, num_tokens]."""
+        return self.linear(tokens)
 
 
 def _checked(num_classes: int) -> int:

@@ -1,5 +1,8 @@
 from .baselines import chance_scores as chance_scores
 from .baselines import log_mel_features as log_mel_features
+from .decoding import TimedToken as TimedToken
+from .decoding import columns_needed as columns_needed
+from .decoding import greedy_tokens as greedy_tokens
 from .losses import constant_patches as constant_patches
 from .losses import info_nce_loss as info_nce_loss
 from .losses import masked_mean as masked_mean

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+_AT_ONCE = 1000  # clips whose similarities to all known ones are in memory
 # Of the ridge penalty, in units of the embeddings' variance; the best by leaving one out is taken.
 PENALTIES = tuple(10.0**power for power in range(-3, 5))
 
@@ -38,10 +39,14 @@ def nearest_neighbour_scores(
     tensor([0, 0, 1, 1])
     """
     known, asked = _standardise(known, asked)
-    similarities = normalize(asked, dim=1) @ normalize(known, dim=1).T  # [asked, known]
-    nearest, index = similarities.topk(min(num_neighbours, len(known)), dim=1)
-    votes = targets.double()[index]  # [asked, neighbours, classes]
-    return ((1 + nearest).unsqueeze(2) * votes).sum(dim=1)
+    known, asked, targets = normalize(known, dim=1), normalize(asked, dim=1), targets.double()
+    scores = []
+    for some in asked.split(_AT_ONCE):
+        similarities = some @ known.T  # [some, known]
+        nearest, index = similarities.topk(min(num_neighbours, len(known)), dim=1)
+        votes = targets[index]  # [some, neighbours, classes]
+        scores.append(((1 + nearest).unsqueeze(2) * votes).sum(dim=1))
+    return torch.cat(scores)
 
 
 def linear_scores(
@@ -79,19 +84,19 @@ def linear_scores(
     known, asked = _standardise(known, asked)
     targets = targets.double()
     mean = targets.mean(dim=0)
-    left, singular, right = torch.linalg.svd(known, full_matrices=False)
-    projected = left.T @ (targets - mean)  # [rank, classes]
+    variances, directions = _principal_axes(known)
+    placed = known @ directions  # [known, rank]
+    projected = placed.T @ (targets - mean)  # [rank, classes]
     scores, least = torch.zeros(len(asked), targets.shape[1]), float("inf")
     for penalty in PENALTIES:
-        shrunk = singular**2 / (singular**2 + penalty * len(known))
-        weights = right.T @ ((shrunk / singular.clamp(min=1e-12)).unsqueeze(1) * projected)
+        damped = variances + penalty * len(known)  # [rank]
+        weights = directions @ (projected / damped.unsqueeze(1))  # [width, classes]
         if judged is not None:
             errors = valid[1].double() - mean - judged @ weights
         else:
-            fitted = left @ (shrunk.unsqueeze(1) * projected)
             # The mean, too, is fitted to the clip that is left out.
-            leverage = (left**2 @ shrunk + 1 / len(known)).clamp(max=1 - 1e-9)
-            errors = (targets - mean - fitted) / (1 - leverage).unsqueeze(1)
+            leverage = (placed**2 @ (1 / damped) + 1 / len(known)).clamp(max=1 - 1e-9)
+            errors = (targets - mean - known @ weights) / (1 - leverage).unsqueeze(1)
         if (error := errors.square().mean().item()) < least:
             least, scores = error, asked @ weights + mean
     return scores
@@ -151,6 +156,19 @@ def embedding_spread(embeddings: Tensor) -> Tensor:
     embeddings = embeddings.double()
     centred = embeddings - embeddings.mean(dim=0)
     return (centred.square().sum() / embeddings.square().sum().clamp(min=1e-300)).sqrt()
+
+
+def _principal_axes(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of squares along the principal axes, [rank], and the axes, [width, rank].
+
+    Of many vectors by their products' matrix: faster than their decomposition, and exact enough,
+    since penalties hide what is small.
+    """
+    if len(vectors) >= vectors.shape[1]:
+        squares, axes = torch.linalg.eigh(vectors.T @ vectors)
+        return squares.clamp(min=0.0), axes
+    _, singular, axes = torch.linalg.svd(vectors, full_matrices=False)
+    return singular**2, axes.T
 
 
 def _standardise(known: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:

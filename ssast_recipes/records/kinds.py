@@ -135,7 +135,10 @@ KINDS: Mapping[str, Kind | ListKind] = {
         ),
         _FROM_ZERO,
     ),
-    **dict.fromkeys(("clip_seconds", "crop_duration"), _LENGTH),
+    **dict.fromkeys(("clip_seconds", "crop_duration", "max_batch_seconds"), _LENGTH),
+    "num_tokens": Kind("count", 2),
+    "tokens": Kind("word", words=("characters", "pieces")),
+    "speeds": ListKind(Kind("number", 0.5, 2), "a list of factors, as [0.9, 1.0, 1.1]"),
     "max_duration": Kind("number", 0, may_be_null=True, without_low=True),
     "std": _LENGTH,
     "mean": Kind("number"),
@@ -157,6 +160,8 @@ KINDS: Mapping[str, Kind | ListKind] = {
             "freeze_encoder",
             "keep_in_memory",
             "pad_before_standardising",
+            "pool_rows",
+            "transcripts",
             "two_passes",
         ),
         _SWITCH,
@@ -196,8 +201,9 @@ def check_values(
 ) -> None:
     """Refuses values of a wrong kind, or out of range.
 
-    A key that is not among `KINDS` is one of a user's own file: where the file has a number, or
-    True or False, the command line has to give such.
+    A key that is not among `KINDS` is one of a user's own file, as is one whose value is a word
+    here and a number there: where the file has a number, or True or False, the command line has to
+    give such.
 
     Arguments
     ---------
@@ -226,7 +232,7 @@ def check_values(
     for key, node in {**nodes, **overrides}.items():
         if not _is_plain(node) or isinstance(node, Map):
             continue
-        kind = KINDS.get(key) or _kind_of(nodes.get(key))
+        kind = _kind_here(key, nodes.get(key))
         value = None if is_null(node) else read_value(node)
         if key == "num_steps" and value is None and "number_of_epochs" in nodes:
             continue  # epochs are counted instead
@@ -235,6 +241,16 @@ def check_values(
             is_comma = isinstance(value, str) and "," in value and "number" in str(kind)
             hint = ", with a decimal point" if is_comma else ""
             raise ValueError(f"{where} is {_told(value)}; give {kind}{hint}")
+
+
+def _kind_here(key: str, written: Node | None) -> Kind | ListKind | None:
+    """The kind of a key's values in a file: ours, or of what it has under a name of ours.
+
+    A size of 224 is another thing than our sizes: then the parts that take it judge it.
+    """
+    ours, own = KINDS.get(key), _kind_of(written)
+    is_another = own is not None and isinstance(ours, Kind) and ours.type == "word"
+    return own if ours is None or is_another else ours
 
 
 def _is_plain(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +81,12 @@ def worst_clips(predictions: Predictions, label_kind: str, count: int) -> list[B
     return found
 
 
-def clips_section(bad: Sequence[BadClip], clips: Mapping[str, Clip], weights: str) -> Markup:
+def clips_section(
+    bad: Sequence[BadClip],
+    clips: Mapping[str, Clip],
+    weights: str,
+    explained: Mapping[str, str] = MappingProxyType({}),
+) -> Markup:
     """Shows clips with labels, likeliest classes, spectrogram and a player.
 
     Arguments
@@ -91,19 +97,24 @@ def clips_section(bad: Sequence[BadClip], clips: Mapping[str, Clip], weights: st
         By ID, where their audio is. A line tells of how many it is not at hand.
     weights : str
         Which weights are wrong about them.
+    explained : mapping of str to str
+        By ID, the address of a picture of what spoke for the likeliest class.
 
     Returns
     -------
     Markup
         A card a clip.
     """
-    sounds = [_sound(clips[one.id]) if one.id in clips else None for one in bad]
+    sounds = [sound_of(clips[one.id]) if one.id in clips else None for one in bad]
     cards = list(zip(bad, sounds, strict=True))
     missing = sounds.count(None)
-    return render("clips.html.jinja", cards=cards, missing=missing, weights=weights)
+    return render(
+        "clips.html.jinja", cards=cards, missing=missing, weights=weights, explained=explained
+    )
 
 
-def _sound(clip: Clip) -> dict[str, str] | None:
+def sound_of(clip: Clip) -> dict[str, str] | None:
+    """A clip's beginning to play, `address`, and its `spectrogram`; None if it cannot be read."""
     reader = WaveformReader(_SAMPLE_RATE, max_duration=_MOST_SECONDS)
     try:
         waveform = reader(clip.path, clip.start, clip.duration, epoch=0, clip_id=clip.id)

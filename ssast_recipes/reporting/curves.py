@@ -15,6 +15,8 @@ _KNOWN = {
     "reconstruction_loss": ("Reconstruction loss", "squared error"),
     "accuracy": ("Accuracy", "share of clips"),
     "masked_patch_accuracy": ("Masked-patch accuracy", "share of masked patches"),
+    "WER": ("Word error rate", "wrong words / words"),
+    "CER": ("Character error rate", "wrong characters / characters"),
     "mAP": ("mAP", "mean average precision"),
     "spread": ("Spread of embeddings", "distance from mean / length"),
     "rank": ("Rank of embeddings", "effective rank"),
@@ -23,6 +25,8 @@ _LAST = {
     "constant_patches": ("Constant patches", "share of masked patches"),
     "learning_rate": ("Learning rate", "learning rate"),
     "clips_per_second": ("Throughput", "clips / s"),
+    "gradient_norm": ("Norm of gradients", "length, before clipping"),
+    "peak_memory_gib": ("Peak memory of the GPU", "GiB"),
 }
 _PROBE, _PROBES = "probe_", "Probes"
 # `valid_score` is the metric or the loss again; a test has no curve.

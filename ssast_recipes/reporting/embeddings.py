@@ -68,10 +68,28 @@ def embeddings_section(
     whole = torch.cat(vectors)
     if not whole.isfinite().all():
         raise ValueError("the model's embeddings are not finite numbers: training diverged")
-    return _draw(embedded, whole, len(clips), kind)
+    return draw_map(embedded, whole, len(clips), kind)
 
 
-def _draw(clips: Sequence[Clip], vectors: Tensor, total: int, kind: str) -> Markup:
+def draw_map(clips: Sequence[Clip], vectors: Tensor, total: int, kind: str) -> Markup:
+    """Draws clips where the two main components of their embeddings put them.
+
+    Arguments
+    ---------
+    clips : sequence of Clip
+        Three at least.
+    vectors : Tensor
+        Their embeddings, [clips, width].
+    total : int
+        Of how many clips they are some.
+    kind : str
+        What these are called.
+
+    Returns
+    -------
+    Markup
+        The map.
+    """
     points, shares = principal_components(vectors)
     labels = [clip.labels[0] if clip.labels else "" for clip in clips]
     common = [name for name, _ in Counter(filter(None, labels)).most_common(len(COLOURS))]

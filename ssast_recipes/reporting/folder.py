@@ -9,6 +9,7 @@ from ssast_recipes.data.manifest import Clip, read_manifest
 from ssast_recipes.records.hparams import List, Map, Node, Scalar, is_null, object_name
 from ssast_recipes.records.predictions import Predictions
 from ssast_recipes.records.run import HPARAMS, METRICS, RESULTS, Run, parse_metrics
+from ssast_recipes.records.transcripts import TRANSCRIPTS, read_transcripts
 
 _FILES = (RESULTS, METRICS, HPARAMS)
 _DEEPEST = 3  # values within values that are told
@@ -32,6 +33,11 @@ class RunFolder:
     def is_pretraining(self) -> bool:
         """Whether the run masks patches, and reads no labels."""
         return "masker" in self.settings or any("constant_patches" in r for r in self.records)
+
+    @property
+    def is_recognition(self) -> bool:
+        """Whether the run recognises what is said."""
+        return "train_tokenizer" in self.settings or "tokenizer" in self.results
 
     @property
     def last_step(self) -> int:
@@ -59,6 +65,10 @@ class RunFolder:
     def per_class(self, selection: str | None) -> tuple[list[str], list[dict[str, str]]]:
         """Metrics by class; see `Run.per_class`."""
         return Run(self.path).per_class(selection)
+
+    def transcripts(self, selection: str | None) -> list[dict[str, Any]]:
+        """What weights recognised of the test clips; see `read_transcripts`."""
+        return read_transcripts(self.path / TRANSCRIPTS, selection)
 
     def test_clips(self) -> dict[str, Clip]:
         """Reads the manifests of the test set, wherever they are now.

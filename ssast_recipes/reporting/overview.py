@@ -16,6 +16,10 @@ _WEIGHTS = {
     "averaged": "averaged over epochs",
     "best": "best by validation",
 }
+_BASELINES = {  # what has to be beaten
+    "chance": "by chance",
+    "log_mel_ridge": "ridge regression on log-mel bands",
+}
 _SHORT = 12  # digits of a checksum
 
 
@@ -29,6 +33,7 @@ def title_of(run: RunFolder) -> str:
     'Classification: ESC-10, fold 1, seed 2'
     """
     kind = "Pretraining" if run.is_pretraining else "Classification"
+    kind = "Recognition" if run.is_recognition else kind
     about = [str(run.results["dataset"])] if run.results.get("dataset") else []
     for key, setting in (("fold", "test_fold"), ("seed", "seed")):
         value = run.results.get(key)
@@ -59,12 +64,17 @@ def results_section(run: RunFolder) -> Markup:
         return render("results.html.jinja", tiles=[], **so_far)
     metric = str(run.results.get("metric", "metric")).replace("_", " ")
     clips = _mapping(run.results.get("num_clips")).get("test")
-    kind = kind_of_clips(run)
+    kind, baselines = kind_of_clips(run), _mapping(run.results.get("baselines"))
     tiles = [
         (f"{value:.4g}" if is_number(value) else "–", f"{metric}, {_WEIGHTS.get(name, name)}")
         for name, value in values.items()
     ]
     told = [f"On {clips} {kind} clips."] if clips is not None else []
+    tiles += [
+        (f"{baselines[name]:.4g}", f"{metric}, {what}")
+        for name, what in _BASELINES.items()
+        if is_number(baselines.get(name))
+    ]
     masked = run.setting("num_masked_patches") or ""
     if run.results.get("metric") == "masked_patch_accuracy" and re.fullmatch("[1-9][0-9]*", masked):
         told.append(f"By chance, 1 in {masked} masked patches is found: {1 / float(masked):.2g}.")

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import random
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import torch
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ssast_recipes.data.batches import as_float
 from ssast_recipes.data.dataset import ClipDataset
+from ssast_recipes.evaluation.features import log_mel_frames, plain_filterbank
+from ssast_recipes.evaluation.probes import LEAST_VALID
 from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.objectives.baselines import chance_scores, log_mel_features
 from ssast_recipes.objectives.probing import linear_scores
@@ -26,8 +26,6 @@ from ssast_recipes.system.reading import read_json
 logger = logging.getLogger(__name__)
 
 MOST_CLIPS = 5000  # of training, drawn: more change little
-LEAST_VALID = 100  # fewer clips choose a penalty by chance
-NUM_MEL_BINS = 64
 _FILE = "baselines.json"
 
 
@@ -41,11 +39,11 @@ def add_baselines(hparams: dict[str, Any], datasets: dict[str, ClipDataset]) -> 
     ---------
     hparams : dict
         `metric`, `metric_name`, `classes`, `front_end`, `output_folder`; `record`, which gets
-        `baselines`: see `measure_baselines`. Without labels to read, nothing is done.
+        `baselines`: see `measure_baselines`. Without classes, nothing is done.
     datasets : dict of str to ClipDataset
         As from `make_datasets`.
     """
-    if "target" in hparams["output_keys"] and if_main_process():
+    if "classes" in hparams and if_main_process():
         path = Path(hparams["output_folder"]) / _FILE
         key = _digest(datasets, hparams["max_duration"])
         kept = read_json(path, "delete it to measure them again") if path.exists() else {}
@@ -104,9 +102,8 @@ def measure_baselines(
     indices = range(len(train))
     if len(train) > MOST_CLIPS:
         indices = sorted(random.Random(seed).sample(indices, MOST_CLIPS))
-    top = statistics.mode(train.table[index].sample_rate for index in indices) / 2
-    high_frequency = top if top < sample_rate / 2 else 0.0
-    filterbank = LogMelFilterbank(sample_rate, NUM_MEL_BINS, high_frequency=high_frequency)
+    rates = (train.table[index].sample_rate for index in indices)
+    filterbank = plain_filterbank(rates, sample_rate)
     known, targets = _read(train, indices, filterbank)
     asked, truth = _read(test, range(len(test)), filterbank)
     judges = None
@@ -126,11 +123,9 @@ def _read(
 ) -> tuple[Tensor, Tensor]:
     """Features of clips, [clips, values], and their targets."""
     features, targets = [], []
-    least = filterbank.num_samples(1)
     for index in indices:
         clip = clips[index]
-        waveform = as_float(clip["waveform"])
-        waveform = pad(waveform, (0, max(0, least - len(waveform))))  # to a frame at least
-        features.append(log_mel_features(filterbank(waveform.unsqueeze(0))[0]))
+        frames = log_mel_frames(as_float(clip["waveform"]), filterbank)
+        features.append(log_mel_features(frames))
         targets.append(clip["target"])
     return torch.stack(features), torch.stack(targets)

@@ -34,6 +34,7 @@ from ssast_recipes.system.interruption import Interrupted, raising_interrupts, t
 from ssast_recipes.system.machine import check_device
 from ssast_recipes.system.words import ShownRecord
 from ssast_recipes.weights.finding import find_weights
+from ssast_recipes.weights.source import fetch_weights
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def read_experiment(
     SystemExit
         With status 0 after `--help`.
     FileNotFoundError
-        If there is no YAML file, or not the pretrained encoder that it names.
+        If there is no YAML file, or the pretrained encoder that it names cannot be had.
     ValueError
         If no YAML file is given or it is wrong, a key of the command line is unknown or has no
         value, a placeholder is left, an override names another object than the YAML file does, an
@@ -189,7 +190,7 @@ def read_experiment(
     hparams["record"]["experiment"] = name_experiment(hparams_file)
     hparams["record"]["settings"] = read_settings(hparams["configuration"])
     if hparams.get("pretrained_encoder"):
-        _check_encoder(Path(hparams["pretrained_encoder"]))
+        hparams["pretrained_encoder"] = _find_encoder(hparams["pretrained_encoder"])
     return hparams_file, hparams, run_options, overrides
 
 
@@ -217,14 +218,14 @@ def _check_file(arguments: Sequence[str]) -> None:
         raise FileNotFoundError(f"{first}: there is no such file; give a YAML file, {advice}")
 
 
-def _check_encoder(source: Path) -> None:
-    """Looks whether pretrained weights are there, before anything else is done."""
-    if not source.exists():
-        raise FileNotFoundError(
-            f"pretrained_encoder {source} does not exist; give a pretraining run's output folder, "
-            "or a file"
-        )
-    find_weights(source)
+def _find_encoder(source: str) -> str:
+    """Finds or downloads pretrained weights, before anything else is done, and returns where."""
+    try:
+        path = fetch_weights(source)
+    except OSError as error:
+        raise FileNotFoundError(f"pretrained_encoder {error}") from None
+    find_weights(path)
+    return str(path)
 
 
 def _load(hparams_file: str, overrides: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ssast_recipes.records.run import HPARAMS, Run
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.system.reading import read_json
 from ssast_recipes.weights.finding import find_weights
+from ssast_recipes.weights.source import fetch_weights
 
 if TYPE_CHECKING:
     from ssast_recipes.runs.crossval import Fold
@@ -128,8 +129,8 @@ def find_encoders(source: str | None, folds: Iterable["Fold"]) -> dict["Fold", P
     found = {}
     for fold in folds:
         try:
-            found[fold] = find_weights(Path(fold.fill_in(source)))
-        except FileNotFoundError as error:
+            found[fold] = find_weights(fetch_weights(fold.fill_in(source)))
+        except OSError as error:
             if not fold.finished:
                 raise FileNotFoundError(f"pretrained_encoder of {fold.name}: {error}") from None
     return found

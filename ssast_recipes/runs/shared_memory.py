@@ -43,7 +43,8 @@ def check_shared_memory(
     Arguments
     ---------
     hparams : mapping
-        `{train,valid}_dataloader_opts`; `read_waveform`, or that of a split.
+        `{train,valid}_dataloader_opts`; `read_waveform`, or that of a split; `num_steps`, if steps
+        are counted, not epochs.
     datasets : mapping of str to ClipDataset
         Of `train` and `valid`.
     processes : int
@@ -89,6 +90,9 @@ def _batches(hparams: Mapping[str, Any], split: str, dataset: Any) -> _Batches:
     longest = getattr(read, "max_duration", None) or float("inf")
     step = max(1, len(dataset) // _CLIPS)
     lengths = [min(longest, dataset.table[i].duration) for i in range(0, len(dataset), step)]
-    clips = min(len(dataset), int(options.get("batch_size") or 1))
+    mean = sum(lengths) / len(lengths)
+    clips = max(1, int(options.get("batch_size") or options.get("max_batch_seconds", 0) / mean))
+    if split != "train" or hparams.get("num_steps") is None:  # steps go on into the next epoch
+        clips = min(len(dataset), clips)
     number = math.inf if split == "train" else math.ceil(len(dataset) / clips)
-    return _Batches(clips * sum(lengths) / len(lengths) * rate * _BYTES, workers, number)
+    return _Batches(clips * mean * rate * _BYTES, workers, number)

@@ -6,12 +6,15 @@ Code of the experiments: unlike the parts, it reads `hparams`.
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.run_opts import RunOptions
 
 from ssast_recipes.data.pipelines import ClipDataset, make_dataset
+from ssast_recipes.data.table import ClipTable
+from ssast_recipes.data.tokenizer import TOKENIZER_FILE, Tokenizer
 from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.runs.shared_memory import check_shared_memory
 from ssast_recipes.system.errors import RunError
@@ -79,7 +82,8 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
     Ends the run here if that is all that was asked for (`prepare_only`).
 
     Notes the numbers of clips in the run's record and, if labels are read, the `classes` and the
-    `label_kind`: "multi" where the label encoder gives a clip a number for each class.
+    `label_kind`: "multi" where the label encoder gives a clip a number for each class. If
+    transcripts are, makes the `tokenizer`, of those of training; see `make_tokenizer`.
 
     Arguments
     ---------
@@ -87,7 +91,8 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
         `{train,valid,test}_manifests`, lists of files; `read_waveform`, or for one split
         `{train,valid,test}_read_waveform`; `output_keys`, `seed`, `record`. If `target` is among
         the output keys, `label_encoder`, a callable (classes_file, num_classes) to an object with
-        `classes` that turns labels into a tensor, and its `classes_file` and `num_classes`.
+        `classes` that turns labels into a tensor, and its `classes_file` and `num_classes`; or,
+        if `text` is among them, too, `train_tokenizer`, a callable from texts to a `Tokenizer`.
         Optionally `clips_per_class` and `mixup`, of training; `prepare_only`.
 
     Returns
@@ -107,8 +112,10 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
     if hparams.get("prepare_only"):
         logger.info("The data are prepared; nothing is trained (--prepare_only)")
         raise SystemExit(0)
-    encode_labels = None
-    if "target" in hparams["output_keys"]:
+    encode_labels, tokenizer = None, None
+    if "text" in hparams["output_keys"]:
+        tokenizer = hparams["tokenizer"] = make_tokenizer(hparams)
+    elif "target" in hparams["output_keys"]:
         encode_labels = hparams["label_encoder"](hparams["classes_file"], hparams["num_classes"])
         hparams["classes"] = encode_labels.classes
         # A class index, or a number for each class: whatever the loss, a model is used as labelled.
@@ -123,15 +130,60 @@ def make_datasets(hparams: dict[str, Any]) -> dict[str, ClipDataset]:
             hparams.get("clips_per_class") if split == "train" else None,
             hparams["seed"],
             hparams.get("mixup") if split == "train" else None,
+            tokenizer,
         )
         for split in ("train", "valid", "test")
     }
     run_on_main(_check_unchanged, args=[hparams])
     for split, clips in datasets.items():
         # A clip that is scored is not replaced: its prediction would be another's.
-        clips.substitutes = split == "train" or encode_labels is None
+        clips.substitutes = split == "train" or "target" not in hparams["output_keys"]
+        if tokenizer is not None and (unknown := tokenizer.unknown(clips.table.texts)):
+            logger.warning(
+                "Warning: %d characters of the %s transcripts are in none of training, and count "
+                "as errors: %s",
+                *(sum(unknown.values()), split, " ".join(sorted(unknown)[:20])),
+            )
     hparams["record"]["num_clips"] = {split: len(clips) for split, clips in datasets.items()}
     return datasets
+
+
+def make_tokenizer(hparams: Mapping[str, Any]) -> Tokenizer:
+    """Reads the run's `tokenizer.model`, or learns it, of the training transcripts alone.
+
+    Arguments
+    ---------
+    hparams : mapping
+        `output_folder`, `train_manifests`; `train_tokenizer`, a callable from texts to a
+        `Tokenizer`; `record`, which gets its size and checksum, under `tokenizer`.
+
+    Returns
+    -------
+    Tokenizer
+        The same in all processes.
+
+    Raises
+    ------
+    ValueError
+        If a manifest has no transcripts, they do not give such a tokenizer, or the file is damaged.
+    """
+    path, train = Path(hparams["output_folder"]) / TOKENIZER_FILE, hparams.get("train_tokenizer")
+    if train is None:
+        raise ValueError("output_keys asks for text; give train_tokenizer, too")
+
+    def learn() -> None:
+        if not path.exists():
+            texts = ClipTable.read(hparams["train_manifests"]).texts
+            if texts is None:
+                manifests = ", ".join(map(str, hparams["train_manifests"]))
+                raise ValueError(f"{manifests}: without a column text, the transcripts")
+            train(texts).write(path)
+
+    run_on_main(learn)
+    tokenizer = Tokenizer.read(path)
+    told = {"num_tokens": tokenizer.num_tokens, "sha256": tokenizer.sha256}
+    hparams["record"]["tokenizer"] = told
+    return tokenizer
 
 
 def load_pretrained(hparams: dict[str, Any]) -> None:

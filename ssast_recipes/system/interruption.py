@@ -150,5 +150,12 @@ def telling_interrupts(describe: Callable[[], str]) -> Iterator[None]:
 
 
 def _end_children() -> None:
+    # torch's handler raises, wherever we are by then, that a worker was killed; on the way out that
+    # is a traceback behind our last line. Not put back: workers may end after us.
+    signal.signal(signal.SIGCHLD, _pass_over)
     for child in multiprocessing.active_children():
         child.terminate()
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """Heeds nothing; of SIG_IGN Python would complain where a signal is pending already."""

@@ -34,18 +34,38 @@ def check_device(name: str | None) -> None:
     -------
     >>> check_device("cpu")
     """
-    import torch
-
     if name and name.partition(":")[0] == "mps":
         raise ValueError(
             f"--device {name} cannot be used: training computes spectrograms in 64-bit, which MPS "
             "has not; give cpu, or cuda (a trained model can be used on MPS)"
         )
     try:
-        torch.zeros(1, device=name).cpu()  # "meta" makes tensors without values
+        try_device(name)
+    except ValueError as error:
+        raise ValueError(f"--device {name} cannot be used: {error}") from error
+
+
+def try_device(name: "str | torch.device | None") -> "torch.device":
+    """Returns a device that tensors can be made on.
+
+    Raises
+    ------
+    ValueError
+        With torch's reason, if there is no such device, or nothing can be read from it.
+
+    Example
+    -------
+    >>> try_device("cpu")
+    device(type='cpu')
+    """
+    import torch
+
+    try:
+        found = torch.zeros(1, device=name)
+        found.cpu()  # "meta" makes tensors without values
+        return found.device
     except (RuntimeError, AssertionError) as error:  # torch's for a wrong name, and for no CUDA
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device {name} cannot be used: {reason}") from error
+        raise ValueError(str(error).partition("\n")[0]) from error
 
 
 def choose_device(name: str | None) -> "torch.device":

@@ -70,6 +70,27 @@ def for_sheet(cell: str) -> str:
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
+def write_reasons(path: str | os.PathLike, reasons: Mapping[str, str]) -> None:
+    """Writes a table, for people, of clips that cannot be used, and why.
+
+    Arguments
+    ---------
+    path : str or path
+        The file.
+    reasons : mapping
+        IDs of others to the reasons.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "rejected.csv"
+    >>> write_reasons(path, {"b": "b.wav is empty", "=1+1": "=1+1.wav is empty"})
+    >>> path.read_text().splitlines()
+    ['ID,reason', "'=1+1,'=1+1.wav is empty", 'b,b.wav is empty']
+    """
+    rows = ([for_sheet(cell) for cell in row] for row in sorted(reasons.items()))
+    write_csv(path, ["ID", "reason"], rows)
+
+
 def read_csv(
     path: str | os.PathLike, columns: Sequence[str] = (), types: Mapping[str, Any] | None = None
 ) -> "pandas.DataFrame":

@@ -48,6 +48,17 @@ def _as_shown(argument: Any) -> Any:
     return shown(str(argument)) if is_text and not isinstance(argument, Lines) else argument
 
 
+def counted(number: int, name: str) -> str:
+    """Says how many there are of something whose plural ends in s.
+
+    Example
+    -------
+    >>> counted(1, "step"), counted(1200, "step")
+    ('1 step', '1,200 steps')
+    """
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
 def format_seconds(seconds: float) -> str:
     """Says how long something takes, in two digits.
 

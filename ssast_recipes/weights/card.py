@@ -13,7 +13,12 @@ _TITLES = {
     "encoder": "Audio encoder",
     "classifier": "Audio classifier",
     "pretraining": "Audio encoder with its prediction heads",
+    "recognition": "Speech recogniser",
 }
+_TASKS = {
+    "classifier": "audio-classification",
+    "recognition": "automatic-speech-recognition",
+}  # as the Hub names them
 _WEIGHTS = {
     "last": "the last step",
     "averaged": "averaged over epochs",
@@ -25,6 +30,10 @@ _USE = {
 
 classifier = AudioClassifier.from_pretrained("{address}")
 print(classifier.classify_file("sound.wav", top_k=5))""",
+        "recognition": """from ssast_recipes import AudioTranscriber
+
+transcriber = AudioTranscriber.from_pretrained("{address}")
+print(transcriber.transcribe_file("speech.wav").text)""",
         "encoder": """from ssast_recipes import AudioEncoder
 
 encoder = AudioEncoder.from_pretrained("{address}")
@@ -77,10 +86,10 @@ def model_card(
     >>> card.splitlines()[9]
     '# Audio encoder: tiny, patch-based AST'
     """
-    kind = "classifier" if config.kind == "classifier" else "encoder"
+    kind = config.kind if config.kind in _TASKS else "encoder"
     header = {
         "library_name": library,
-        "pipeline_tag": "audio-classification" if config.labels else "feature-extraction",
+        "pipeline_tag": _TASKS.get(kind, "feature-extraction"),
         "tags": ["audio", "audio-spectrogram-transformer", "ssast"],
     }
     architecture = config.architecture
@@ -137,6 +146,8 @@ def _model(config: ModelConfig) -> str:
         how = config.classifier
         option = ", ".join(filter(None, [how.pooling, how.padding and f"padding {how.padding}"]))
         rows["classifier"] = f"{how.model} ({option}), {how.head}"
+    if config.recognition is not None:
+        rows["tokens, the blank included"] = config.recognition.num_tokens
     return "\n".join(
         ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
     )

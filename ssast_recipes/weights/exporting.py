@@ -88,6 +88,8 @@ def export_huggingface(source: str | Path, folder: str | Path) -> list[str]:
     results = read_results(source)
     if config.kind == "classifier" and not labels:  # the encoder alone went: its card, no results
         config, results = dataclasses.replace(config, kind="encoder", labels=()), None
+    if config.kind == "recognition":
+        config, results = dataclasses.replace(config, kind="encoder", recognition=None), None
     card = model_card(config, results, "transformers", left_out)
     write_text(folder / "README.md", card)
     _write_json(folder / CONFIG_FILE, settings)
@@ -104,6 +106,8 @@ def _left_out(config: ModelConfig) -> list[str]:
     left_out = ["The mask token: Hugging Face's AST masks nothing."]
     if config.kind == "pretraining":
         left_out.append("The prediction heads: Hugging Face's AST has none.")
+    if config.kind == "recognition":
+        left_out.append("The head and the tokenizer: Hugging Face's AST recognises no speech.")
     if config.kind == "classifier" and not _has_their_classifier(config):
         how = config.classifier
         left_out.append(

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ssast_recipes.data.tokenizer import TOKENIZER_FILE
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.weights.card import model_card
 from ssast_recipes.weights.exporting import read_results
@@ -16,7 +17,7 @@ from ssast_recipes.weights.formats.huggingface_settings import MODEL_TYPE
 
 _CARD = "README.md"
 # Nothing else leaves the computer, whatever else lies in the folder.
-_FILES = (WEIGHTS_FILE, CONFIG_FILE, "preprocessor_config.json", _CARD)
+_FILES = (WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE, "preprocessor_config.json", _CARD)
 
 
 def push_model(

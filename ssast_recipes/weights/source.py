@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from ssast_recipes.data.tokenizer import TOKENIZER_FILE
 from ssast_recipes.weights import downloads
 from ssast_recipes.weights.formats.folder import CONFIG_FILE, WEIGHTS_FILE, find_model_folder
 
@@ -54,7 +55,7 @@ def fetch_model(source: str | Path) -> Path:
     ---------
     source : str or Path
         A model folder, a training run's folder, or a name of `hub_name`: of that, only the
-        configuration and the weights are fetched.
+        configuration, the weights and, if there is one, the tokenizer are fetched.
 
     Returns
     -------
@@ -75,7 +76,8 @@ def fetch_model(source: str | Path) -> Path:
     name = None if Path(source).exists() else hub_name(source)
     if name is None:
         return find_model_folder(source)
-    return find_model_folder(_fetch_from_hub(*name, [CONFIG_FILE, WEIGHTS_FILE]))
+    files = [CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE]
+    return find_model_folder(_fetch_from_hub(*name, files))
 
 
 def fetch_weights(source: str | Path, cache: str | Path | None = None) -> Path:

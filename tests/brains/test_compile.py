@@ -69,12 +69,12 @@ class Lengths(Clips):
         return {**clip, "waveform": clip["waveform"][: 5200 - 97 * key.index]}
 
 
-def test_clips_of_many_lengths_compile_no_more_than_those_of_one(tmp_path, quick):
+@pytest.mark.parametrize("make", [partial(pretraining_brain, num_steps=20), classification_brain])
+def test_clips_of_many_lengths_compile_no_more_than_those_of_one(tmp_path, quick, make):
     for number, clips in enumerate((Clips, Lengths)):
         torch._dynamo.reset()
         quick.clear()
-        brain = pretraining_brain(tmp_path / str(number), run_opts=FULL, num_steps=20)
-        fit(brain, clips(12), clips(6), batch_size=2)
+        fit(make(tmp_path / str(number), run_opts=FULL), clips(12), clips(6), batch_size=2)
         assert len(quick) == 4  # front end and model, in training and in validation
 
 

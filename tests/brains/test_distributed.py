@@ -11,8 +11,15 @@ import pytest
 import torch
 
 from ssast_recipes.data.synthetic import make_esc50
+from tests.processes import has_members, running, wait_until
 
-from .distributed_worker import evaluate_with_buffers, fine_tune, tag
+from .distributed_worker import (
+    compile_with_checkpointing,
+    evaluate_with_buffers,
+    fine_tune,
+    recognise,
+    tag,
+)
 from .tiny import losses, weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -207,6 +214,24 @@ def test_two_processes_draw_tag_and_measure_as_one(fine_tuned, tmp_path):
         assert record == pytest.approx(expected, rel=1e-4)
 
 
+def test_two_processes_recognise_as_one_that_accumulates(fine_tuned, tmp_path):
+    asked, expected, values, valid = recognise(tmp_path / "one")
+    first, second = (rank["recognised"] for rank in fine_tuned[1])
+    assert first[2] == second[2] == values
+    assert sorted(first[0] + second[0]) == sorted(asked) and first[0] != second[0]
+    for name, value in expected.items():
+        torch.testing.assert_close(first[1][_wrapped(name)], value, rtol=1e-3, atol=1e-4)
+    assert [record["step"] for record in valid] == [2, 4]
+    for record, one in zip(first[3], valid, strict=True):
+        assert record.pop("stage") == one.pop("stage")
+        assert record == pytest.approx(one, rel=1e-3)
+    texts = [
+        (folder / "transcripts.csv").read_text()
+        for folder in (fine_tuned[0] / "spoken", tmp_path / "one")
+    ]
+    assert texts[0] == texts[1] and texts[0].count("\n") == 1 + 2 * 7
+
+
 def test_processes_go_on_from_the_same_checkpoint_though_one_cannot_read_the_newest(fine_tuned):
     assert [rank["recovered"] for rank in fine_tuned[1]] == [2, 2]
 
@@ -225,6 +250,35 @@ def test_a_model_with_buffers_is_evaluated_on_unequally_many_batches(fine_tuned,
         assert found_values == values
         assert found_losses == pytest.approx(losses, rel=1e-4)
         assert passes == [True] * 4  # two epochs of two steps
+
+
+@pytest.mark.slow
+def test_two_processes_compile_what_computes_its_blocks_again(tmp_path):
+    worker = REPOSITORY / "tests" / "brains" / "distributed_worker.py"
+    torchrun(worker, str(tmp_path), "compiled", timeout=300)
+    train, valid, none = compile_with_checkpointing(tmp_path / "one")
+    assert list(train) == [1, 2, 3, 4, 5, 6] and list(valid) == [3, 6] and none == 0
+    main, other = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    assert main[0] == pytest.approx(train, rel=1e-4)
+    assert main[1] == pytest.approx(valid, rel=1e-4)
+    assert main[2] == other[2] == 4  # front end and model, in training and in validation
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_others_after_the_time_that_was_told(tmp_path):
+    """Of two hours, as docs/scaling.md tells, the test makes 20 seconds."""
+    worker = REPOSITORY / "tests" / "brains" / "distributed_worker.py"
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", worker]
+    command = [sys.executable, *launch, tmp_path, "stopped"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    with open(tmp_path / "printed", "w") as printed:
+        with running(command, stdout=printed, stderr=printed, env=environment) as process:
+            assert process.wait(timeout=300) == 1
+            # The stopped one heeds no SIGTERM: torchrun kills it, half a minute later.
+            wait_until(lambda: not has_members(process.pid), seconds=60)
+    told = [line for line in (tmp_path / "printed").read_text().splitlines() if "error: " in line]
+    assert told[0].startswith("distributed_worker.py: error: another process of this run ended or")
+    assert "Timed out waiting 20000ms" in told[0] and "goes on from the last" in told[0]
 
 
 # ---- two machines

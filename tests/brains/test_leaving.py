@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from ssast_recipes import AudioClassifier
 from ssast_recipes.brains.leaving import kept_thresholds
+from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.data.sampling import ClipKey
 from ssast_recipes.objectives.thresholds import best_thresholds
 from ssast_recipes.records.run import Run
@@ -41,6 +42,29 @@ def test_a_classifier_is_left_that_scores_as_evaluated(tmp_path):
         logits = torch.tensor([float(row[label]) for label in config.labels])
         expected = logits.softmax(dim=0).tolist()
         assert [scores[label] for label in config.labels] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("readers", "heard"),
+    [
+        ({}, None),
+        ({"read_waveform": WaveformReader(max_duration=0.25)}, 0.25),
+        ({"read_waveform": WaveformReader()}, (31 * 160 + 400) / 16000),
+        ({"read_waveform": WaveformReader(max_duration=0.25, crop="random")}, None),
+        (
+            {"read_waveform": None, "test_read_waveform": WaveformReader(max_duration=0.2)},
+            0.2,
+        ),
+    ],
+)
+def test_a_model_tells_how_much_was_heard(tmp_path, readers, heard):
+    brain = fit(classification_brain(tmp_path, **readers), Clips(8))
+    brain.evaluate(Clips(6), test_loader_kwargs={"batch_size": 4})
+    config = load_model(tmp_path / "model")[1]
+    assert config.heard_seconds == heard
+    assert AudioClassifier.from_pretrained(tmp_path, "cpu").whole_by_default == (
+        "mean" if heard is None else "start"
+    )
 
 
 @pytest.mark.parametrize("target", [None, one_hot])

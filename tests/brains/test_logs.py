@@ -2,11 +2,15 @@ import json
 from io import BytesIO
 
 import numpy as np
+import pytest
+import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ssast_recipes.brains.logs import TrainingLog
+from ssast_recipes.brains.logs import LossWindow, TrainingLog, peak_memory
+
+from .tiny import Clips, classification_brain, fit
 
 draw = Figure.draw
 
@@ -128,3 +132,36 @@ def test_lines_are_plain_json(tmp_path):
     log = TrainingLog(tmp_path, tensorboard=False)
     log.write("test", {"step": 1, "best": 0.5})
     assert json.loads(log.path.read_text()) == {"stage": "test", "step": 1, "best": 0.5}
+
+
+def test_the_norm_of_gradients_is_logged_where_they_are_clipped(tmp_path):
+    brain = classification_brain(tmp_path, max_grad_norm=1e-4, log_interval=2)
+    seen, step = [], brain.optimizers_step
+
+    def watched():
+        gradients = [value.grad for value in brain.modules.parameters() if value.grad is not None]
+        seen.append(torch.cat([one.flatten() for one in gradients]).norm().item())
+        return step()
+
+    brain.optimizers_step = watched
+    fit(brain, Clips(8))
+    found = [one["gradient_norm"] for one in brain.log.read() if one["stage"] == "train"]
+    assert found == pytest.approx([sum(seen[:2]) / 2, sum(seen[2:]) / 2], rel=1e-5)
+    free = fit(classification_brain(tmp_path / "free"), Clips(8))
+    assert not any("gradient_norm" in one for one in free.log.read())
+
+
+def test_steps_that_were_not_made_have_no_norm():
+    """A scaler passes over gradients that are not finite."""
+    window = LossWindow()
+    for norms, mean in (((2.0, float("inf"), 4.0), 3.0), ((float("nan"),), None)):
+        for norm in norms:
+            window.add({"loss": torch.tensor(1.0)}, step=1, num_clips=1)
+            window.add_norm(torch.tensor(norm))
+        assert window.read().get("gradient_norm") == mean
+
+
+def test_a_gpu_tells_the_most_memory_that_was_taken(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**29)
+    assert peak_memory("cuda:0") == {"peak_memory_gib": 1.5}
+    assert peak_memory("cpu") == {}

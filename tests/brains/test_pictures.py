@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from ssast_recipes.brains.pictures import draw_reconstructions
 from ssast_recipes.model.filterbank import LogMelFilterbank
 from ssast_recipes.model.patches import patchify
+from tests.conftest import REPOSITORY
 
 
 def drawn(figure, row, column, num_columns=3):
@@ -124,3 +127,23 @@ def test_axes_are_in_seconds_and_kilohertz(example, low):
     places = dict(zip(names, axis.get_xticks(), strict=True))
     assert places["0"] == -0.5 and places["0.6"] == pytest.approx(59.5)
     assert axis.get_xlim() == (-0.5, 63.5) and axis.get_ylim() == (-0.5, 127.5)
+
+
+TRAINING = """
+import sys
+from pathlib import Path
+from tests.brains.tiny import Clips, classification_brain, fit, pretraining_brain
+
+folder = Path(sys.argv[1])
+fit(pretraining_brain(folder / "encoder"), Clips(8))
+brain = fit(classification_brain(folder / "classifier"), Clips(8), Clips(4))
+brain.evaluate(Clips(4))
+print({name.partition(".")[0] for name in sys.modules} & {"matplotlib", "tensorboard"})
+"""
+
+
+def test_what_draws_is_imported_where_something_is_drawn(tmp_path):
+    """And TensorBoard, where it is written for: half a second and a hundred megabytes."""
+    command = [sys.executable, "-c", TRAINING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.stdout.endswith("set()\n"), done.stdout + done.stderr

@@ -13,7 +13,10 @@ from ssast_recipes.brains.monitoring import (
     warn_of_flat_loss,
 )
 from ssast_recipes.data.batches import collate
+from ssast_recipes.data.manifest import Clip
 from ssast_recipes.data.pipelines import WaveformReader
+from ssast_recipes.evaluation.encoders import load_encoder
+from ssast_recipes.evaluation.probes import PROBES, Labelled
 
 from . import tiny
 from .tiny import Clips, Killed, fit, kill_at, losses, pretraining_brain, weights
@@ -45,7 +48,8 @@ def measure(source, encoder=None):
 
 def test_what_is_easily_told_is_told(labelled):
     probe, measured = measure(labelled)
-    assert measured == {"knn_accuracy": 1.0, "linear_accuracy": 1.0}
+    told = {"knn": 1.0, "linear": 1.0, "chance": 0.5, "log_mel": 1.0}
+    assert measured == {f"{name}_accuracy": value for name, value in told.items()}
     assert int(probe.is_asked.sum()) == 4 and len(probe.is_asked) == 20
 
 
@@ -58,6 +62,7 @@ def test_labels_that_mean_nothing_are_not_told(labelled, tmp_path):
     (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
     _, measured = measure(tmp_path / "labels.csv")
     assert max(measured.values()) < 1
+    assert measured["chance_accuracy"] == 0.5
 
 
 def test_several_labels_are_judged_by_mean_average_precision(labelled, tmp_path):
@@ -67,7 +72,18 @@ def test_several_labels_are_judged_by_mean_average_precision(labelled, tmp_path)
     ]
     (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
     _, measured = measure(tmp_path / "labels.csv")
-    assert set(measured) == {"knn_mAP", "linear_mAP"}
+    assert set(measured) == {"knn_mAP", "linear_mAP", "chance_mAP", "log_mel_mAP"}
+
+
+def test_the_baseline_is_that_of_evaluations(labelled):
+    """The same features of the same clips, by the same regression."""
+    probe, measured = measure(labelled)
+    paths = [file for batch in probe.batches for file in batch.ids]
+    clips = [Clip(path, path, 0.0, 0.33, 16000) for path in paths]
+    features = torch.stack([*load_encoder("log-mel").embed(clips)])[:, 0]
+    known = Labelled(features[~probe.is_asked], probe.targets[~probe.is_asked])
+    expected = PROBES["linear"](known, features[probe.is_asked], None)
+    torch.testing.assert_close(probe.baselines["log_mel"], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_given_splits_are_kept_and_validation_is_known(labelled, tmp_path):
@@ -126,10 +142,8 @@ def test_probes_are_logged_and_change_nothing(labelled, tmp_path):
         Clips(8),
     )
     assert list(probes(probed)) == [0, 2, 4, 5]
-    assert all(
-        set(r) == {"stage", "step", "knn_accuracy", "linear_accuracy"}
-        for r in probes(probed).values()
-    )
+    names = {f"{name}_accuracy" for name in ("knn", "linear", "chance", "log_mel")}
+    assert all(set(r) == {"stage", "step", *names} for r in probes(probed).values())
     assert losses(plain) == losses(probed)
     for name, value in weights(plain).items():
         assert torch.equal(value, weights(probed)[name])

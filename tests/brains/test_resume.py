@@ -13,15 +13,16 @@ from ssast_recipes.data.sampling import TrainingBatches
 from ssast_recipes.model.augment import NoiseAndRoll, SpecAugment
 from ssast_recipes.objectives.schedules import EpochDecay, WarmupPlateau
 
-from .tiny import Clips, Killed, classification_brain, fit, kill_at, pretraining_brain, weights
-
-
-def exact(brain):
-    """Everything that a run wrote down and that is no matter of time."""
-    return [
-        {key: value for key, value in record.items() if key != "clips_per_second"}
-        for record in brain.log.read()
-    ]
+from .tiny import (
+    Clips,
+    Killed,
+    classification_brain,
+    exact,
+    fit,
+    kill_at,
+    pretraining_brain,
+    weights,
+)
 
 
 def killed(make, folder, step, *sets, **options):
@@ -246,3 +247,30 @@ def test_rejected_training_clips_do_not_count_where_nothing_is_trained(tmp_path)
     after.add((f"test{number}", "no audio") for number in range(11))
     with pytest.raises(ValueError, match="11 clip.s. cannot be read, of 1000"):
         after.check(num_clips=1000, is_training=False)
+
+
+@pytest.mark.parametrize("step", [3, 8, 11])
+def test_a_scaler_of_gradients_goes_on_where_it_was(tmp_path, step):
+    """As SpeechBrain makes one for fp16 on a GPU; 16 bits themselves are the GPU's."""
+
+    def make(folder):
+        brain = pretraining_brain(
+            folder,
+            num_steps=12,
+            checkpoint_interval=2,
+            max_grad_norm=1.0,
+            run_opts={"device": "cpu"},
+        )
+        # So large at first that steps are left out until it is halved; then it grows again.
+        brain.scaler = torch.GradScaler("cpu", init_scale=2.0**126, growth_interval=3)
+        brain.checkpointer.add_recoverable("scaler", brain.scaler, optional_load=True)
+        return brain
+
+    whole = fit(make(tmp_path / "whole"), Clips(8))
+    killed(make, tmp_path / "killed", step, Clips(8))
+    resumed = make(tmp_path / "killed")
+    fit(resumed, Clips(8))
+    assert_same(resumed, whole)
+    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
+    norms = ["gradient_norm" in record for record in exact(whole) if record["stage"] == "train"]
+    assert not norms[0] and norms[-1]

@@ -202,6 +202,14 @@ def losses(brain: Any, stage: str = "train") -> dict[int, float]:
     }
 
 
+def exact(brain: Any) -> list[dict[str, Any]]:
+    """Everything that a run wrote down and that is no matter of time."""
+    return [
+        {key: value for key, value in record.items() if key != "clips_per_second"}
+        for record in brain.log.read()
+    ]
+
+
 def weights(brain: Any) -> dict[str, Tensor]:
     """A copy of the model's weights, by name."""
     return {name: value.detach().clone() for name, value in brain.modules.named_parameters()}

@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -57,6 +58,13 @@ def test_csv_tells_windows_if_asked(files, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_a_name_is_no_formula_of_a_spreadsheet(files, capsys):
+    Path("short.wav").rename("=1+1.wav")
+    run("=1+1.wav", "--csv", "--top-k", "1")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("'=1+1.wav,")
+
+
 def test_json_holds_everything(files, capsys):
     assert run(*files, "--json", "--threshold", "0") == 0
     short, long = json.loads(capsys.readouterr().out)
@@ -65,6 +73,28 @@ def test_json_holds_everything(files, capsys):
     assert short["windows"] == [] and long["windows"][1]["start"] == 0.1
     assert run(*files, "--json", "--threshold", "1") == 0
     assert json.loads(capsys.readouterr().out)[0]["labels"] == []
+
+
+def test_what_is_longer_than_what_is_heard_is_told(files, capsys):
+    model, config = load_model("m")
+    save_model("m", model, config.front_end, config.labels, heard_seconds=0.3)
+    for given in ([], ["--csv"], ["--json"]):
+        assert run(*files, *given) == 0
+        assert capsys.readouterr().err == (
+            "ssast: long.flac: longer than 0.30 s, of which the start is heard, as in the model's "
+            "evaluation; --whole mean hears all\n"
+        )
+    assert run("long.flac", "long.flac") == 0
+    output = capsys.readouterr()
+    assert output.err.startswith("ssast: long.flac and 1 more: longer than 0.30 s")
+    assert output.out.startswith("long.flac  0.0 to 0.3 s\n")
+    for given in (["--whole", "start"], ["--whole", "mean"], ["--windows"]):
+        assert run("long.flac", *given) == 0
+        output = capsys.readouterr()
+        assert output.err == ""
+        assert ("0.0 to 1.2 s" in output.out) == ("start" not in given)
+    assert run("long.flac", "--windows", "--whole", "start") == 1
+    assert "--windows are of a whole file, --whole start" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("threshold", ["2", "-0.1", "nan"])

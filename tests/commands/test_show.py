@@ -8,7 +8,11 @@ import torch
 
 from ssast_recipes.commands import main as cli
 from ssast_recipes.commands.show import draw_predictions
-from tests.weights.formats.test_folder import make, save
+from ssast_recipes.inference import AudioClassifier
+from ssast_recipes.inference.explaining import explain_class
+from ssast_recipes.model.masking import RandomMasker
+from ssast_recipes.weights.formats.folder import save_model
+from tests.weights.formats.test_folder import FRONT_END, LABELS, make, save
 
 
 @pytest.fixture
@@ -44,6 +48,28 @@ def test_a_png_is_drawn(folder, capsys, ratio, status):
         assert matplotlib.image.imread("a.png").std() > 0.1
 
 
+def test_as_many_patches_are_masked_as_in_the_run(folder, capsys, monkeypatch):
+    run, drawn = folder / "run", []
+    save(run / "model", "pretraining")
+    (run / "hyperparams.yaml").write_text(
+        "num_masked_patches: 5\nmasker: !new:ssast_recipes.model.RandomMasker\n"
+        "    {num_masked: !ref <num_masked_patches>}\n"
+    )
+    (run / "save").mkdir()
+    (run / "save" / "CKPT+1").mkdir()
+    masker = RandomMasker.__call__
+    monkeypatch.setattr(
+        RandomMasker, "__call__", lambda self, *given: drawn.append(self) or masker(self, *given)
+    )
+    assert cli.main(["show", "run", "a.wav"]) == 0
+    assert capsys.readouterr().out == "a.png\n5 of 16 patches are masked\n"
+    assert len(drawn) == 1  # no clusters
+    assert cli.main(["show", "run", "a.wav", "--mask-ratio", "0.5"]) == 0
+    assert "\n8 of 16 patches are masked\n" in capsys.readouterr().out
+    assert cli.main(["show", "run/model", "a.wav"]) == 0
+    assert "\n12 of 16 patches are masked\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -71,3 +97,51 @@ def test_models_without_heads_are_refused(folder, capsys):
     save("m", "encoder")
     assert cli.main(["show", "m", "a.wav"]) == 1
     assert "m holds a model of kind encoder, without the heads" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["classifier", "masked classifier", "weighted sum"])
+def test_why_a_classifier_decided_so(folder, capsys, kind):
+    save("m", kind)
+    assert cli.main(["show", "m", "a.wav", "--label", LABELS[2]]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"{LABELS[2]}: 0.") and "without a random tenth 0." in told
+    assert told.splitlines()[-1] == "a.png"
+    assert matplotlib.image.imread("a.png").std() > 0.1
+
+
+def test_an_explanation_is_of_the_likeliest_class_and_of_the_recording_alone(folder):
+    save("m", "masked classifier")
+    classifier = AudioClassifier.from_pretrained("m", "cpu")
+    short = 0.1 * torch.randn(9 * 160 + 400)  # 10 frames: of two columns, the first
+    found = explain_class(classifier, short, 16000)
+    expected = classifier.classify(short, 16000)
+    assert (found.label, found.score) == (expected.labels[0], pytest.approx(expected.scores[0]))
+    assert found.spectrogram.shape == (10, 128) and found.attributions.shape == (8, 2)
+    assert found.attributions[:, 0].any() and not found.attributions[:, 1].any()
+    assert found.deleted[0] == pytest.approx(found.score)
+    torch.testing.assert_close(found.deleted[-1], found.deleted_at_random[-1])
+    again = explain_class(classifier, short, 16000)
+    assert torch.equal(again.deleted_at_random, found.deleted_at_random)
+
+
+def test_deleting_what_spoke_for_a_class_lowers_it_faster(folder):
+    """In a model whose weights are large enough to decide something."""
+    torch.manual_seed(1)
+    model = make("classifier")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    save_model("m", model, FRONT_END, LABELS)
+    classifier = AudioClassifier.from_pretrained("m", "cpu")
+    found = explain_class(classifier, "a.wav")
+    assert found.is_confirmed
+    assert found.deleted.mean() < found.deleted_at_random.mean() - 0.01
+
+
+def test_classes_that_are_not_there_are_told(folder, capsys):
+    save("m", "classifier")
+    assert cli.main(["show", "m", "a.wav", "--label", "cow"]) == 1
+    assert "there is no class 'cow'; there are cat, dog" in capsys.readouterr().err
+    save("m", "encoder")
+    assert cli.main(["show", "m", "a.wav", "--label", "cow"]) == 1
+    assert "--label: m has no classes" in capsys.readouterr().err

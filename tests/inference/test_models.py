@@ -12,6 +12,7 @@ import torchaudio
 
 import ssast_recipes
 from ssast_recipes import AudioClassifier, AudioEncoder
+from ssast_recipes.data.pipelines import WaveformReader
 from ssast_recipes.inference import hear, reading
 from ssast_recipes.inference.reading import read_audio
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
@@ -224,10 +225,37 @@ def test_the_start_alone_may_stand_for_the_whole(classifier):
     assert found.labels == first.labels
     assert found.scores == pytest.approx(first.scores, abs=1e-5)
     mean = classifier.classify(recording, 16000, top_k=None)
-    assert found.windows == mean.windows and len(mean.windows) > 1
+    assert (found.windows, found.end, found.is_cut) == ([], WINDOW / 16000, True)
+    assert found.duration == mean.duration == mean.end == 2 * WINDOW / 16000
+    assert len(mean.windows) > 1 and not mean.is_cut
     assert found.scores != pytest.approx(mean.scores, abs=1e-5)
     with pytest.raises(ValueError, match="whole is mean or start, not 'first'"):
         classifier.classify(recording, 16000, whole="first")
+
+
+@pytest.mark.parametrize("rate", [16000, 12000])
+def test_as_much_is_heard_as_in_evaluation(tmp_path, device, rate):
+    """And read as there, cut before it is resampled: a file is given the scores of its start."""
+    model = save(tmp_path / "m", "classifier")
+    save_model(tmp_path / "n", model, FRONT_END, LABELS, heard_seconds=0.2)
+    whole, cut = (AudioClassifier.from_pretrained(tmp_path / name, device) for name in "mn")
+    recording = noise(2 * rate)
+    soundfile.write(tmp_path / "a.wav", recording.numpy(), rate, "FLOAT")
+    reader = WaveformReader(16000, max_duration=0.2)
+    start = reader(tmp_path / "a.wav", 0.0, 2.0, 0, "a")
+    expected = whole.classify(start, 16000, top_k=None)
+    for audio in (tmp_path / "a.wav", recording):
+        with pytest.warns(UserWarning, match="longer than 0.20 s the start is heard"):
+            found = cut.classify(audio, rate, top_k=None)
+        assert found.labels == expected.labels and (found.end, found.duration) == (0.2, 2.0)
+        assert found.scores == pytest.approx(expected.scores, abs=1e-5)
+    alike = [
+        cut.classify(recording, rate, None, whole="mean"),
+        whole.classify(recording, rate, None),
+    ]
+    assert alike[0] == alike[1] and alike[0].windows
+    (streamed,) = cut.stream_classes([tmp_path / "a.wav"], top_k=None)
+    assert streamed == cut.classify(tmp_path / "a.wav", top_k=None, whole="start")
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff"])
@@ -273,7 +301,10 @@ def test_one_or_several_of_any_kind(classifier, encoder, tmp_path):
         assert classifier(one, rate) == classifier.classify(clip, 16000)
     several = encoder.encode([path, clip, str(path)], 16000)
     assert_close(several, expected.expand(3, -1))
-    assert classifier([clip, path], 16000) == [classifier.classify(clip, 16000)] * 2
+    alone = classifier.classify(clip, 16000)
+    for found in classifier([clip, path], 16000):  # a batch rounds otherwise
+        assert found._replace(scores=[]) == alone._replace(scores=[])
+        assert found.scores == pytest.approx(alone.scores, abs=1e-6)
     assert [len(one.times) for one in encoder.encode_frames([path, path])] == [2, 2]
     assert classifier([]) == [] and encoder([]).shape == (0, 16)
 
@@ -338,7 +369,9 @@ def test_models_are_fetched_from_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
     AudioEncoder.from_pretrained("someone/ssast-tiny", "cpu")
-    assert asked == [("someone/ssast-tiny", ["config.json", "model.safetensors"])]
+    assert asked == [
+        ("someone/ssast-tiny", ["config.json", "model.safetensors", "tokenizer.model"])
+    ]
     with pytest.raises(FileNotFoundError, match="nobody/none is no folder here.*: 404$"):
         AudioEncoder.from_pretrained("nobody/none", "cpu")
     # What is a folder here, or a path that the Hub could not have, is not asked for.

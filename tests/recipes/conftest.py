@@ -12,7 +12,7 @@ import speechbrain as sb
 import torch
 from torch import Tensor
 
-from ssast_recipes.brains import ClassificationBrain, PretrainingBrain
+from ssast_recipes.brains import ClassificationBrain, PretrainingBrain, RecognitionBrain
 from ssast_recipes.brains.brain import BaseBrain
 from ssast_recipes.data.batches import ClipBatch
 from ssast_recipes.data.synthetic import make_esc50
@@ -93,7 +93,7 @@ def run_recipe(device: torch.device) -> Callable[..., Run]:
             # The first replaces all handlers, pytest's included; the second calls pip.
             patch.setattr(sb.utils.logger, "setup_logging", lambda *args: None)
             patch.setattr(sb.utils.logger, "get_environment_description", lambda: "")
-            for kind in (PretrainingBrain, ClassificationBrain):
+            for kind in (PretrainingBrain, ClassificationBrain, RecognitionBrain):
                 patch.setattr(kind, "fit", watched_fit(kind.fit))
                 objectives = watched_objectives(kind.compute_objectives)
                 patch.setattr(kind, "compute_objectives", objectives)

@@ -25,6 +25,7 @@ from ssast_recipes.data.synthetic import make_esc50
 from ssast_recipes.runs.command_line import read_experiment, run_experiment
 from ssast_recipes.runs.folder import run_folder
 from ssast_recipes.system.errors import RunError, explain
+from tests.processes import kill_while_writing
 from tests.recipes.conftest import RECIPES
 
 HPARAMS = RECIPES / "ESC50" / "hparams"
@@ -600,6 +601,14 @@ def test_a_kill_at_start_up_leaves_the_values(tmp_path, monkeypatch):
             os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert (tmp_path / "hyperparams.yaml").read_text() == "lr: 0.1 # before"
+
+
+def test_a_run_sweeps_what_killed_ones_left_of_models_and_pictures(tmp_path):
+    for name in ("results.json", "model/model.safetensors", "pictures/found_1.png"):
+        kill_while_writing(tmp_path / name)
+    assert len(list(tmp_path.rglob("*.part"))) == 3
+    with run_folder(tmp_path):
+        assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.mark.parametrize(

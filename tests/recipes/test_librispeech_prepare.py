@@ -187,6 +187,49 @@ def test_other_names_and_formats_of_files_are_found_or_told(corpus, tmp_path, ca
     assert all(path.name in caplog.text for path in stray)
 
 
+# ---- transcripts
+
+
+@pytest.fixture
+def spoken(tmp_path) -> Path:
+    """A corpus with sets to test on, whose transcripts differ."""
+    speakers = {"train-clean-100": 1, "dev-clean": 1, "test-clean": 1, "test-other": 1}
+    return make_librispeech(tmp_path / "spoken", speakers, words=["ONE", "IT'S", "TWO"])
+
+
+def test_transcripts_are_read_for_all_sets(spoken, tmp_path):
+    prepare_librispeech(spoken, tmp_path / "m", ["train-clean-100"], transcripts=True)
+    written = {}
+    for path in spoken.rglob("*.trans.txt"):
+        written |= dict(line.split(" ", 1) for line in path.read_text().splitlines())
+    assert len(set(written.values())) > 8
+    for split in ("train", "valid", "test-clean", "test-other", "train-clean-100", "dev-clean"):
+        clips = read_manifest(tmp_path / "m" / f"{split}.csv")
+        assert len(clips) == 4
+        for clip in clips:
+            assert clip.extra == {"speaker": clip.id.split("-")[0], "text": written[clip.id]}
+    prepare_librispeech(spoken, tmp_path / "plain", ["train-clean-100"])
+    assert "test-clean" not in {path.stem for path in (tmp_path / "plain").glob("*.csv")}
+    assert "text" not in (tmp_path / "plain" / "train.csv").read_text().splitlines()[0]
+
+
+def test_an_utterance_without_a_transcript_is_left_out_or_an_error(spoken, tmp_path, caplog):
+    path = next((spoken / "LibriSpeech" / "test-other").rglob("*.trans.txt"))
+    lost, *kept = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(kept))
+    subsets, name = ["train-clean-100"], lost.partition(" ")[0]
+    with pytest.raises(ValueError, match=f"1 of 4 utterances of .*test-other have no .*{name}"):
+        prepare_librispeech(spoken, tmp_path / "m", subsets, transcripts=True)
+    prepare_librispeech(spoken, tmp_path / "m", subsets, transcripts=True, max_rejected=0.25)
+    assert name not in ids(tmp_path / "m", "test-other")
+    assert f"left out: {name}" in caplog.text
+
+
+def test_recognition_needs_a_set_to_test_on(corpus, tmp_path):
+    with pytest.raises(FileNotFoundError, match="neither test-clean nor test-other is there"):
+        prepare_librispeech(corpus, tmp_path / "m", SUBSETS, transcripts=True)
+
+
 # ---- what is missing
 
 

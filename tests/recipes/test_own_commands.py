@@ -246,6 +246,22 @@ def test_a_run_that_has_begun_goes_on_for_more_minutes(write_sounds, tmp_path, c
     assert "Going on with" in capsys.readouterr().out
 
 
+def test_a_run_planned_by_minutes_goes_on_by_steps(write_sounds, tmp_path, capsys):
+    words = [write_sounds(tmp_path / "sounds"), "--output", tmp_path / "run"]
+    hparams_file = tmp_path / "run" / "pretrain.yaml"
+    assert plan("pretrain", *words, "--minutes", 1) == 0
+    before = hparams_file.read_text()
+    (steps,) = re.findall(r"^num_steps: (\d+)$", before, re.MULTILINE)
+    (tmp_path / "run" / "save" / "CKPT+1").mkdir(parents=True)
+    for fewer in (["--steps", 1], ["--steps", int(steps) + 5, "--size", "small"]):
+        assert plan("pretrain", *words, *fewer) == 1
+        assert "choose another --output" in capsys.readouterr().err
+    for _ in range(2):
+        assert plan("pretrain", *words, "--steps", int(steps) + 5) == 0
+        longer = before.replace(f"num_steps: {steps}", f"num_steps: {int(steps) + 5}")
+        assert hparams_file.read_text() == longer
+
+
 def test_files_that_cannot_be_read_are_told_of_labels(labelled, tmp_path, capsys):
     for number in range(2):
         (tmp_path / "dog" / f"{number}.wav").unlink()

@@ -9,6 +9,8 @@ import torch
 
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.model.grid import adapt_positions
+from ssast_recipes.weights import downloads
+from ssast_recipes.weights.downloads import ReleasedWeights
 from ssast_recipes.weights.formats.huggingface import ours_to_huggingface
 from ssast_recipes.weights.formats.ssast import released_to_ours
 from ssast_recipes.weights.importing import import_model
@@ -62,6 +64,36 @@ def test_fine_tuning_begins_with_the_weights_of_others(make, run_recipe, esc50_o
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(record["pretrained_from"]) == {"name", "sha256"}
     assert 0 <= record["value"]["last"] <= 100
+
+
+@pytest.mark.parametrize("name", ["mini", "hf:me/model@v1"])
+def test_names_are_fetched(name, run_recipe, esc50_options, tmp_path, monkeypatch):
+    """Published and the Hub's, as of `ssast finetune`; what is mistyped is asked of nobody."""
+    row = ReleasedWeights("mini", released_file(tmp_path).as_uri(), "SSAST.pth", "me")
+    asked = []
+
+    def snapshot_download(*given, revision, allow_patterns):
+        asked.append((*given, revision))
+        return str(tmp_path / "huggingface")
+
+    monkeypatch.setattr(downloads, "released_weights", lambda: {"mini": row})
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    huggingface_folder(tmp_path)
+    words = [word for key, value in SIZES.items() for word in (f"--{key}", value)]
+    words += ["--num_classes", 4, "--number_of_epochs", 1, "--target_length", 64]
+    words += ["--num_workers", 0, "--spec_augment", "{max_frames: 16}"]
+    words += ["--output_folder", tmp_path / "run", "--pretrained_encoder"]
+    with pytest.raises(FileNotFoundError, match="pretrained_encoder .*/cache/no does not exist"):
+        run_recipe("ESC50", FINETUNE, *esc50_options, *words, tmp_path / "cache" / "no")
+    assert not asked
+    run = run_recipe("ESC50", FINETUNE, *esc50_options, *words, name)
+    expected = released_to_ours(formulas.released_checkpoint(64, 1, (16, 16), "hash"))
+    for key in ("norm.weight", "blocks.0.norm1.weight"):
+        assert torch.equal(run.initial[key].cpu(), expected[f"encoder.{key}"])
+    assert asked == ([("me/model", "v1")] if name.startswith("hf:") else [])
+    told = (tmp_path / "run" / "hyperparams.yaml").read_text()
+    assert f"pretrained_encoder: {name}" in told  # which is the same on every machine
 
 
 @pytest.mark.parametrize("make", [released_file, converted_folder, huggingface_folder])

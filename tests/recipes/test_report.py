@@ -139,7 +139,8 @@ def test_a_run_of_one_label_a_clip(runs, tmp_path):
         expected, expected_rate = soundfile.read(clips[name].path)
         assert rate == expected_rate == 16000
         np.testing.assert_allclose(samples, expected, atol=2**-15)
-    assert [p.shape for p in page.pictures()] == [(128, 68, 4)] * 3
+    # Of each, what spoke for the class, and the spectrogram.
+    assert Counter(p.shape for p in page.pictures()) == {(504, 700, 4): 3, (128, 68, 4): 3}
     colours = [
         re.search("fill: (#[0-9a-f]+)", has["style"])[1]
         for name, has, texts in page.elements

@@ -7,7 +7,7 @@ import pytest
 from ssast_recipes.records.hparams import List, Map, compose, read_hparams
 from ssast_recipes.records.kinds import KINDS, check_values
 from ssast_recipes.records.overrides import check_overrides
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 
 FILES = sorted(recipe_folder().glob("*/hparams/*.yaml"))
 # Of one recipe, whose preparation says what they may be; and what only code of ours is named by.
@@ -100,3 +100,14 @@ def test_steps_or_epochs_are_counted(text):
 
 def test_files_are_there():
     assert len(FILES) > 20 and all(isinstance(path, Path) for path in FILES)
+
+
+def test_a_name_of_ours_may_be_of_another_kind_in_a_users_file():
+    """A size of 224 is for the user's own parts; ours refuse it themselves."""
+    check_values("mine.yaml", compose("size: 224"), compose("size: 96"))
+    with pytest.raises(ValueError, match="--size is 'tiny'; give a number or null"):
+        check_values("mine.yaml", compose("size: 224"), compose("size: tiny"))
+    with pytest.raises(ValueError, match="--size is 224; give one of tiny, small, base"):
+        check_values("ours.yaml", compose("size: base"), compose("size: 224"))
+    with pytest.raises(ValueError, match="batch_size is 'many'"):
+        check_values("ours.yaml", compose("batch_size: many"))

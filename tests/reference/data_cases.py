@@ -50,7 +50,7 @@ def _compare_spectrogram(
 ) -> list[Comparison]:
     frames = int(fields["frames"] or case["shape"][0])
     front_end = SpectrogramFrontEnd(LogMelFilterbank(), frames, **AUDIOSET)
-    spectrogram = front_end.raw(waveform.unsqueeze(0))
+    spectrogram = front_end(waveform.unsqueeze(0), standardised=False)
     if not fields["raw"]:
         spectrogram = front_end.standardise(spectrogram)
     spectrogram = spectrogram[0].double()  # [frames, mel bins]

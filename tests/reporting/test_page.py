@@ -131,11 +131,11 @@ def test_a_run_under_way(folder):
 
 def test_whatever_is_logged_has_a_curve(folder):
     records = [("probe", s, {"probe_knn": s / 100, "probe_linear": s / 200}) for s in (10, 20)]
-    records += [("train", 10, {"gradient_norm": 3, "note": "text", "flag": True, "bad": None})]
+    records += [("train", 10, {"weight_norm": 3, "note": "text", "flag": True, "bad": None})]
     records += [("test", 20, {"last": 0.5})]
     write_records(folder, *records)
     page = check_page(make_page(folder))
-    assert page.all("figcaption") == ["Probesknnlinear", "Gradient normtrain"]
+    assert page.all("figcaption") == ["Probesknnlinear", "Weight normtrain"]
     first = page.values("svg", "aria-label")[0]
     assert first == "share of clips over step. knn: from 0.1 to 0.2; linear: from 0.05 to 0.1."
 
@@ -264,9 +264,18 @@ def test_values_are_text(folder):
     assert "<img" not in text and page.text.count(HOSTILE) > 10
 
 
+def test_what_has_to_be_beaten_stands_beside_the_result(folder):
+    results = {"metric": "accuracy", "value": {"last": 0.5}, "num_clips": {"test": 4}}
+    results["baselines"] = {"chance": 0.25, "log_mel_ridge": 0.625}
+    (folder / "results.json").write_text(json.dumps(results))
+    told = check_page(make_page(folder)).section("Results")
+    assert "0.5accuracy, last step" in told and "0.25accuracy, by chance" in told
+    assert "0.625accuracy, ridge regression on log-mel bands" in told
+
+
 @pytest.mark.parametrize("wrong", [None, 3, "x", [1], {"a": [1]}])
 def test_results_of_other_types_are_left_out(folder, wrong):
-    keys = ("value", "num_clips", "geometry", "pretrained_from", "seconds", "metric")
+    keys = ("value", "num_clips", "geometry", "pretrained_from", "seconds", "metric", "baselines")
     (folder / "results.json").write_text(json.dumps({"x": 1, **dict.fromkeys(keys, wrong)}))
     assert check_page(make_page(folder)).sections[:2] == ["Results", "Configuration"]
 

@@ -10,6 +10,7 @@ import torch
 from ssast_recipes.data.labels import ClassEncoder, MultiHotEncoder
 from ssast_recipes.data.manifest import Clip, write_manifest
 from ssast_recipes.data.pipelines import WaveformReader, make_dataset
+from ssast_recipes.evaluation import features
 from ssast_recipes.objectives.metrics import accuracy, mean_average_precision
 from ssast_recipes.runs import baselines
 
@@ -58,9 +59,9 @@ def test_of_several_labels_it_is_the_mean_average_precision(make_sets):
 @pytest.mark.parametrize(("rate", "high"), [(8000, 4000.0), (16000, 0.0), (44100, 0.0)])
 def test_bands_end_where_the_audio_does(make_sets, monkeypatch, rate, high):
     seen = []
-    filterbank = baselines.LogMelFilterbank
+    filterbank = features.LogMelFilterbank
     monkeypatch.setattr(
-        baselines,
+        features,
         "LogMelFilterbank",
         lambda *numbers, **more: seen.append((*numbers, more)) or filterbank(*numbers, **more),
     )

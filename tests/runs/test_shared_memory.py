@@ -77,3 +77,11 @@ def test_every_training_looks_before_it_begins(monkeypatch):
     monkeypatch.setattr("ssast_recipes.runs.shared_memory.free_shared_memory", lambda: 2**26)
     with pytest.raises(RunError, match="docker run --shm-size"):
         train_and_evaluate(hparams(2), None, SETS)
+
+
+def test_a_batch_by_steps_is_full_however_small_the_set():
+    few = {"train": dataset(5, seconds=1.0), "valid": dataset(0)}
+    by_steps = {**hparams(2), "num_steps": 10}
+    check_shared_memory(by_steps, few, free=50 * 16000 * 2 * 5)
+    with pytest.raises(RunError, match="--num_workers 1"):
+        check_shared_memory(by_steps, few, free=50 * 16000 * 2 * 5 - 1)

@@ -4,8 +4,10 @@ import multiprocessing
 import os
 import signal
 import time
+from contextlib import nullcontext
 
 import pytest
+from torch.utils.data._utils import signal_handling
 
 from ssast_recipes.system.interruption import (
     Interrupted,
@@ -133,3 +135,33 @@ def test_forked_processes_are_ended_first():
             signal.raise_signal(signal.SIGINT)
     child.join(timeout=10)
     assert child.exitcode == 0
+
+
+@pytest.fixture
+def forked_worker(monkeypatch):
+    """A process that torch watches as it does a loader's."""
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    before = signal.getsignal(signal.SIGCHLD)
+    signal_handling._set_SIGCHLD_handler()
+    worker = os.fork()
+    if not worker:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(60)
+        os._exit(0)
+    signal_handling._set_worker_pids(1, (worker,))
+    yield worker
+    signal_handling._remove_worker_pids(1)
+    signal.signal(signal.SIGCHLD, before)
+    os.waitpid(worker, 0)
+
+
+@pytest.mark.parametrize("comes", ["before", "after"])
+def test_a_worker_that_a_signal_to_all_ended_is_no_error_on_the_way_out(forked_worker, comes):
+    """In a handler of SIGCHLD torch raises it wherever we are: a traceback behind our line."""
+    with raising_interrupts():
+        if comes == "after":
+            with pytest.raises(Interrupted):
+                signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(RuntimeError) if comes == "before" else nullcontext():
+            os.kill(forked_worker, signal.SIGTERM)
+            time.sleep(0.5)

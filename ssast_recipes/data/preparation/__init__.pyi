@@ -15,6 +15,7 @@ from .mark import prepared as prepared
 from .own_audio import find_audio as find_audio
 from .own_audio import prepare_labelled as prepare_labelled
 from .own_audio import prepare_unlabelled as prepare_unlabelled
+from .own_transcripts import prepare_transcribed as prepare_transcribed
 from .packing import Packing as Packing
 from .packing import pack as pack
 from .resampling import resample_clip as resample_clip

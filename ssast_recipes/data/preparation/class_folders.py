@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssast_recipes.data.manifest import why_unfit
+from ssast_recipes.data.preparation.listing import is_left_behind
 from ssast_recipes.data.preparation.splitting import LabelledFile, find_split
-
-# What programs and systems leave beside data, besides all that begins with a dot.
-_LEFT_BEHIND = frozenset({"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN"})
 
 
 def is_hidden(path: str) -> bool:
@@ -19,8 +17,7 @@ def is_hidden(path: str) -> bool:
     >>> [is_hidden(path) for path in ("dog/a.wav", "dog/.ipynb_checkpoints/a.wav", "__MACOSX/a")]
     [False, True, True]
     """
-    folders = path.split(os.sep)[:-1]
-    return any(name.startswith(".") or name in _LEFT_BEHIND for name in folders)
+    return any(map(is_left_behind, path.split(os.sep)[:-1]))
 
 
 def read_class_folders(folder: Path, paths: Sequence[str], notes: list[str]) -> list[LabelledFile]:

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 from ssast_recipes.data.recognition import is_audio, is_audio_name, is_foreign_name
 
+# What programs and systems leave beside data, besides all that begins with a dot.
+_LEFT_BEHIND = frozenset({"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN"})
+
 
 def audio_files(folder: str | os.PathLike, look_inside: bool = True) -> list[str]:
     """Lists the audio files in a folder and below it.
@@ -61,10 +64,21 @@ def _audio_by_content(parent: str, names: list[str]) -> list[str]:
     ]
 
 
+def is_left_behind(name: str) -> bool:
+    """Whether a folder of this name is hidden, or was left by a program or a system beside data.
+
+    Example
+    -------
+    >>> [is_left_behind(name) for name in ("dog", ".ipynb_checkpoints", "__MACOSX")]
+    [False, True, True]
+    """
+    return name.startswith(".") or name in _LEFT_BEHIND
+
+
 def walk_folders(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
     """Goes through a folder and all below it, links to folders followed, each once.
 
-    Hidden folders below it are left out, and `__MACOSX`, which archives made by macOS hold.
+    Folders below it that `is_left_behind` knows are left out.
 
     Arguments
     ---------
@@ -103,7 +117,7 @@ def walk_folders(folder: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
                 continue
             visited.add((status.st_dev, status.st_ino))
             yield parent, names
-            folders[:] = [name for name in folders if name[0] != "." and name != "__MACOSX"]
+            folders[:] = [name for name in folders if not is_left_behind(name)]
             folders.sort()  # of two links to a folder, the same one is followed on any disk
             below = [os.path.join(parent, name) for name in folders]
             waiting += [path for path in below if os.path.islink(path)]

@@ -27,7 +27,7 @@ from ssast_recipes.system.children import watch
 from ssast_recipes.system.files import beside, file_digest, sweep_parts, write_text
 from ssast_recipes.system.locking import one_at_a_time
 from ssast_recipes.system.reading import read_json
-from ssast_recipes.system.tables import write_csv
+from ssast_recipes.system.tables import write_reasons
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _pack(
     for task in tasks:
         rejected |= read_json(task.record(work, "json"), f"delete {work} to pack again")
     rejected_file = folder / f"{manifest.stem}_rejected.csv"
-    write_csv(rejected_file, ["ID", "reason"], sorted(rejected.items()))
+    write_reasons(rejected_file, rejected)
     check_rejected(rejected, sum(len(task.clips) for task in tasks), max_rejected, rejected_file)
     write_manifest(packed, iterate_manifests(task.record(work, "csv") for task in tasks))
     _tell_levels(tasks, work)

@@ -21,7 +21,7 @@ from ssast_recipes.data.recognition import (
     is_foreign_name,
 )
 from ssast_recipes.data.shards import Member
-from ssast_recipes.system.tables import write_csv
+from ssast_recipes.system.tables import write_reasons
 
 _TEXTS = (".json", ".cls")
 _LARGEST_TEXT = 2**24  # bytes of what is said of a clip
@@ -91,8 +91,7 @@ def index_shards(
             rejected |= bad
     manifest = Path(manifest)
     listed_in = manifest.with_name(f"{manifest.stem}_rejected.csv")
-    rows = ((printable(name), printable(reason)) for name, reason in sorted(rejected.items()))
-    write_csv(listed_in, ["ID", "reason"], rows)
+    write_reasons(listed_in, {printable(name): printable(why) for name, why in rejected.items()})
     if not clips and not rejected:
         raise ValueError(f"there is no audio in {len(paths)} tar file(s), such as {paths[0]}")
     check_rejected(rejected, len(clips) + len(rejected), max_rejected, listed_in)

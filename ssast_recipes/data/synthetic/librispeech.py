@@ -1,7 +1,7 @@
 """LibriSpeech, fabricated."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 
 from ssast_recipes.data.synthetic.sounds import FAMILIES, make_sound
+from ssast_recipes.data.synthetic.tone_words import spell
 
 SPEAKERS = MappingProxyType({"train-clean-100": 2, "train-other-500": 1, "dev-clean": 1})
 
@@ -21,6 +22,7 @@ def make_librispeech(
     utterances_per_chapter: int = 2,
     sample_rate: int = 16000,
     seed: int = 0,
+    words: Sequence[str] = (),
 ) -> Path:
     """Fabricates a corpus laid out as LibriSpeech.
 
@@ -44,6 +46,9 @@ def make_librispeech(
         In Hz.
     seed : int
         The same seed fabricates the same samples.
+    words : sequence of str
+        What utterances are made of, two to four of them, spelled in tones: see `spell`. Then a
+        recogniser has something to learn, and what is said decides on the lengths.
 
     Returns
     -------
@@ -86,12 +91,17 @@ def make_librispeech(
                 transcript = []
                 for number in range(utterances_per_chapter):
                     random = np.random.default_rng([seed, speaker, chapter, number])
-                    duration = random.uniform(*durations)
-                    seconds += duration
-                    waveform = make_sound(family, duration, sample_rate, random)
+                    if words:
+                        text = " ".join(random.choice(words, random.integers(2, 5)))
+                        waveform = spell(text, sample_rate, random)
+                    else:
+                        text = f"THE SOUND OF A {family.upper()}"
+                        duration = random.uniform(*durations)
+                        waveform = make_sound(family, duration, sample_rate, random)
+                    seconds += len(waveform) / sample_rate
                     utterance = f"{name}-{number:04}"
                     soundfile.write(chapter_folder / f"{utterance}.flac", waveform, sample_rate)
-                    transcript.append(f"{utterance} THE SOUND OF A {family.upper()}\n")
+                    transcript.append(f"{utterance} {text}\n")
                 path = chapter_folder / f"{name}.trans.txt"
                 path.write_text("".join(transcript), encoding="utf-8")
             sex = "FM"[len(lines) % 2]

@@ -11,7 +11,7 @@ from hyperpyyaml import resolve_references
 
 from ssast_recipes.records.hparams import read_hparams, read_value
 from ssast_recipes.records.settings import read_settings
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 
 # Reading a YAML file takes a tenth of a second: what does not change the settings is left out.
 _NO_SETTINGS = {

@@ -16,7 +16,7 @@ from ssast_recipes.reporting.tables.experiments import (
 from ssast_recipes.reporting.tables.rows import Pretraining, Row, Table, Task
 from ssast_recipes.reporting.tables.scales import SMOKE
 from ssast_recipes.runs.jobs import Job, Preparation
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from ssast_recipes.records.hparams import read_hparams, read_value
 from ssast_recipes.records.run import Run
 from ssast_recipes.runs.jobs import Job, run_jobs
 from ssast_recipes.runs.own.outcome import measured_rows, tell_outcome
-from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.files import write_text
 from ssast_recipes.system.machine import choose_device, num_cores
+from ssast_recipes.system.recipes import recipe_folder
 
 KINDS = {"scratch": "from scratch", "pretrained": "pretrained"}
 _FILE = "compare.json"

@@ -5,7 +5,7 @@ from pathlib import Path
 from ssast_recipes.records.run import Run
 from ssast_recipes.runs.crossval import cross_validate
 from ssast_recipes.runs.own.outcome import tell_outcome
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 
 
 def cross_validate_own(hparams_file: Path, num_folds: int, device: str | None) -> tuple[str, Path]:

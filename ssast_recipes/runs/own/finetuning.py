@@ -13,6 +13,7 @@ from ssast_recipes.runs.own.choices import (
 from ssast_recipes.runs.own.plans import choose_batch, choose_reading, kept_bytes
 from ssast_recipes.runs.own.request import check_frames
 from ssast_recipes.system.machine import choose_device, free_memory
+from ssast_recipes.system.words import counted
 
 if TYPE_CHECKING:
     from ssast_recipes.data.headers import AudioInfo
@@ -79,11 +80,11 @@ def plan_finetuning(
     has_own_valid = labelled.splits["valid"] is not labelled.splits["test"]
     can_select = has_own_valid and counts["valid"] >= _LEAST_VALID
     print(
-        f"Plan: {steps:,} steps of {clips} clips of {frames / 100:g} s "
+        f"Plan: {counted(steps, 'step')} of {counted(clips, 'clip')} of {frames / 100:g} s "
         f"({steps * clips / counts['train']:.1f} passes); "
         f"{'from scratch, ' if start.folder is None else ''}{geometry.embed_dim} wide, "
-        f"{geometry.depth} blocks, patches of {geometry.patch_size[0]} mel bins x "
-        f"{geometry.patch_size[1]} frames; "
+        f"{counted(geometry.depth, 'block')}, patches of {geometry.patch_size[0]} mel bins x "
+        f"{counted(geometry.patch_size[1], 'frame')}; "
         f"judged by {'mAP' if labelled.is_multi else 'accuracy'}, the "
         f"{'best by validation' if can_select else 'last'} weights are kept"
     )

@@ -93,7 +93,7 @@ def inherit_front_end(request: Mapping[str, Any]) -> tuple[dict[str, Any], tuple
     from ssast_recipes.weights.encoders import describe_encoder
 
     encoder = describe_encoder(request["init_from"])
-    check_frames(encoder, request["sample_rate"])
+    check_frames(encoder)
     front_end = {key: getattr(encoder.front_end, key) for key in ASKED}
     top = front_end["high_frequency"] or encoder.front_end.sample_rate / 2
     for key, own in {**front_end, "high_frequency": top}.items():

@@ -36,16 +36,16 @@ _FEW = 0.01  # of the clips: if fewer have padding, it costs more to mask it tha
 def lengthen(hparams_file: Path, request: Mapping[str, Any]) -> None:
     """Lets a run that has begun go on for more steps, if that is all that is asked for anew.
 
-    More minutes than were planned are as many more steps.
+    More minutes than were planned are as many more steps; steps may take the place of minutes.
     """
     before = read_request(hparams_file)
     changed = [key for key, value in request.items() if before.get(key) != value]
-    if len(changed) != 1 or not Run(hparams_file.parent).has_begun:
+    if not changed or {*changed} - {"steps", "minutes"} or not Run(hparams_file.parent).has_begun:
         return
     planned = read_value(read_hparams(hparams_file)["num_steps"])
     minutes = before.get("planned_minutes")
     steps = None
-    if changed == ["steps"]:
+    if "steps" in changed:
         steps = request["steps"]
     elif changed == ["minutes"] and request["minutes"] and minutes:
         steps = int(planned * request["minutes"] / minutes)

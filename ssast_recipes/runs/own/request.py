@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ssast_recipes.records.hparams_text import included_files
 from ssast_recipes.records.run import Run
 from ssast_recipes.runs.jobs import train_command
-from ssast_recipes.runs.recipes import recipe_folder
 from ssast_recipes.system.children import start, wait
 from ssast_recipes.system.errors import RunError
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.system.interruption import Interrupted
 from ssast_recipes.system.reading import read_json
+from ssast_recipes.system.recipes import recipe_folder
 
 if TYPE_CHECKING:  # at run time, only what reads weights waits for torch
     from ssast_recipes.weights.encoders import KnownEncoder
@@ -97,32 +97,25 @@ def _holds_weights(path: Path) -> bool:
     return any(any(path.glob(name)) for name in _OF_WEIGHTS)
 
 
-def check_frames(encoder: "KnownEncoder", sample_rate: int | None = None) -> None:
+def check_frames(encoder: "KnownEncoder") -> None:
     """Refuses an encoder that hears what no plan is for.
 
     Arguments
     ---------
     encoder : KnownEncoder
         What is known of it.
-    sample_rate : int, optional
-        The one that the plan is for, in Hz; by default, the encoder's own.
 
     Raises
     ------
     ValueError
-        If its frames, or its sample rate, are others.
+        If its frames are others.
     """
     front_end = encoder.front_end
-    own = "write a YAML file of your own, with a filterbank of these"
     if (front_end.frame_length, front_end.frame_shift) != (25.0, 10.0):
         raise ValueError(
             f"{encoder.path} hears frames of {front_end.frame_length:g} ms, one every "
-            f"{front_end.frame_shift:g} ms; a plan is for 25 and 10 ms: {own}"
-        )
-    if sample_rate not in (None, front_end.sample_rate):
-        raise ValueError(
-            f"{encoder.path} hears {front_end.sample_rate} Hz; this plan is for {sample_rate} Hz: "
-            f"take another, or {own}"
+            f"{front_end.frame_shift:g} ms; a plan is for 25 and 10 ms: write a YAML file of your "
+            "own, with a filterbank of these"
         )
 
 

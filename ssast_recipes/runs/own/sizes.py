@@ -15,7 +15,7 @@ from ssast_recipes.runs.own.budget import (
 from ssast_recipes.runs.own.geometry import Geometry
 from ssast_recipes.runs.own.plans import Corpus, choose_batch, choose_reading, kept_bytes
 from ssast_recipes.system.machine import free_memory
-from ssast_recipes.system.words import format_seconds
+from ssast_recipes.system.words import counted, format_seconds
 
 if TYPE_CHECKING:
     import torch
@@ -123,7 +123,7 @@ def _why(
         return f"for {corpus.seconds / 3600:.1f} hours of audio, a rule of thumb"
     if len(tried) > 1:
         larger, steps = _name(tried[-2]), tried[-2].values["num_steps"]
-        return f"{larger} would make {steps:,} steps in this time, fewer than {enough:,}"
+        return f"{larger} would make {counted(steps, 'step')} in this time, fewer than {enough:,}"
     return f"there is time for {enough:,} steps"
 
 
@@ -149,6 +149,7 @@ def describe(
     values = chosen.values
     clips = values["batch_size"] * values["grad_accumulation_factor"]
     steps = values["num_steps"]
+    passes = steps * clips / corpus.num_clips
     disk = (
         3 * 12 * chosen.num_weights + 4 * chosen.num_weights
     )  # newest, best, being written; model
@@ -159,7 +160,7 @@ def describe(
     kind = "masked autoencoder" if "decoder_dim" in values else "SSAST"
     return (
         f"{kind}, {_name(chosen)} ({chosen.num_weights / 1e6:.1f} million weights; {chosen.why})",
-        f"{steps:,} steps of {clips} clips ({steps * clips / corpus.num_clips:.1f} passes over "
+        f"{counted(steps, 'step')} of {counted(clips, 'clip')} ({passes:.1f} passes over "
         f"{corpus.num_clips:,}), {1000 * chosen.step_seconds:.0f} ms each: about "
         f"{format_seconds(chosen.seconds + spent)}{limit}, {disk / 1e9:.2g} GB of disk{few}",
     )

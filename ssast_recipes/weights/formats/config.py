@@ -17,7 +17,7 @@ from ssast_recipes.model.front_end import SpectrogramFrontEnd
 from ssast_recipes.system.reading import read_json
 
 FORMAT, FORMAT_VERSION = "ssast-recipes", 1
-KINDS = ("encoder", "classifier", "pretraining")
+KINDS = ("encoder", "classifier", "pretraining", "recognition")
 _MODELS = {"ClassificationModel": "pooling", "WeightedSumModel": "padding"}  # and what they need
 _HEADS = ("ClassificationHead", "ProjectionHead")
 
@@ -103,13 +103,24 @@ class ClassifierConfig:
 
 
 @dataclass(frozen=True)
+class RecognitionConfig:
+    """A `RecognitionModel`'s head, and the tokenizer beside the weights that tells its classes."""
+
+    num_tokens: int = _at_most(2**16)
+    tokenizer_sha256: str
+    pool_rows: bool
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """All that `config.json` says.
 
     `kind` is "encoder", "classifier" (then with `classifier`, `labels` and `label_kind`, which is
-    "single" or "multi", and with `thresholds`, the classes' scores from which on they count as
-    heard, if some were chosen) or "pretraining" (then with `heads` and, of a `MaskedAutoencoder`,
-    `decoder`; with `padding`, "masked", if its attention did not see any). `provenance` is free.
+    "single" or "multi"; with `thresholds`, the classes' scores from which on they count as heard,
+    if some were chosen; with `heard_seconds`, if it was evaluated on so much of a clip, from its
+    start), "pretraining" (then with `heads` and, of a `MaskedAutoencoder`, `decoder`; with
+    `padding`, "masked", if its attention did not see any) or "recognition" (then with
+    `recognition`). `provenance` is free.
     """
 
     kind: str
@@ -119,15 +130,19 @@ class ModelConfig:
     decoder: DecoderConfig | None = None
     padding: str | None = None
     classifier: ClassifierConfig | None = None
+    recognition: RecognitionConfig | None = None
     labels: tuple[str, ...] = ()
     label_kind: str | None = None
     thresholds: tuple[float, ...] | None = None
+    heard_seconds: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
 
     @property
     def masks_padding(self) -> bool:
         """Whether the encoder learnt without attending to padding, and is to be used so."""
+        if self.recognition is not None:
+            return True
         return "masked" in (self.padding, getattr(self.classifier, "padding", None))
 
     def to_json(self) -> str:
@@ -184,23 +199,28 @@ def _parse_config(values: dict[str, Any]) -> ModelConfig:
     if kind not in KINDS:
         raise ValueError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
     own = {"classifier": {"classifier", "labels", "label_kind"}, "pretraining": {"heads"}}
+    own["recognition"] = {"recognition"}
     keys = {"kind", "architecture", "front_end", "provenance", "weights_sha256"}
-    optional = {"pretraining": {"decoder", "padding"}, "classifier": {"thresholds"}}.get(
-        kind, set()
-    )
+    may_have = {
+        "pretraining": {"decoder", "padding"},
+        "classifier": {"thresholds", "heard_seconds"},
+    }
+    optional = may_have.get(kind, set())
     _check_keys(values, keys | own.get(kind, set()) | optional, "", optional)
     for key, cls in _SECTIONS.items():
         if key in values:
             values[key] = _parse(cls, values[key], f"{key}.")
     if not isinstance(values["provenance"], dict):
         raise ValueError("provenance is not an object")
-    digest = values["weights_sha256"]
-    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise ValueError(f"weights_sha256 is not 64 hexadecimal digits: {digest!r}")
+    _check_digest("weights_sha256", values["weights_sha256"])
+    if kind == "recognition":
+        _check_digest("recognition.tokenizer_sha256", values["recognition"].tokenizer_sha256)
     if kind == "classifier":
         values["labels"] = tuple(check_labels(values["labels"], values["label_kind"]))
         if "thresholds" in values:
             values["thresholds"] = check_thresholds(values["thresholds"], len(values["labels"]))
+        if "heard_seconds" in values:
+            values["heard_seconds"] = check_heard_seconds(values["heard_seconds"])
     config = ModelConfig(**values)
     check_config(config)
     return config
@@ -220,7 +240,7 @@ def check_config(config: ModelConfig) -> None:
         That names the key.
     """
     # First, because building takes as much memory as they ask for. Not all come from `read_config`.
-    for key in ("architecture", "front_end", "decoder"):
+    for key in ("architecture", "front_end", "decoder", "recognition"):
         section = getattr(config, key)
         for one in dataclasses.fields(section) if section is not None else ():
             _parse_value(one, getattr(section, one.name), f"{key}.")
@@ -235,6 +255,11 @@ def check_config(config: ModelConfig) -> None:
         raise ValueError("heads: a pretraining model has at least one")
     if config.classifier is not None:
         _check_classifier(config.classifier)
+
+
+def _check_digest(key: str, digest: Any) -> None:
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"{key} is not 64 hexadecimal digits: {digest!r}")
 
 
 def check_labels(labels: Any, label_kind: Any) -> list[str]:
@@ -273,6 +298,20 @@ def check_thresholds(thresholds: Any, num_classes: int) -> tuple[float, ...]:
     return tuple(float(value) for value in thresholds)
 
 
+def check_heard_seconds(seconds: Any) -> float:
+    """Returns how much of a clip a classifier was evaluated on, if it is a duration.
+
+    Example
+    -------
+    >>> check_heard_seconds(0)
+    Traceback (most recent call last):
+    ValueError: heard_seconds is 0, not a number of seconds above 0
+    """
+    if type(seconds) not in (int, float) or not 0 < seconds < math.inf:
+        raise ValueError(f"heard_seconds is {seconds!r}, not a number of seconds above 0")
+    return float(seconds)
+
+
 def _check_classifier(classifier: ClassifierConfig) -> None:
     if classifier.model not in _MODELS:
         raise ValueError(f"classifier.model is one of {', '.join(_MODELS)}: {classifier.model!r}")
@@ -294,6 +333,7 @@ _SECTIONS = {
     "heads": HeadsConfig,
     "decoder": DecoderConfig,
     "classifier": ClassifierConfig,
+    "recognition": RecognitionConfig,
 }
 
 

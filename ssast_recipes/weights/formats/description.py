@@ -10,8 +10,14 @@ from ssast_recipes.model.autoencoder import MaskedAutoencoder
 from ssast_recipes.model.classifiers import ClassificationModel, WeightedSumModel
 from ssast_recipes.model.encoder import AudioSpectrogramTransformer
 from ssast_recipes.model.front_end import SpectrogramFrontEnd
-from ssast_recipes.model.heads import ClassificationHead, PatchPredictionHead, ProjectionHead
+from ssast_recipes.model.heads import (
+    ClassificationHead,
+    PatchPredictionHead,
+    ProjectionHead,
+    TokenHead,
+)
 from ssast_recipes.model.masked_patches import MaskedPatchModel
+from ssast_recipes.model.recognition import RecognitionModel
 from ssast_recipes.weights.formats.config import (
     Architecture,
     ClassifierConfig,
@@ -19,6 +25,7 @@ from ssast_recipes.weights.formats.config import (
     FrontEndConfig,
     HeadsConfig,
     ModelConfig,
+    RecognitionConfig,
     check_labels,
 )
 
@@ -34,6 +41,9 @@ def build_model(config: ModelConfig) -> nn.Module:
     encoder = AudioSpectrogramTransformer(**dataclasses.asdict(config.architecture))
     if config.kind == "encoder":
         return encoder
+    if config.kind == "recognition":
+        head = TokenHead(encoder.embed_dim, config.recognition.num_tokens)
+        return RecognitionModel(encoder, head, pool_rows=config.recognition.pool_rows)
     if config.kind == "pretraining":
         decoder, padding = config.decoder, config.padding or "released"
         width = encoder.embed_dim if decoder is None else decoder.embed_dim
@@ -70,7 +80,11 @@ def describe_architecture(encoder: AudioSpectrogramTransformer) -> Architecture:
 
 
 def describe_model(
-    model: nn.Module, front_end: FrontEndConfig, labels: Sequence[str], label_kind: str
+    model: nn.Module,
+    front_end: FrontEndConfig,
+    labels: Sequence[str],
+    label_kind: str,
+    tokenizer_sha256: str | None = None,
 ) -> ModelConfig:
     """Tells what `build_model` needs to build a model.
 
@@ -78,6 +92,8 @@ def describe_model(
     ---------
     model, front_end, labels, label_kind
         As `save_model` takes them.
+    tokenizer_sha256 : str, optional
+        Checksum of a recogniser's tokenizer.
 
     Returns
     -------
@@ -93,9 +109,18 @@ def describe_model(
         return ModelConfig("encoder", describe_architecture(model), front_end)
     name = type(model).__name__
     known = (MaskedPatchModel, MaskedAutoencoder, ClassificationModel, WeightedSumModel)
+    known += (RecognitionModel,)
     if type(model) not in known:
         raise ValueError(f"a model folder cannot hold a {name}, a class of your own")
     architecture = describe_architecture(model.encoder)
+    if isinstance(model, RecognitionModel):
+        _refuse_foreign([model.head], (TokenHead,))
+        if tokenizer_sha256 is None:
+            raise ValueError("a recogniser needs its tokenizer, or nobody can read what it says")
+        told = RecognitionConfig(
+            model.head.linear.out_features, tokenizer_sha256, bool(model.pool_rows)
+        )
+        return ModelConfig("recognition", architecture, front_end, recognition=told)
     if isinstance(model, MaskedPatchModel):
         heads = (model.contrastive_head, model.reconstruction_head)
         config = HeadsConfig(*(head is not None for head in heads))

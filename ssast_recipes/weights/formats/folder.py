@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ssast_recipes.data.tokenizer import TOKENIZER_FILE, Tokenizer
 from ssast_recipes.model.encoder import EXTRA_STATE, AudioSpectrogramTransformer
 from ssast_recipes.records.run import Run
 from ssast_recipes.system.files import beside, file_digest
@@ -18,6 +19,7 @@ from ssast_recipes.weights.formats.config import (
     FrontEndConfig,
     ModelConfig,
     check_config,
+    check_heard_seconds,
     check_thresholds,
     read_config,
 )
@@ -97,6 +99,8 @@ def save_model(
     label_kind: str = "single",
     provenance: Mapping[str, Any] | None = None,
     thresholds: Sequence[float] | None = None,
+    heard_seconds: float | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> ModelConfig:
     """Writes a model folder; one that is there is replaced, other files in it are left.
 
@@ -108,8 +112,8 @@ def save_model(
         Where to write; missing folders are made.
     model : nn.Module
         An `AudioSpectrogramTransformer`, a `MaskedPatchModel` or `MaskedAutoencoder` with
-        `PatchPredictionHead`s, or a `ClassificationModel` or `WeightedSumModel` with a
-        `ClassificationHead` or `ProjectionHead`.
+        `PatchPredictionHead`s, a `ClassificationModel` or `WeightedSumModel` with a
+        `ClassificationHead` or `ProjectionHead`, or a `RecognitionModel` with a `TokenHead`.
     front_end : FrontEndConfig
         Which front end makes its spectrograms.
     labels : sequence of str
@@ -120,6 +124,10 @@ def save_model(
         Where the model comes from, in plain JSON values.
     thresholds : sequence of float, optional
         A classifier's: of each class, the score from which on it counts as heard.
+    heard_seconds : float, optional
+        A classifier's: how much of a clip, from its start, it was evaluated on.
+    tokenizer : Tokenizer, optional
+        A recogniser's, written beside it as `tokenizer.model`.
 
     Returns
     -------
@@ -145,11 +153,17 @@ def save_model(
     ['config.json', 'model.safetensors']
     """
     config = dataclasses.replace(
-        describe_model(model, front_end, labels, label_kind), provenance=dict(provenance or {})
+        describe_model(
+            *(model, front_end, labels, label_kind),
+            tokenizer_sha256=None if tokenizer is None else tokenizer.sha256,
+        ),
+        provenance=dict(provenance or {}),
     )
     if thresholds is not None:
         chosen = check_thresholds(list(thresholds), len(labels))
         config = dataclasses.replace(config, thresholds=chosen)
+    if heard_seconds is not None:
+        config = dataclasses.replace(config, heard_seconds=check_heard_seconds(heard_seconds))
     check_config(config)
     weights = {
         name: value.detach().to("cpu", torch.float32).contiguous().clone()
@@ -165,7 +179,43 @@ def save_model(
         config = dataclasses.replace(config, weights_sha256=file_digest(weights_part))
         config_part.write_text(config.to_json(), encoding="utf-8")
         path.unlink(missing_ok=True)
+        if config.kind == "recognition":
+            tokenizer.write(path.with_name(TOKENIZER_FILE))
     return config
+
+
+def read_tokenizer(folder: str | Path, config: ModelConfig) -> Tokenizer:
+    """Reads the tokenizer of a recogniser's model folder.
+
+    Arguments
+    ---------
+    folder : str or Path
+        The model folder.
+    config : ModelConfig
+        Its own.
+
+    Returns
+    -------
+    Tokenizer
+        What its classes mean.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is missing.
+    ValueError
+        If it is damaged, or another model's.
+    """
+    path = Path(folder) / TOKENIZER_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: {folder} is not a whole model folder")
+    tokenizer = Tokenizer.read(path, config.recognition.tokenizer_sha256)
+    if tokenizer.num_tokens != config.recognition.num_tokens:
+        raise ValueError(
+            f"{path} has {tokenizer.num_tokens} tokens, the model "
+            f"{config.recognition.num_tokens}; copy the folder anew"
+        )
+    return tokenizer
 
 
 def read_model_weights(folder: str | Path) -> tuple[dict[str, Any], ModelConfig]:
@@ -229,8 +279,8 @@ def load_model(folder: str | Path) -> tuple[nn.Module, ModelConfig]:
     -------
     model : nn.Module
         By `config.kind`: an `AudioSpectrogramTransformer`, a `MaskedPatchModel` or
-        `MaskedAutoencoder`, or a `ClassificationModel` or `WeightedSumModel`. On the CPU, in
-        evaluation mode.
+        `MaskedAutoencoder`, a `ClassificationModel` or `WeightedSumModel`, or a
+        `RecognitionModel`. On the CPU, in evaluation mode.
     config : ModelConfig
         What `config.json` says.
 

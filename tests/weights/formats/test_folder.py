@@ -230,7 +230,11 @@ def change(folder, *keys, value):
         (("format",), "other", "of another program"),
         (("format",), None, "of another program"),
         (("format_version",), 2, "format_version is 2, read is 1; update"),
-        (("kind",), "tagger", "kind is one of encoder, classifier, pretraining, not 'tagger'"),
+        (
+            ("kind",),
+            "tagger",
+            "kind is one of encoder, classifier, pretraining, recognition, not 'tagger'",
+        ),
         (("kind",), ["encoder"], "kind is one of"),
         (("kind",), "encoder", "classifier is not known here"),
         (("heads",), {"contrastive": True}, "heads is not known here"),

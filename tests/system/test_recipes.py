@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ssast_recipes.commands.main import main
-from ssast_recipes.runs.recipes import recipe_folder
+from ssast_recipes.system.recipes import recipe_folder
 from tests.conftest import REPOSITORY
 
 DATA_FILES = ("*/*.py", "*/README.md", "*/hparams/*.yaml", "shared/*.yaml", "shared/new/*")

@@ -1,0 +1,1 @@
+"""What frozen encoders know: embedded once, probed, and set beside baselines without learning."""
