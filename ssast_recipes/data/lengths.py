@@ -42,6 +42,7 @@ class LengthBatches(Sampler[list[ClipKey]]):
 
     Example
     -------
+    >>> import torch
     >>> durations = torch.tensor([3.0, 1.0, 1.2, 2.9, 0.9], dtype=torch.float64)
     >>> batches = LengthBatches(durations, max_seconds=6.0, shuffle=False)
     >>> [[key.index for key in batch] for batch in batches]
@@ -164,6 +165,7 @@ class LengthEvaluationBatches(Sampler[list[ClipKey]]):
 
     Example
     -------
+    >>> import torch
     >>> durations = torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64)
     >>> batches = LengthEvaluationBatches(durations, max_seconds=4.0)
     >>> [[key.index for key in batch] for batch in batches]

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Self
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Self
 
 from ssast_recipes.system.files import beside
+
+if TYPE_CHECKING:  # what only looks for model folders does not wait for it
+    from torch import Tensor
 
 TOKENIZER_FILE = "tokenizer.model"
 BLANK = 0  # the class of CTC that is no token
@@ -162,9 +162,11 @@ class Tokenizer:
         names = map(self._processor.id_to_piece, range(1, self.num_tokens))
         return ["", *(name.replace(_SPACE, " ") for name in names)]
 
-    def __call__(self, text: str) -> Tensor:
+    def __call__(self, text: str) -> "Tensor":
         """Maps a transcript to its tokens, [tokens] int64; it may be empty."""
         numbers = [number for number in self._processor.encode(text) if number != BLANK]
+        import torch
+
         return torch.tensor(numbers, dtype=torch.int64)
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -13,7 +13,6 @@ from ssast_recipes.records.run import HPARAMS, Run
 from ssast_recipes.system.files import file_digest, write_text
 from ssast_recipes.system.reading import read_json
 from ssast_recipes.weights.finding import find_weights
-from ssast_recipes.weights.source import fetch_weights
 
 if TYPE_CHECKING:
     from ssast_recipes.runs.crossval import Fold
@@ -126,6 +125,8 @@ def find_encoders(source: str | None, folds: Iterable["Fold"]) -> dict["Fold", P
     """
     if not source or source.startswith("!") or source in ("null", "Null", "NULL", "~"):
         return {}
+    from ssast_recipes.weights.source import fetch_weights
+
     found = {}
     for fold in folds:
         try:

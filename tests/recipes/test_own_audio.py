@@ -184,7 +184,7 @@ def test_from_scratch_and_compared(pretrained, labels, tmp_path, monkeypatch, ca
     assert main(["finetune", "none", str(table), "--epochs", "1", "--output", "scratch"]) == 0
     run = json.loads((Path("scratch") / "results.json").read_text())
     assert run["pretrained_from"] is None and "baselines" in run
-    assert "from scratch, 128 wide, 4 blocks, patches of 128 mel bins x 1 frames" in (
+    assert "from scratch, 128 wide, 4 blocks, patches of 128 mel bins x 1 frame;" in (
         capsys.readouterr().out
     )
     monkeypatch.setattr(comparison, "run_jobs", run_small_jobs)

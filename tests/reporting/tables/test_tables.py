@@ -607,10 +607,13 @@ def test_the_ledger_is_right_and_holds_neither_paths_nor_weights(monkeypatch, ca
     status, text, _ = run(capsys, "--check")
     assert status == 0, text
     files = [path for path in (REPOSITORY / "ledger").rglob("*") if path.is_file()]
-    assert {path.name for path in files} <= {"results.json", "predictions.csv", "metrics.jsonl"}
+    evaluations = [path for path in files if "evaluation" in path.parts]
+    assert {path.name for path in evaluations} == {"evaluation.json", "evaluation.parquet"}
+    names = {path.name for path in files if path not in evaluations}
+    assert names <= {"results.json", "predictions.csv", "metrics.jsonl"}
     for path in files:
-        text = path.read_text(encoding="utf-8")
-        assert '"/' not in text and "/tmp/" not in text and "/home/" not in text, path
+        data = path.read_bytes()
+        assert not any(word in data for word in (b'"/', b"/tmp/", b"/home/")), path
 
 
 def test_the_table_of_the_documents_is_one(tmp_path):
