@@ -66,7 +66,7 @@ def make_evaluation_page(
         "Results": _results(records, tasks, probes, differences),
         "Few labels": _curves(records, tasks, "shots", "clips a class"),
         "Layers": _curves(records, tasks, "layer", "layer"),
-        **_of_best(evaluation, tasks, probes[0]),
+        **_of_best(evaluation, tasks, probes),
     }
     return render(
         "page.html.jinja",
@@ -129,20 +129,21 @@ def _curves(
 
 
 def _of_best(
-    evaluation: Evaluation, tasks: Sequence[Task], probe: str
+    evaluation: Evaluation, tasks: Sequence[Task], probes: Sequence[str]
 ) -> Mapping[str, Markup | None]:
-    """Confusions and maps of the encoder that is best on each task, by the first probe."""
+    """Confusions and maps of the encoder that is best on each task, by the probe that is."""
     sections: dict[str, Markup | None] = {}
-    found = find_averages(evaluation.records, tasks, probe)
+    found = {probe: find_averages(evaluation.records, tasks, probe) for probe in probes}
     for task in tasks:
         values = {
-            name: one.mean
-            for (name, of_task), one in found.items()
+            (name, probe): one.mean
+            for probe, averages in found.items()
+            for (name, of_task), one in averages.items()
             if of_task == task.name and name != CHANCE
         }
         if not values:
             continue
-        best = max(values, key=values.__getitem__)
+        best, probe = max(values, key=values.__getitem__)
         record = next(
             one for one in evaluation.records if (one.task, one.encoder) == (task.name, best)
         )
