@@ -122,11 +122,10 @@ def _explain(arguments: argparse.Namespace, output: Path) -> None:
     figure = draw_explanation(found, classifier)
     with beside(output) as part:
         figure.savefig(part, format="png", dpi=120)
-    tenth = len(found.deleted) // 10
     print(
-        f"{shown(found.label)}: {found.score:.2f}; without the tenth of patches that spoke most "
-        f"for it {found.deleted[tenth]:.2f}, without a random tenth "
-        f"{found.deleted_at_random[tenth]:.2f}"
+        f"{shown(found.label)}: {found.score:.2f}; while patches are taken away, on average "
+        f"{found.deleted.mean():.2f} if those that spoke most for it go first, "
+        f"{found.deleted_at_random.mean():.2f} in random order"
     )
     if not found.is_confirmed:
         print(
