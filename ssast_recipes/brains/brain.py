@@ -250,7 +250,8 @@ class BaseBrain(MeasuringBrain):
     def on_fit_start(self) -> None:
         """Makes ready to train, from the newest checkpoint, and tells what is to run."""
         super().on_fit_start()
-        self.log.rewind(self.optimizer_step)
+        within_epoch = not self.by_steps and self.position.step > 0
+        self.log.rewind(self.optimizer_step, validates_again=within_epoch)
         if self.train_sampler is not None:
             num_valid = None if self.valid_loader is None else len(self.valid_loader.dataset)
             tell_model(self.modules, self.device, self.precision, self.world_size)

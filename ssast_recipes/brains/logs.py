@@ -114,11 +114,18 @@ class TrainingLog:
         """Returns all records, oldest first."""
         return read_metrics(self.path)
 
-    def rewind(self, step: int) -> None:
-        """Forgets what came after a step: a run that resumes there writes it again."""
+    def rewind(self, step: int, validates_again: bool = False) -> None:
+        """Forgets what came after a step: a run that resumes there writes it again.
+
+        So it does with the validation of that step, if the checkpoint is older than that.
+        """
         if not if_main_process():
             return
-        records = self._keep(lambda record: record["step"] <= step)
+
+        def is_kept(record: dict[str, Any]) -> bool:
+            return record["step"] < step + (record["stage"] == "train" or not validates_again)
+
+        records = self._keep(is_kept)
         self._purge_step = step + 1
         last = max((one["step"] for one in records if one["stage"] == "train"), default=0)
         if last < step:  # a checkpoint is saved after a line

@@ -1,3 +1,4 @@
+import shutil
 from functools import partial
 
 import pytest
@@ -164,6 +165,29 @@ def test_a_run_whose_newest_checkpoint_broke_goes_on_from_the_one_before(tmp_pat
     train = Clips(10)
     assert_same(fit(make(tmp_path / "killed"), train), whole)
     assert len(train.asked) == 4 * 4  # steps 5 to 8
+
+
+def test_a_validation_after_the_checkpoint_of_its_step_is_told_once(tmp_path):
+    """The epoch's own checkpoint is lost; the one before it was saved at the same step."""
+
+    def make(folder):
+        return classification_brain(
+            folder, num_epochs=2, checkpoint_interval=3, checkpoints_to_keep=3
+        )
+
+    sets = Clips(9), Clips(5)
+    whole = exact(fit(make(tmp_path), *sets))
+    checkpointer = Checkpointer(tmp_path / "save")
+    newest = checkpointer.find_checkpoint()
+    (before,) = [
+        one
+        for one in checkpointer.list_checkpoints()
+        if one.meta["step"] == newest.meta["step"] and one.path != newest.path
+    ]
+    shutil.rmtree(newest.path)
+    resumed = fit(make(tmp_path), *sets)
+    assert exact(resumed) == whole
+    assert not before.meta["end-of-epoch"]
 
 
 def test_the_same_global_batches_go_on_in_other_shares(tmp_path):
