@@ -45,7 +45,8 @@ class RecognitionBrain(BaseBrain):
     """Trains a recogniser with CTC, decodes greedily and judges it by its word error rate.
 
     A transcript that takes more columns than its clip has is impossible: its loss counts as 0, and
-    the share of such clips is logged, as `too_long`. What is recognised is the likeliest class of
+    how many such clips validation and test have is logged, as `too_long`, and of training the
+    share, as `too_long_share`. What is recognised is the likeliest class of
     each column, repetitions joined, without blanks.
 
     Needed in `hparams` besides the base's: `tokenizer` (see `make_tokenizer`), `num_tokens`, `loss`
@@ -103,7 +104,7 @@ class RecognitionBrain(BaseBrain):
     def compute_objectives(self, outputs: Recognition, batch: ClipBatch, stage: Stage) -> Tensor:
         """The mean over clips of CTC's loss a token, in 32-bit."""
         losses, is_too_long = self._judge(outputs, batch)
-        self.metrics = {"too_long": is_too_long.float().mean()}
+        self.metrics = {"too_long_share": is_too_long.float().mean()}
         return losses.mean()
 
     def _judge(self, outputs: Recognition, batch: ClipBatch) -> tuple[Tensor, Tensor]:

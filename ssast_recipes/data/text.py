@@ -1,6 +1,5 @@
 """Transcripts: brought to the form that LibriSpeech's have."""
 
-import re
 import unicodedata
 
 _APOSTROPHES = str.maketrans("’‘ʼ`´", "'''''")
@@ -26,10 +25,15 @@ def normalise_text(text: str) -> str:
     -------
     >>> normalise_text("It’s  well-known, Émile… ")
     "IT'S WELL KNOWN ÉMILE"
+    >>> normalise_text("हिन्दी, में")
+    'हिन्दी में'
     >>> normalise_text(" '- ")
     ''
     """
     text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).upper()
-    text = re.sub(r"[^\w']|_", " ", unicodedata.normalize("NFC", text))
+    text = unicodedata.normalize("NFC", text)
+    # Letters, digits, and the marks that stand by letters; `\w` of Python has no marks.
+    kept = (one if one == "'" or unicodedata.category(one)[0] in "LMN" else " " for one in text)
+    text = "".join(kept)
     words = [word for word in text.split() if word.strip("'")]
     return " ".join(words)

@@ -149,6 +149,8 @@ def _judge(
     lose: Callable[[Tensor, Tensor], Tensor],
 ) -> float:
     """The mean loss; 0 of no clips, so that the first judgement is the best."""
+    if not len(judges[0]):
+        return 0.0
     parts = zip(*(part.split(_BATCH) for part in judges), strict=True)
     total = sum(float(lose(probe(scale(steps)), truth)) * len(truth) for steps, truth in parts)
-    return total / max(1, len(judges[0]))
+    return total / len(judges[0])

@@ -92,8 +92,9 @@ def embed_clips(
             except ValueError as error:
                 tell(f"{path} is damaged ({error}): computed again")
         if part is None:
-            part = _compute(encoder, chunk, detail, workers, advance)
-            _save(path, part)
+            part, is_final = _compute(encoder, chunk, detail, workers, advance)
+            if is_final:
+                _save(path, part)
         else:
             advance(len(chunk))
         parts.append(part)
@@ -126,12 +127,14 @@ def _compute(
     detail: str,
     workers: int,
     advance: Callable[[int], Any],
-) -> Embeddings:
+) -> tuple[Embeddings, bool]:
+    """Embeds clips; and whether that is final: what the machine could not read may be there yet."""
     rows: list[Tensor | None] = []
-    reasons = []
+    reasons, is_final = [], True
     for clip, row in zip(clips, encoder.embed(clips, detail, workers), strict=True):
         if isinstance(row, Exception):
             reasons.append(explain(row) or repr(row))
+            is_final = is_final and not isinstance(row, OSError)
             row = None
         elif not row.isfinite().all():
             raise ValueError(
@@ -146,7 +149,8 @@ def _compute(
     blank = torch.zeros(shapes.pop() if shapes else (1, 1))
     kind = torch.float16 if detail == STEPS else torch.float32
     values = torch.stack([blank if row is None else row for row in rows]).to(kind)
-    return Embeddings(values, torch.tensor([row is not None for row in rows]), reasons)
+    present = torch.tensor([row is not None for row in rows])
+    return Embeddings(values, present, reasons), is_final
 
 
 def _save(path: Path, part: Embeddings) -> None:

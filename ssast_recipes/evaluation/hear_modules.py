@@ -2,7 +2,9 @@
 
 import importlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -28,10 +30,9 @@ class HearModule(FrozenEncoder):
         self.name, self._batch_size, self._place = name, batch_size, place_of(device)
         module_name, _, weights = name.removeprefix(MODULE).partition("=")
         try:
-            self._module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name and not f"{module_name}.".startswith(f"{error.name}."):
-                raise
+            with _foreign(name, "importing it"):
+                self._module = importlib.import_module(module_name)
+        except ModuleNotFoundError:
             raise ValueError(
                 f"{name}: there is no Python module {module_name}; install it, or name its folder "
                 "in PYTHONPATH"
@@ -39,12 +40,14 @@ class HearModule(FrozenEncoder):
         for wanted in ("load_model", "get_scene_embeddings"):
             if not hasattr(self._module, wanted):
                 raise ValueError(f"{name}: the module has no {wanted}, which HEAR asks for")
-        self._model = self._module.load_model(*([weights] if weights else []))
-        if isinstance(self._model, torch.nn.Module):
-            self._model = self._model.to(self._place).eval()
+        with _foreign(name, "load_model"):
+            self._model = self._module.load_model(*([weights] if weights else []))
+            if isinstance(self._model, torch.nn.Module):
+                self._model = self._model.to(self._place).eval()
+            self._sample_rate = int(self._model.sample_rate)
         self.key = {
             "module": module_name,
-            "code": _digest_of(getattr(self._module, "__file__", None)),
+            "code": _digest_of(_code_of(self._module)),
             "weights": _digest_of(weights),
         }
 
@@ -55,9 +58,7 @@ class HearModule(FrozenEncoder):
         """See `FrozenEncoder.embed`; clips of one length make a batch, as HEAR knows no padding."""
         found: list[Embedded | None] = [None] * len(clips)
         waiting: dict[int, list[tuple[int, Tensor]]] = {}
-        for place, waveform in enumerate(
-            read_waveforms(clips, int(self._model.sample_rate), workers)
-        ):
+        for place, waveform in enumerate(read_waveforms(clips, self._sample_rate, workers)):
             if isinstance(waveform, Exception):
                 found[place] = waveform
                 continue
@@ -73,10 +74,32 @@ class HearModule(FrozenEncoder):
         self, alike: list[tuple[int, Tensor]], found: list[Embedded | None], detail: str
     ) -> None:
         audio = torch.stack([waveform for _, waveform in alike]).to(self._place)
-        vectors = self._module.get_scene_embeddings(audio, self._model)
+        with _foreign(self.name, "get_scene_embeddings"):
+            vectors = self._module.get_scene_embeddings(audio, self._model)
         for (place, _), vector in zip(alike, vectors, strict=True):
             row = vector.detach().float().cpu().unsqueeze(0)
             found[place] = row.unsqueeze(0) if detail == STEPS else row
+
+
+@contextmanager
+def _foreign(name: str, doing: str) -> Iterator[None]:
+    """Tells whatever the code of others raises as one line that names the encoder."""
+    module_name = name.removeprefix(MODULE).partition("=")[0]
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module itself
+        raise ValueError(f"{name}: {doing} fails: {error}") from error
+    except Exception as error:
+        told = " ".join(str(error).split()) or "no reason given"
+        raise ValueError(f"{name}: {doing} fails: {type(error).__name__}: {told}") from error
+
+
+def _code_of(module: ModuleType) -> str | None:
+    """The file of a module; of a package, its folder."""
+    path = getattr(module, "__file__", None)
+    return str(Path(path).parent) if path and Path(path).name == "__init__.py" else path
 
 
 def _digest_of(path: str | None) -> str:

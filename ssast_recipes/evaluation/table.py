@@ -89,8 +89,8 @@ def describe_task(task: Task) -> str:
     >>> from ssast_recipes.evaluation.tasks import make_task
     >>> clips = [Clip(f"{n}", f"/{n}.wav", 0.0, 1.0, 16000, ("ab"[n % 2],)) for n in range(8)]
     >>> describe_task(make_task("mine", {"": {"train": clips[:6], "test": clips[6:]}}, ["a", "b"]))
-    'mine: accuracy, 2 classes; 6 clips to train on, 2 to test on; a penalty is chosen on training
-    clips, each left out in turn'
+    'mine: accuracy, 2 classes; 6 clips to train on, 2 to test on; too few validation clips to
+    choose by: training clips choose'
     """
     fold = task.folds[0]
     valid = len(fold.valid) if fold.has_valid else 0
@@ -100,7 +100,7 @@ def describe_task(task: Task) -> str:
     over = f" in each of {len(task.folds)} folds" if len(task.folds) > 1 else ""
     told = f"{task.name}: {task.metric}, {len(task.classes):,} classes; {counts}{over}"
     if valid < LEAST_VALID:
-        told += "; a penalty is chosen on training clips, each left out in turn"
+        told += "; too few validation clips to choose by: training clips choose"
     return "; ".join([told, *task.notes])
 
 

@@ -267,6 +267,7 @@ class AudioModel(nn.Module):
             told.whole_duration = info.duration
             yield from read_pieces(recording, self.sample_rate, seconds, info)
         elif isinstance(recording, Clip):
+            told.whole_duration = recording.duration
             yield read_clip(recording, self.sample_rate)
         else:
             waveform, rate = self._check_waveform(recording, sample_rate)

@@ -86,7 +86,7 @@ def explain_class(
         seen.append((spectrograms[:1], num_frames[:1]))
         return torch.zeros(len(spectrograms), 1)
 
-    classifier.apply_to_windows([audio], sample_rate, keep)
+    classifier.apply_to_windows([audio], sample_rate, keep, classifier.heard_seconds)
     spectrogram, num_frames = seen[0]
     is_single = classifier.config.label_kind == "single"
     with torch.no_grad():

@@ -97,7 +97,7 @@ def test_impossible_and_empty_transcripts_are_counted_and_harm_nothing(tmp_path)
     fit(brain, Spoken(6, texts=IMPOSSIBLE), seconds=30.0)
     log = brain.log.read()
     assert all(math.isfinite(record["loss"]) for record in log)
-    assert [round(record["too_long"], 3) for record in log] == [0.167] * 3
+    assert [round(record["too_long_share"], 3) for record in log] == [0.167] * 3
     evaluate(brain, Spoken(6, texts=IMPOSSIBLE))
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["metrics"]["last"]["too_long"] == 1 and results["empty_transcripts"] == 1

@@ -33,8 +33,8 @@ def test_a_table_with_chance_and_baselines_first(here, capsys):
     told = capsys.readouterr()
     lines = [line for line in told.out.splitlines() if line]
     assert lines[0] == (
-        "hums: accuracy, 3 classes; 21 clips to train on, 3 for validation, 6 to test on; a "
-        "penalty is chosen on training clips, each left out in turn"
+        "hums: accuracy, 3 classes; 21 clips to train on, 3 for validation, 6 to test on; too "
+        "few validation clips to choose by: training clips choose"
     )
     assert lines[2].split() == ["encoder", "hums", "knn", "hums", "linear"]
     assert lines[4].split() == ["chance", "33.3", "33.3"]

@@ -147,6 +147,25 @@ def test_modules_that_are_none_are_told(name, told):
         load_encoder(name)
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import no_such_part", "importing it fails: No module named 'no_such_part'"),
+        (
+            "def load_model(): raise OSError('no\\nGPU')",
+            "load_model fails: RuntimeError: no GPU",
+        ),
+        ("def load_model(): return object()", "load_model fails: AttributeError: .*sample_rate"),
+    ],
+)
+def test_what_a_module_of_others_raises_is_one_line(tmp_path, monkeypatch, code, told):
+    (tmp_path / "raising_encoder.py").write_text(f"{code}\nget_scene_embeddings = None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "raising_encoder", raising=False)
+    with pytest.raises(ValueError, match=f"^module:raising_encoder: {told}"):
+        load_encoder("module:raising_encoder")
+
+
 def test_encoders_that_are_not_there_are_told_before_anything_else():
     for name in ("log-mel", "random:base", "runs/{fold}", "module:a"):
         check_encoder(name)

@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from ssast_recipes.evaluation import probes
-from ssast_recipes.evaluation.attentive import AttentiveProbe
+from ssast_recipes.evaluation.attentive import AttentiveProbe, _judge
 from ssast_recipes.evaluation.logistic import STRENGTHS, hold_out
 from ssast_recipes.evaluation.probes import METRICS, PROBES, Labelled
 from ssast_recipes.objectives.probing import PENALTIES
@@ -132,6 +132,11 @@ def test_attention_finds_the_moment_and_the_layer_that_tell(monkeypatch):
     known, asked = Labelled(steps[:200].half(), targets[:200]), steps[200:].half()
     found = PROBES["attentive"](known, asked, None)
     assert (found.argmax(dim=1) == labels[200:]).float().mean() > 0.9
+
+
+def test_without_clips_to_judge_by_no_step_is_better_than_the_first():
+    nothing = torch.zeros(0, 2, 12, 4), torch.zeros(0, 3)
+    assert _judge(None, nothing, None, None) == 0.0
 
 
 def test_the_attentive_probe_at_first_is_a_mean():

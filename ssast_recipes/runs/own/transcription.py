@@ -88,11 +88,14 @@ def plan_transcription(
     else:
         steps = choose_num_steps(len(trained), clips, geometry.embed_dim)
     lr = choose_learning_rate(geometry.embed_dim, geometry.depth)
+    # Weights that were chosen on the test files would be judged too well.
+    can_select = splits["valid"] is not splits["test"]
     print(
         f"Plan: {steps:,} steps of up to {seconds:g} s, {clips} files or so "
         f"({steps * clips / len(trained):.1f} passes); "
         f"{'from scratch, ' if folder is None else ''}{geometry.embed_dim} wide, {geometry.depth} "
-        f"blocks, a token each {10 * geometry.patch_size[1]} ms; judged by the word error rate"
+        f"blocks, a token each {10 * geometry.patch_size[1]} ms; judged by the word error rate, "
+        f"the {'best by validation' if can_select else 'last'} weights are kept"
     )
     return {
         **size_options(vars(geometry)),
@@ -112,7 +115,7 @@ def plan_transcription(
         "patch_size": list(geometry.patch_size),
         "num_steps": steps,
         "warmup_steps": min(1000, steps // 10),
-        "valid_interval": max(1, steps // _VALIDATIONS),
+        "valid_interval": max(1, steps // _VALIDATIONS) if can_select else 0,
         "checkpoint_interval": max(1, steps // _VALIDATIONS),
         "log_interval": max(1, min(20, steps // 20)),
         "max_batch_seconds": seconds,
