@@ -152,7 +152,7 @@ def test_modules_that_are_none_are_told(name, told):
     [
         ("import no_such_part", "importing it fails: No module named 'no_such_part'"),
         (
-            "def load_model(): raise OSError('no\\nGPU')",
+            "def load_model(): raise RuntimeError('no\\nGPU')",
             "load_model fails: RuntimeError: no GPU",
         ),
         ("def load_model(): return object()", "load_model fails: AttributeError: .*sample_rate"),
