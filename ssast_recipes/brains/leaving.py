@@ -90,7 +90,7 @@ def _heard_seconds(hparams: SimpleNamespace, front_end: SpectrogramFrontEnd) -> 
         return reader.max_duration
     filterbank = front_end.filterbank  # which makes no more frames than target_length
     shifts = (front_end.target_length - 1) * filterbank.samples_per_shift
-    return (shifts + filterbank.samples_per_frame) / known.get("sample_rate", 16000)
+    return (shifts + filterbank.samples_per_frame) / filterbank.sample_rate
 
 
 def leave_model(

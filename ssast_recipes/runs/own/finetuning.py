@@ -26,8 +26,6 @@ _BATCH = 32
 # SpecAugment hides a fifth of a clip, which pays in long trainings: the published one on ESC-50
 # has 1,700 steps. In a few hundred on ESC-10, classifiers learnt little with it (docs/results.md).
 _LEAST_STEPS_TO_HIDE = 1500
-# Fewer files choose the best weights by chance: then the last are kept.
-_LEAST_VALID = 100
 _VALIDATIONS = 10
 _SEED = 1  # of the YAML file, by which splits are drawn
 
@@ -59,6 +57,8 @@ def plan_finetuning(
     device_name: str | None,
 ) -> tuple[str, dict[str, Any]]:
     """Says what there is; returns the name of the recipe's YAML file and its values."""
+    from ssast_recipes.evaluation.probes import LEAST_VALID
+
     labelled = _look_at_labels(request, files, output)
     counts = labelled.counts
     device = choose_device(device_name)
@@ -78,7 +78,8 @@ def plan_finetuning(
     else:
         steps = choose_num_steps(counts["train"], clips, geometry.embed_dim)
     has_own_valid = labelled.splits["valid"] is not labelled.splits["test"]
-    can_select = has_own_valid and counts["valid"] >= _LEAST_VALID
+    # Fewer files choose the best weights by chance: then the last are kept.
+    can_select = has_own_valid and counts["valid"] >= LEAST_VALID
     print(
         f"Plan: {counted(steps, 'step')} of {counted(clips, 'clip')} of {frames / 100:g} s "
         f"({steps * clips / counts['train']:.1f} passes); "
